@@ -1,0 +1,1 @@
+"""Measurements: throughput against other libraries, and the scripts behind published constants."""

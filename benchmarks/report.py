@@ -1,0 +1,83 @@
+"""What the benchmark reports: the machine, the versions, and one table in Markdown."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("numpy", "numba", "llvmlite", "torch", "torchsde", "jax", "jaxlib", "diffrax")
+MARKERS = "<!-- benchmark -->", "<!-- /benchmark -->"
+HEADER = """\
+| | form | paths × steps | million path-steps/s | sdekit's OU is faster by | compiling, s |
+|---|---|---|---|---|---|"""
+CAPTION = """\
+dX = −X dt + 0.3 dW where nothing else is said, Euler–Maruyama, float32, end points only. Median of
+{rounds} interleaved rounds on {threads} threads; every timed result has passed a test of its mean
+and variance."""
+
+
+def cores():
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine():
+    """CPU model, cores and operating system."""
+    cpu = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text().splitlines()
+        models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        cpu = models[0] if models else cpu
+    return {"cpu": cpu or platform.machine(), "cores": cores(), "system": platform.system()}
+
+
+def versions():
+    """Versions of Python and of the packages that took part, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for package in ("sdekit", *PACKAGES):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def batches(entry):
+    return "" if entry["batch"] == entry["paths"] else f", batches of {entry['batch']:,}"
+
+
+def row(name, entry, ours):
+    if "skipped" in entry:
+        return f"| {name} | skipped: {entry['skipped']} | | | | |"
+    cells = (
+        name,
+        f"{entry['form']}{batches(entry)}",
+        f"{entry['paths']:,} × {entry['steps']:,}",
+        f"{entry['rate'] / 1e6:,.{0 if entry['rate'] > 2e7 else 1}f}",
+        f"{ours / entry['rate']:,.1f}×" if ours else "",
+        "" if entry["compile_seconds"] is None else f"{entry['compile_seconds']:.1f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def table(results, ours, others):
+    """The results in Markdown: one table, and what it was measured on.
+
+    ours, others: the contender that is compared, and those that it is compared with.
+    """
+    entries, work, where = results["contenders"], results["work"], results["machine"]
+    rate = entries.get(ours, {}).get("rate")
+    rows = (row(name, entry, rate if name in others else None) for name, entry in entries.items())
+    listed = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    on = f"{where['cpu']}, {where['cores']} cores, {where['system']}; {listed}."
+    return "\n".join([CAPTION.format(**work), "", HEADER, *rows, "", on])
+
+
+def put_between_markers(text, insert):
+    """`text` with what stands between the two markers replaced."""
+    before, _, rest = text.partition(MARKERS[0])
+    _, found, after = rest.partition(MARKERS[1])
+    if not found:
+        raise ValueError(f"the text must hold the markers {MARKERS[0]} and {MARKERS[1]}")
+    return f"{before}{MARKERS[0]}\n{insert}\n{MARKERS[1]}{after}"

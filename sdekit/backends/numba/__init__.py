@@ -1,0 +1,139 @@
+"""The CPU backend: step and noise fused into one vectorised kernel, blocks of paths on a thread pool."""
+
+import threading
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+
+import numpy as np
+
+from ... import arrays, noise
+from ...problem import Outcome, counted, layout
+from . import kernel
+from .generator import LANES, discard
+from .records import compiled, is_record, prepare
+
+__all__ = ["run", "discard"]
+
+TASK = 2**24  # lane steps of one call into compiled code: some 20 ms
+_preparing = threading.Lock()
+
+
+def run(problem):
+    """Solve with compiled code; states are arrays of float32 or float64."""
+    check(problem)
+    form, steps = problem.structure, problem.steps
+    k = form.components
+    x0 = np.ascontiguousarray(problem.x0).reshape(-1, k or 1)
+    out = np.empty((len(problem.looks), problem.lanes, k or 1), x0.dtype)
+    found: list = []
+    with _preparing:
+        sde = prepare(problem.equation, found)
+        step = compiled(problem.method.step)
+        forms = kernel.access(k, form.channels if problem.dw_axes else None, problem.method.normals)
+    columns = _per_lane(found, problem)
+    given = np.empty((0, 0, 0, 0), x0.dtype)
+    if problem.noise is not None:
+        given = problem.noise.reshape(problem.method.normals, steps, problem.lanes, -1)
+    rows = np.full(len(problem.t), -1)
+    rows[problem.looks] = np.arange(len(problem.looks))
+    key = np.array(noise.key(problem.seed))
+
+    def share(begin, end, slot):
+        kernel.run(
+            sde, step, *forms, x0, out, problem.t, rows, columns,
+            given, *layout(problem.method, form.channels), key, problem.first_lane, problem.first_step,
+            begin, end, slot, ticks, first_bad,
+        )  # fmt: skip
+
+    pieces = _pieces(problem)
+    ticks = np.zeros(len(pieces) + 1, np.int64)  # the first entry asks for a stop, the others count lane steps
+    first_bad = np.full(len(pieces) + 1, steps)
+    if len(pieces) == 1 and problem.lanes * steps < TASK and problem.ticker is None:
+        share(*pieces[0], 1)
+    elif pieces:
+        _in_threads(share, pieces, ticks, problem)
+    x = out.reshape(len(problem.looks), *problem.shape)
+    failed = np.isnan(out[-1]).any(-1).reshape(problem.paths)
+    failed_step = int(first_bad.min()) if failed.any() else None
+    return Outcome(x.astype(problem.dtype, copy=False), failed, failed_step, None, _evaluations(problem))
+
+
+def _pieces(problem):
+    """Ranges of lanes, whole blocks each, for one call into compiled code."""
+    size = max(TASK // max(problem.steps, 1), LANES)
+    size = min(size, -(-problem.lanes // problem.threads))
+    size = -(-size // LANES) * LANES
+    return [(a, min(a + size, problem.lanes)) for a in range(0, problem.lanes, size or 1)]
+
+
+def _in_threads(share, pieces, ticks, problem):
+    """Run the pieces on a pool while this thread reports progress and listens for an interrupt."""
+    total = LANES * max(problem.steps, 1) * -(-problem.lanes // LANES)
+    with ThreadPoolExecutor(problem.threads) as pool:
+        try:
+            pending = {pool.submit(share, *piece, i) for i, piece in enumerate(pieces, 1)}
+            while pending:
+                done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                if problem.ticker is not None:
+                    problem.ticker(ticks[1:].sum() / total)
+        except BaseException:
+            ticks[0] = -1
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def check(problem):
+    """Raise for what this backend does not run."""
+    process, (k, m, structure, _, event_dims) = problem.equation.process, problem.structure
+    name = type(process).__name__
+    others = "pass x0 as a torch tensor, or backend=sdekit.backends.reference"
+    if arrays.is_tensor(problem.x0):
+        raise ValueError("backend numba takes numpy arrays; give x0 as one, or leave backend out")
+    if not is_record(process):
+        raise ValueError(f"the numba backend needs processes that are NamedTuples or dataclasses, got {name}; {others}")
+    if (k or 1) > 16 or (structure == "general" and (k or 1) * m > 16):
+        raise ValueError(
+            f"the numba backend compiles up to 16 components, and 16 entries of a diffusion matrix; "
+            f"{name} has {k or 1} components and {m} noises: {others}"
+        )
+    if k is None and event_dims:
+        raise ValueError(
+            f"the state of {name} is one argument that couples {event_dims} axes, as a network's or a data set's "
+            f"does, which the numba backend does not run; {others}"
+        )
+    if problem.method.init is not None:
+        raise ValueError(f"method {problem.method.name} has a memory, which the numba backend does not run; {others}")
+
+
+def _per_lane(found, problem):
+    """Array parameters broadcast over the path axes, one row each, of shape (parameters, lanes)."""
+    dtype = problem.x0.dtype
+    if not found:
+        return np.empty((0, 1), dtype)
+    try:
+        return np.stack([np.broadcast_to(a, problem.paths).astype(dtype, copy=False).reshape(-1) for a in found])
+    except ValueError:
+        shapes = [a.shape for a in found]
+        raise ValueError(
+            f"array parameters of shapes {shapes} do not broadcast over the path axes {problem.paths} of x0"
+        ) from None
+
+
+def _evaluations(problem):
+    """Drift evaluations per path: those of a first, a middle and the last step, replayed on one path.
+
+    Steps branch on times alone, and of these compiled methods only on whether a step is the last.
+    """
+    sde, counter = counted(problem.equation)
+    dws = [0.0] * problem.method.normals
+    x = problem.x0.reshape(-1, problem.structure.components or 1)[0].copy()
+    x = x if problem.structure.components else float(x[0])
+
+    def count(s):
+        before, (t, t1) = counter.count, problem.t[s : s + 2].tolist()
+        problem.method.step(sde, t, t1, x, t1 - t, *dws)
+        return counter.count - before
+
+    n = problem.steps
+    return sum(map(count, range(n))) if n < 3 else count(0) + (n - 2) * count(1) + count(n - 1)

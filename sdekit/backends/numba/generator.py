@@ -1,0 +1,158 @@
+"""The normals of `sdekit.noise`, made a block at a time in vector instructions."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic, overload
+
+from ... import noise
+from .elementary import implementation, select
+from .records import OPTIONS
+
+LANES = 256  # lanes of a block: its normals and states stay in the first-level cache
+INLINED = {"forceinline": True, **OPTIONS}
+
+
+@intrinsic
+def widest_vectors(typingctx):
+    """Let the calling function use 512-bit vectors; LLVM's own choice for most CPUs that have them is 256."""
+
+    def emit(context, builder, signature, args):
+        # llvmlite checks names against a list of its own, which lacks this attribute of LLVM's
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.none(), emit
+
+
+# --- Box–Muller on the 32 bits of a word, where `noise.box_muller` has 64-bit integers ------------
+
+
+def _on_word(expression, returns=None):
+    """An instruction expression(builder, word as i32, LLVM float type, x) of a word and a float x."""
+
+    @intrinsic
+    def instruction(typingctx, word, x):
+        def emit(context, builder, signature, args):
+            narrow = builder.trunc(args[0], ir.IntType(32))
+            return expression(builder, narrow, args[1].type, args[1])
+
+        return (returns or x)(word, x), emit
+
+    return instruction
+
+
+def _turned(b, w):
+    """The word plus an eighth turn: its two top bits are the nearest quarter turn."""
+    return b.add(w, w.type(1 << 29))
+
+
+def _flipped(b, sign_bit, ty, x):
+    """x with its sign changed where the top bit of the i32 `sign_bit` is set."""
+    bits = ir.IntType(64 if ty == ir.DoubleType() else 32)
+    if bits.width == 64:
+        sign_bit = b.shl(b.zext(sign_bit, bits), bits(32))
+    return b.bitcast(b.xor(b.bitcast(x, bits), sign_bit), ty)
+
+
+_unsigned = _on_word(lambda b, w, ty, x: b.uitofp(w, ty))
+_rest = _on_word(
+    lambda b, w, ty, x: b.sitofp(b.sub(b.and_(_turned(b, w), w.type((1 << 30) - 1)), w.type(1 << 29)), ty)
+)
+_odd = _on_word(
+    lambda b, w, ty, x: b.icmp_unsigned("!=", b.and_(_turned(b, w), w.type(1 << 30)), w.type(0)), types.boolean
+)
+_sine_sign = _on_word(lambda b, w, ty, x: _flipped(b, b.and_(_turned(b, w), w.type(1 << 31)), ty, x))
+_cosine_sign = _on_word(
+    lambda b, w, ty, x: _flipped(b, b.and_(b.add(_turned(b, w), w.type(1 << 30)), w.type(1 << 31)), ty, x)
+)
+
+_philox = njit(noise.philox4x32, **INLINED)
+
+
+def _build(F):
+    """fill(z, lane, group, stream, k0, k1) for blocks z of type F."""
+    dtype = types.float32 if F is np.float32 else types.float64
+    log, sqrt = implementation("log_positive", dtype), implementation("sqrt", dtype)
+    sin, cos = implementation("sin_poly", dtype), implementation("cos_poly", dtype)
+    half, unit, minus_two, angle_unit = F(0.5), F(2.0**-32), F(-2), F(np.pi * 2.0**-31)
+    mask = noise.MASK
+
+    @njit(**INLINED)
+    def box_muller(w0, w1):
+        radius = sqrt(minus_two * log((_unsigned(w0, half) + half) * unit))
+        angle = (_rest(w1, half) + half) * angle_unit
+        c, s, odd = cos(angle), sin(angle), _odd(w1, half)
+        return radius * _cosine_sign(w1, select(odd, s, c)), radius * _sine_sign(w1, select(odd, c, s))
+
+    @njit(**OPTIONS)
+    def fill(z, lane, group, stream, k0, k1):
+        widest_vectors()
+        for g in range(z.shape[0] // 4):
+            # masked here, which lets LLVM multiply 32 by 32 bits
+            count, channel, a, b = (group + g) & mask, stream & mask, k0 & mask, k1 & mask
+            for i in range(LANES):
+                low, high = (lane + i) & mask, ((lane + i) >> 32) & mask
+                w0, w1, w2, w3 = _philox(low, high, count, channel, a, b)
+                z[4 * g, i], z[4 * g + 1, i] = box_muller(w0, w1)
+                z[4 * g + 2, i], z[4 * g + 3, i] = box_muller(w2, w3)
+
+    return fill
+
+
+_FILL = {types.float32: _build(np.float32), types.float64: _build(np.float64)}
+
+
+def fill(z, lane, group, stream, k0, k1):
+    """The normals of the counters group, group + 1, … of LANES lanes into z of shape (4 × groups, LANES)."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(fill)
+def _fill(z, lane, group, stream, k0, k1):
+    compiled = _FILL[z.dtype]
+    return lambda z, lane, group, stream, k0, k1: compiled(z, lane, group, stream, k0, k1)
+
+
+@njit(**OPTIONS)
+def _rows(out, lane, n, stream, k0, k1, begin, end):
+    first, count = n // 4, out.shape[0]
+    z = np.empty((4 * ((n + count - 1) // 4 + 1 - first), LANES), out.dtype)
+    for start in range(begin, end, LANES):
+        fill(z, lane + start, first, stream, k0, k1)
+        for r in range(count):
+            for i in range(min(LANES, end - start)):
+                out[r, start + i] = z[n - 4 * first + r, i]
+
+
+def rows(out, lane, n, seed, stream, threads=1):
+    """Fill `out`, of shape (count, lanes), with normals n, … of the lanes `lane`, …: `noise.rows` in place."""
+    k0, k1 = noise.key(seed)
+    spans(lambda a, b: _rows(out, lane, n, stream, k0, k1, a, b), out.shape[1], threads, least=65536)
+    return out
+
+
+@njit(**OPTIONS)
+def _discard(z, lane, begin, end, n, k0, k1):
+    for start in range(begin, end, LANES):
+        for group in range(n // z.shape[0]):
+            fill(z, lane + start, group * (z.shape[0] // 4), 0, k0, k1)
+
+
+def discard(lanes, n, seed=0, dtype=np.float32, threads=1):
+    """Make n normals for each of `lanes` lanes, four at a time as a solve does, and throw them away."""
+    k0, k1 = noise.key(seed)
+    spans(lambda a, b: _discard(np.empty((4, LANES), dtype), 0, a, b, n, k0, k1), lanes, threads, least=LANES)
+
+
+def spans(work, size, threads, least):
+    """work(begin, end) over [0, size) in pieces, whole blocks each, on `threads` threads."""
+    step = max(least, -(-size // (4 * threads))) if threads > 1 else size
+    step = -(-step // LANES) * LANES
+    pieces = [(a, min(a + step, size)) for a in range(0, size, max(step, 1))]
+    if len(pieces) < 2:
+        return [work(*p) for p in pieces]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda p: work(*p), pieces))

@@ -1,0 +1,147 @@
+"""The time loop over one block of lanes after the other, and the lane loop inside it."""
+
+import functools
+
+import numpy as np
+from numba import njit
+from numba.extending import overload
+
+from ... import equation
+from .generator import LANES, fill, widest_vectors
+from .lane import INLINE, Vec, as_like, poison, real, reals, source, value, vec, vec_like
+from .records import NATIVE, OPTIONS, at
+
+
+@njit(**OPTIONS)
+def run(
+    sde, step, load, store, draw, places,  # what moves, and how lanes are read and written
+    x0, out, t, rows, columns,  # states (base, k), (looks, lanes, k); times and their rows of out; parameters
+    given, streams, counts, base, stride, key, first_lane, first_step,  # the noise
+    begin, end, slot, ticks, first_bad,  # the share of this call, and what it reports
+):  # fmt: skip
+    """Solve for the lanes begin … end − 1, whole blocks at a time; ticks[0] < 0 asks for a stop."""
+    widest_vectors()
+    k, steps, lanes = x0.shape[1], t.shape[0] - 1, out.shape[1]
+    x = np.empty((k, LANES), out.dtype)
+    z = np.empty((max(1, counts.sum() * 4), LANES), out.dtype)
+    zero = out.dtype.type(0)
+    own = np.empty((columns.shape[0], LANES), out.dtype)
+    for start in range(begin, end, LANES):
+        # Lanes beyond the last repeat it: whole blocks keep the arithmetic of a lane the same anywhere.
+        for i in range(LANES):
+            lane = min(start + i, lanes - 1)
+            for c in range(k):
+                x[c, i] = x0[lane % x0.shape[0], c]
+            for c in range(columns.shape[0]):
+                own[c, i] = columns[c, lane]
+        _look(x, out, rows[0], start, end)
+        for s in range(steps):
+            phase = (first_step + s) & 3
+            if s == 0 or phase == 0:
+                if ticks[0] < 0:
+                    return
+                ticks[slot] += LANES * min(4 - phase, steps - s)
+                if given.shape[0] == 0:
+                    row = 0
+                    for j in range(streams.shape[0]):
+                        group = (first_step + s - phase) // 4 * counts[j]
+                        fill(z[row : row + 4 * counts[j]], first_lane + start, group, streams[j], key[0], key[1])
+                        row += 4 * counts[j]
+                else:
+                    _copy(given, z, base, stride, s, phase, start)
+            now, then = t[s], t[s + 1]
+            h = then - now
+            scale = np.sqrt(abs(h))
+            place = places(base, stride, phase)
+            health = zero
+            for i in range(LANES):
+                old = load(x, i)
+                new = as_like(step(at(sde, own, i), now, then, old, h, *draw(z, place, i, scale)), old)
+                sound = poison(new, old)  # a path that was not finite once is NaN for good
+                store(x, i, new + sound)
+                health += value(sound)
+            if health != health and first_bad[slot] > s:
+                first_bad[slot] = s
+            _look(x, out, rows[s + 1], start, end)
+
+
+@njit(**OPTIONS)
+def _look(x, out, row, start, end):
+    if row >= 0:
+        for i in range(min(LANES, end - start)):
+            for c in range(x.shape[0]):
+                out[row, start + i, c] = x[c, i]
+
+
+@njit(**OPTIONS)
+def _copy(given, z, base, stride, s, phase, start):
+    """Explicit normals (draws, steps, lanes, m) of up to four steps into the rows of z."""
+    for ahead in range(min(4 - phase, given.shape[1] - s)):
+        for d in range(given.shape[0]):
+            for c in range(given.shape[3]):
+                row = base[d] + (phase + ahead) * stride[d] + c
+                for i in range(LANES):
+                    z[row, i] = given[d, s + ahead, min(start + i, given.shape[2] - 1), c]
+
+
+@functools.cache
+def access(k, m, draws):
+    """(load, store, draw, places) for states of k components (None: one value) and `draws` dw of m values."""
+
+    def items(count, array, row):
+        values = ", ".join(f"real({array}[{row} + {c}, i])" for c in range(count or 1))
+        return values if count is None else f"vec(({values},))"
+
+    parts = ["x"] if k is None else [f"parts[{c}]" for c in range(k)]
+    unpack = "" if k is None else "    parts = reals(x)\n"
+    writes = "".join(f"    state[{c}, i] = value({p})\n" for c, p in enumerate(parts))
+    dws = "".join(f"{items(m, 'z', f'place[{d}]')} * scale, " for d in range(draws))
+    rows = "".join(f"base[{d}] + phase * stride[{d}], " for d in range(draws))
+    texts = (
+        f"def impl(state, i):\n    return {items(k, 'state', 0)}",
+        f"def impl(state, i, x):\n{unpack}{writes}",
+        f"def impl(z, place, i, scale):\n    return ({dws})",
+        f"def impl(base, stride, phase):\n    return ({rows})",
+    )
+    names = {"real": real, "reals": reals, "value": value, "vec": vec}
+    return tuple(njit(source(text, **names), forceinline=True, **OPTIONS) for text in texts)
+
+
+# --- the functions of `sdekit.equation` on lane types --------------------------------------------
+
+
+def native(function):
+    """Decorator: what `function` is in compiled code."""
+    NATIVE.add(function)
+    return overload(function, jit_options=INLINE)
+
+
+@native(equation.components)
+def _components(x):
+    if isinstance(x, Vec):
+        return lambda x: reals(x)
+
+
+@native(equation.assemble)
+def _assemble(items, like):
+    if isinstance(like, Vec):
+        if len(items) != like.n:
+            raise ValueError(f"drift and diffusion must return {like.n} values, one per component, got {len(items)}")
+        return lambda items, like: vec_like(items, like)
+
+
+@native(equation.row_product)
+def _row_product(row, dw):
+    if isinstance(dw, Vec):
+        terms = " + ".join(f"row[{j}] * parts[{j}]" for j in range(dw.n))
+        return source(f"def impl(row, dw):\n    parts = reals(dw)\n    return {terms}", reals=reals)
+    terms = " + ".join(f"row[{j}] * dw" for j in range(len(row)))
+    return source(f"def impl(row, dw):\n    return {terms}")
+
+
+@native(equation.product)
+def _product(rows, dw, like):
+    if isinstance(like, Vec):
+        values = ", ".join(f"row_product(rows[{i}], dw)" for i in range(like.n))
+        text = f"def impl(rows, dw, like):\n    return vec_like(({values},), like)"
+        return source(text, row_product=equation.row_product, vec_like=vec_like)

@@ -1,0 +1,188 @@
+"""Processes and other NamedTuple records inside compiled code.
+
+numba passes a NamedTuple as a struct; this module makes the methods and properties of its class
+callable there, compiles the functions it holds, and gives each lane its entry of array parameters.
+"""
+
+import functools
+import types as pytypes
+
+import numpy as np
+from numba import njit, types
+from numba.extending import (
+    NativeValue,
+    models,
+    overload,
+    overload_attribute,
+    overload_method,
+    register_model,
+    typeof_impl,
+    unbox,
+)
+
+from ...equation import path_parameters
+from .lane import INLINE, real, source
+
+# All of fastmath but the promises that no NaN and no infinity occur.
+FAST = {"contract", "arcp", "nsz", "reassoc", "afn"}
+OPTIONS = {"error_model": "numpy", "fastmath": FAST, "nogil": True}
+
+
+NATIVE = set()  # functions with an `overload` here, besides those of sdekit.math
+
+
+def _is_helper(g):
+    """Whether `g` is a plain Python function that numba has no implementation of."""
+    known = not isinstance(g, pytypes.FunctionType) or g in NATIVE
+    return not known and g.__module__ != "sdekit.math" and g.__module__.split(".")[0] != "numpy"
+
+
+@functools.cache
+def compiled(function):
+    """`function` jitted for use inside the lane loop, with the plain functions that it calls."""
+    if hasattr(function, "in_kernels"):
+        return compiled(function.in_kernels)
+    if not isinstance(function, pytypes.FunctionType):
+        return function  # already a numba dispatcher
+    names = {n: function.__globals__.get(n) for n in function.__code__.co_names}
+    helpers = {n: compiled(g) for n, g in names.items() if _is_helper(g) and g is not function}
+    cells = tuple(
+        pytypes.CellType(compiled(c.cell_contents)) if _is_helper(c.cell_contents) else c
+        for c in function.__closure__ or ()
+    )
+    copy = pytypes.FunctionType(
+        function.__code__, {**function.__globals__, **helpers}, function.__name__, function.__defaults__, cells
+    )
+    copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
+    return njit(copy, forceinline=True, **OPTIONS)
+
+
+# --- what a kernel receives ----------------------------------------------------------------------
+
+
+class Column:
+    """Stands in a record for an array parameter: row `index` of the kernel's `columns`."""
+
+    def __init__(self, index):
+        self.index = index
+
+
+class ColumnType(types.Type):
+    def __init__(self, index):
+        self.index = index
+        super().__init__(f"Column({index})")
+
+
+@typeof_impl.register(Column)
+def _typeof_column(value, c):
+    return ColumnType(value.index)
+
+
+register_model(ColumnType)(models.OpaqueModel)
+
+
+@unbox(ColumnType)
+def _unbox_column(ty, obj, c):
+    return NativeValue(c.context.get_dummy_value())
+
+
+def is_record(value):
+    return isinstance(value, tuple) and hasattr(value, "_fields")
+
+
+def prepare(record, columns):
+    """`record` as a kernel takes it: numbers as float64, functions compiled, arrays of paths as Columns.
+
+    Array parameters of processes are appended to the list `columns`.
+    """
+    hook(type(record))
+    per_path = path_parameters(record)
+
+    def convert(name, value):
+        if is_record(value):
+            return prepare(value, columns)
+        if isinstance(value, pytypes.FunctionType):
+            return compiled(value)
+        if isinstance(value, (bool, np.bool_)):
+            return bool(value)
+        if isinstance(value, (int, float, np.number)) or (isinstance(value, np.ndarray) and value.ndim == 0):
+            return float(value)
+        if isinstance(value, np.ndarray):
+            if name not in per_path:
+                return np.ascontiguousarray(value)
+            columns.append(value)
+            return Column(len(columns) - 1)
+        return value
+
+    return type(record)(*map(convert, record._fields, record))
+
+
+def at(record, columns, lane):
+    """`record` with each Column replaced by this lane's entry of `columns` (compiled code only)."""
+    raise NotImplementedError("numba kernels only")
+
+
+def _has_columns(ty):
+    return isinstance(ty, ColumnType) or (
+        isinstance(ty, types.BaseNamedTuple) and any(_has_columns(t) for t in ty.types)
+    )
+
+
+@overload(at, jit_options=INLINE)
+def _at(record, columns, lane):
+    if isinstance(record, ColumnType):
+        index = record.index
+        return lambda record, columns, lane: real(columns[index, lane])
+    if not _has_columns(record):
+        return lambda record, columns, lane: record
+    items = ", ".join(f"at(record[{i}], columns, lane)" for i in range(len(record.types)))
+    text = f"def impl(record, columns, lane):\n    return cls({items})"
+    return source(text, at=at, cls=record.instance_class)
+
+
+# --- methods and properties ----------------------------------------------------------------------
+
+_hooked = set()
+
+
+def hook(cls):
+    """Make the methods and properties of the NamedTuple class `cls` known to compiled code."""
+    for name, member in vars(cls).items():
+        if name.startswith("__") or name in cls._fields or name in _hooked:
+            continue
+        if isinstance(member, pytypes.FunctionType) and name not in _INHERITED:
+            _hooked.add(name)
+            overload_method(types.BaseNamedTuple, name, jit_options=INLINE)(_method(name))
+        elif isinstance(member, property):
+            _hooked.add(name)
+            overload_attribute(types.BaseNamedTuple, name, jit_options=INLINE)(_property(name))
+
+
+_INHERITED = {"_make", "_replace", "_asdict"}
+
+
+def _member(record, name, kind):
+    member = vars(getattr(record, "instance_class", object)).get(name)
+    return member if isinstance(member, kind) else None
+
+
+def _method(name):
+    def resolve(self, *args):
+        member = _member(self, name, pytypes.FunctionType)
+        if member is None:
+            return None
+        function = compiled(member)
+        return lambda self, *args: function(self, *args)
+
+    return resolve
+
+
+def _property(name):
+    def resolve(self):
+        member = _member(self, name, property)
+        if member is None:
+            return None
+        function = compiled(member.fget)
+        return lambda self: function(self)
+
+    return resolve

@@ -1,0 +1,225 @@
+"""Probability laws in closed form: what `process.transition(s, t, x)` and `stationary()` return.
+
+Every law has `mean, var, std, log_prob(y), score(y)`; `score` is the derivative of `log_prob` in y.
+Fields are numbers, numpy arrays or torch tensors which broadcast against y; entries are independent
+of each other, so `log_prob` is elementwise (sum it over the axes of one state for a joint law).
+
+A law of variance zero is a point mass: its `log_prob` is +inf at the point and -inf elsewhere, its
+`score` is the limit of a shrinking law: 0 at the point and ±inf towards it elsewhere.
+Outside of the support `log_prob` is -inf and `score` is NaN.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sdekit import math as sm
+
+__all__ = ["LogNormal", "NoncentralChiSquare", "Normal"]
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+def _point_log_prob(d):
+    """log-density at distance d from a point mass, in the type of d."""
+    return sm.where(d == 0, d + math.inf, d - math.inf)
+
+
+def _point_score(d):
+    """Score at distance d from a point mass, in the type of d."""
+    return sm.where(d > 0, d - math.inf, sm.where(d < 0, d + math.inf, d))
+
+
+class Normal(NamedTuple):
+    """The normal law N(mean, var).
+
+        log p(y) = −½ [(y − mean)²/var + log(2π var)],    score = (mean − y)/var
+    """
+
+    mean: Any
+    var: Any
+
+    @property
+    def std(self):
+        return sm.sqrt(self.var)
+
+    def sample(self, z):
+        """One draw for each standard normal z."""
+        return self.mean + sm.sqrt(self.var) * z
+
+    def log_prob(self, y):
+        d = y - self.mean
+        point = self.var == 0
+        var = sm.where(point, 1.0, self.var)
+        value = -0.5 * (d * d / var + sm.log(var) + LOG_2PI)
+        return sm.where(point, _point_log_prob(d), value)
+
+    def score(self, y):
+        d = y - self.mean
+        point = self.var == 0
+        return sm.where(point, _point_score(d), -d / sm.where(point, 1.0, self.var))
+
+
+class LogNormal(NamedTuple):
+    """The law of median·exp(√log_var·z), z ~ N(0, 1); a negative median mirrors it.
+
+        mean = median·exp(log_var/2),    var = mean²·(exp(log_var) − 1)
+        log p(y) = log N(log(y/median); 0, log_var) − log|y|    where y/median > 0
+    """
+
+    median: Any
+    log_var: Any
+
+    @property
+    def mean(self):
+        return self.median * sm.exp(0.5 * self.log_var)
+
+    @property
+    def var(self):
+        mean = self.median * sm.exp(0.5 * self.log_var)
+        return mean * mean * sm.expm1(self.log_var)
+
+    @property
+    def std(self):
+        mean = self.median * sm.exp(0.5 * self.log_var)
+        return sm.abs(mean) * sm.sqrt(sm.expm1(self.log_var))
+
+    def sample(self, z):
+        """One draw for each standard normal z."""
+        return self.median * sm.exp(sm.sqrt(self.log_var) * z)
+
+    def _parts(self, y):
+        """(is it a point mass, y inside the support else 1, is y inside, the law of log(y/median),
+        log(y/median))."""
+        point = (self.log_var == 0) | (self.median == 0)
+        inside = y * sm.sign(self.median) > 0
+        y = sm.where(inside, y, 1.0)
+        ratio = sm.where(inside, y / sm.where(self.median == 0, 1.0, self.median), 1.0)
+        return point, y, inside, Normal(0.0, sm.where(point, 1.0, self.log_var)), sm.log(ratio)
+
+    def log_prob(self, y):
+        point, safe, inside, normal, log_ratio = self._parts(y)
+        value = normal.log_prob(log_ratio) - sm.log(sm.abs(safe))
+        value = sm.where(inside, value, -math.inf)
+        return sm.where(point, _point_log_prob(y - self.median), value)
+
+    def score(self, y):
+        point, safe, inside, normal, log_ratio = self._parts(y)
+        value = sm.where(inside, (normal.score(log_ratio) - 1.0) / safe, math.nan)
+        return sm.where(point, _point_score(y - self.median), value)
+
+
+class NoncentralChiSquare(NamedTuple):
+    """The law of scale·χ², χ² noncentral chi-square of `df` degrees and noncentrality shift/scale.
+
+        mean = scale·df + shift,    var = 2·scale²·df + 4·scale·shift
+        log p(y) = −log(2 scale) − ½(√u − √λ)² + (ν/2) log(u/λ) + log(e^{−√(uλ)} I_ν(√(uλ))),
+        u = y/scale,  λ = shift/scale,  ν = df/2 − 1
+
+    `shift` rather than λ is the field because it stays finite as scale → 0 (a point mass at shift).
+    shift = 0 is the gamma law of shape df/2 and scale 2·scale.
+    `log_prob` and `score` work on numbers and numpy arrays, in float64; there is no `sample`, since
+    one normal per entry does not make a draw.
+
+    Source: Johnson, Kotz and Balakrishnan, "Continuous Univariate Distributions", volume 2, second
+    edition, 1995, chapter 29.
+    """
+
+    df: Any
+    scale: Any
+    shift: Any
+
+    @property
+    def mean(self):
+        return self.scale * self.df + self.shift
+
+    @property
+    def var(self):
+        return 2.0 * self.scale * (self.scale * self.df + 2.0 * self.shift)
+
+    @property
+    def std(self):
+        return sm.sqrt(2.0 * self.scale * (self.scale * self.df + 2.0 * self.shift))
+
+    def _parts(self, y):
+        """(is it a point mass, is y inside the support, ν, scale, √u, √λ), safe to compute with."""
+        y, df, scale, shift = np.broadcast_arrays(y, *(np.asarray(f, float) for f in self))
+        point, inside = scale == 0, y > 0
+        scale = np.where(point, 1.0, scale)
+        u = np.where(inside, y, 1.0) / scale
+        return point, inside, 0.5 * df - 1.0, scale, np.sqrt(u), np.sqrt(shift / scale)
+
+    def log_prob(self, y):
+        point, inside, order, scale, root_u, root_l = self._parts(y)
+        half = 0.5 * (root_u - root_l) ** 2
+        # (z/2)^ν is taken out of I_ν, so that λ → 0 is no special case
+        value = -np.log(2.0 * scale) - half + order * np.log(0.5 * root_u * root_u)
+        value = value + _log_bessel(order, root_u * root_l)
+        value = np.where(inside, value, self._edge(y, order, scale))
+        return _number(np.where(point, _point_log_prob(y - np.asarray(self.shift, float)), value))
+
+    def _edge(self, y, order, scale):
+        """log-density at and below 0: the density at 0 is 0, finite or infinite with ν."""
+        with np.errstate(invalid="ignore"):
+            finite = -np.log(2.0 * scale) - 0.5 * np.asarray(self.shift, float) / scale
+        at_zero = np.where(order == 0, finite, np.where(order > 0, -math.inf, math.inf))
+        return np.where(np.asarray(y) == 0, at_zero, -math.inf)
+
+    def score(self, y):
+        point, inside, order, scale, root_u, root_l = self._parts(y)
+        z = root_u * root_l
+        # d/du log p = −½ + ν/u + (z/2u) I_{ν+1}(z)/I_ν(z), with (z/2)^ν taken out as above
+        ratio = 0.5 * z * np.exp(_log_bessel(order + 1.0, z) - _log_bessel(order, z))
+        u = root_u * root_u
+        value = (-0.5 + (order + 0.5 * z * ratio) / u) / scale
+        value = np.where(inside, value, math.nan)
+        return _number(np.where(point, _point_score(y - np.asarray(self.shift, float)), value))
+
+
+def _number(value):
+    """A Python float for a zero-dimensional array."""
+    return float(value) if np.ndim(value) == 0 else value
+
+
+def _log_bessel(order, z):
+    """log[(z/2)^{−ν} e^{−z} I_ν(z)] for ν > −1, z >= 0, float64 arrays.
+
+    Three forms: scipy's scaled Bessel function; 0F1, the series of I_ν without its power, for small
+    z, where the Bessel function underflows and its power diverges; and for large orders the uniform
+    expansion (F. W. J. Olver, DLMF 10.41.3, with U_1 … U_4 of 10.41.10).
+    """
+    from scipy import special
+
+    small, large = z * z < 4.0 * (order + 1.0), order > 150.0
+    with np.errstate(all="ignore"):
+        above, below = np.where(small, 1.0, z), np.where(small, z, 0.0)
+        plain = np.log(special.ive(order, above)) - order * np.log(0.5 * above)
+        series = np.log(special.hyp0f1(order + 1.0, 0.25 * below * below))
+        series = series - special.gammaln(order + 1.0) - below
+        nu = np.where(large, order, 1.0)
+        root = np.hypot(1.0, z / nu)
+        p = 1.0 / root
+        q = p * p
+        total = 1.0 + (p / nu) * (
+            (3 - 5 * q) / 24
+            + (p / nu)
+            * (
+                (81 + q * (-462 + 385 * q)) / 1152
+                + (p / nu)
+                * (
+                    (30375 + q * (-369603 + q * (765765 - 425425 * q))) / 414720
+                    + (p / nu)
+                    * (
+                        4465125
+                        + q * (-94121676 + q * (349922430 + q * (-446185740 + 185910725 * q)))
+                    )
+                    / 39813120
+                )
+            )
+        )
+        # ν η − z − ν log(z/2) with η = root + log((z/ν)/(1 + root)): the logarithms of z cancel,
+        # and ν·root − z = ν²/(ν·root + z)
+        power = nu * (nu / (nu * root + z)) - nu * np.log(0.5 * nu * (1.0 + root))
+        uniform = power - 0.5 * np.log(2.0 * math.pi * nu * root) + np.log(total)
+    return np.where(large, uniform, np.where(small, series, plain))

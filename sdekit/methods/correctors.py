@@ -1,0 +1,80 @@
+"""Langevin steps, alone and as the corrector of a predictor–corrector method.
+
+`sde.process` must have a score (`Langevin`, `Reverse`).
+"""
+
+import math
+
+from .. import noise
+from .method import Method, family, method
+from .stochastic import euler_maruyama
+
+__all__ = ["langevin", "predictor_corrector"]
+
+
+@family
+def langevin(snr=None, steps=1):
+    """Unadjusted Langevin steps towards the law whose score the process holds.
+
+        x ← x + τ s(t, x) + √(2τ) z,   `steps` times;   τ = |h|, or 2 (snr · sigma(t))² where snr is given
+
+    Without `snr` it is the unadjusted Langevin algorithm for `Langevin(score)` (Euler–Maruyama of
+    dX = s dt + √2 dW). With it, τ follows the noise level: ‖z‖/‖s‖ of the usual rule is replaced by its
+    expectation sigma(t), so that a sample's step does not depend on the rest of the batch.
+    Cost: `steps` scores.
+    Source: G. Roberts, R. Tweedie, "Exponential convergence of Langevin distributions and their
+    discrete approximations", 1996; step size after Y. Song et al., "Score-based generative modeling
+    through stochastic differential equations", 2021, alg. 4 (arXiv 2011.13456).
+    """
+    if snr is not None and not snr > 0:
+        raise ValueError(f"snr must be positive (0.16, say), or None for steps of size h; got {snr!r}")
+    if steps != int(steps) or steps < 1:
+        raise ValueError(f"steps must be a positive integer, got {steps!r}")
+    stream = noise.PATH if snr is None else noise.CORRECTOR
+    ratio = 0.0 if snr is None else float(snr)
+
+    @method(
+        weak=1.0 if snr is None else None,
+        noise=("none", "additive"),
+        drifts=steps,
+        streams=(stream,) * steps,
+        needs=("score",) if snr is None else ("score", "sigma"),
+    )
+    def langevin(sde, t, t1, x, h, *dws):
+        size = 2 * (ratio * sde.process.sigma(t)) ** 2 if ratio > 0 else abs(h)
+        for dw in dws:
+            x = x + sde.process.score(t, x) * size + dw * math.sqrt(2 * size / abs(h))
+        return x
+
+    return langevin
+
+
+@family
+def predictor_corrector(predictor=euler_maruyama, corrector=langevin(0.16)):
+    """A step of `predictor`, then a step of `corrector` at the new time.
+
+        y = predictor(t → t1, x),   x' = corrector(t1, y)
+
+    Cost: that of both. A step to sigma(t1) = 0 evaluates nothing there.
+    Source: Y. Song et al., "Score-based generative modeling through stochastic differential
+    equations", 2021, alg. 1 (arXiv 2011.13456).
+    """
+    for name, part in (("predictor", predictor), ("corrector", corrector)):
+        if not isinstance(part, Method) or part.init is not None:
+            raise ValueError(f"{name} must be a one-step method, got {part!r}")
+    predict, correct, split = predictor.step, corrector.step, predictor.normals
+    streams = predictor.streams + tuple(noise.CORRECTOR for _ in corrector.streams)
+
+    @method(
+        noise=predictor.noise,
+        calculus=predictor.calculus,
+        drifts=predictor.drifts + corrector.drifts,
+        streams=streams,
+        evaluates_end=True,
+        needs=(*predictor.needs, *corrector.needs),
+    )
+    def predictor_corrector(sde, t, t1, x, h, *dws):
+        y = predict(sde, t, t1, x, h, *dws[:split])
+        return correct(sde, t1, t1, y, h, *dws[split:])
+
+    return predictor_corrector

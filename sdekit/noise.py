@@ -1,0 +1,122 @@
+"""Counter-based normals: noise is a function of (seed, lane, n, stream), never a stream that is consumed.
+
+Philox4x32-10 (J. Salmon, M. Moraes, R. Dror, D. Shaw, "Parallel random numbers: as easy as 1, 2, 3",
+SC 2011, doi:10.1145/2063384.2063405) maps a 128-bit counter and a 64-bit key to four 32-bit words:
+
+    counter = (lane low word, lane high word, n div 4, stream),   key = seed,
+
+and Box-Muller turns the words (0, 1) and (2, 3) into two normals each, so that n mod 4 picks one of
+the four. A lane is one path of a coupled process or one entry of any other state; n counts
+step * channels + channel. The functions below work on 64-bit integers masked to 32 bits, and so run
+unchanged on numpy arrays, on torch tensors of any device, and inside numba kernels.
+"""
+
+import math
+import operator
+
+import numpy as np
+
+from . import arrays
+from . import math as sm
+
+PATH, SECOND, CORRECTOR, SAMPLE, BRIDGE = range(5)  # streams: dW, dz, corrector and churn, sample and start, BrownianPath
+
+MASK = 0xFFFFFFFF
+ROUNDS = 10
+
+
+def philox4x32(c0, c1, c2, c3, k0, k1):
+    """The ten rounds of Philox4x32: a counter of four words and a key of two give four words.
+
+    Words are 64-bit integers (numpy int64, torch int64) with values below 2**32.
+    """
+    for _ in range(ROUNDS):
+        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = ((p1 >> 32) & MASK) ^ c1 ^ k0, p1 & MASK, ((p0 >> 32) & MASK) ^ c3 ^ k1, p0 & MASK
+        k0, k1 = (k0 + 0x9E3779B9) & MASK, (k1 + 0xBB67AE85) & MASK
+    return c0, c1, c2, c3
+
+
+def box_muller(w0, w1, like):
+    """Two independent standard normals from two words, in the floating-point type of `like`.
+
+        r = √(−2 log u),  u = (w0 + ½) 2⁻³²;   θ = 2π (w1 + ½) 2⁻³²;   (r cos θ, r sin θ)
+
+    The angle is reduced to the nearest quarter turn in integers, exactly; |normal| ≤ 6.77.
+    """
+    radius = sm.sqrt(-2.0 * sm.log((arrays.to_dtype(w0, like) + 0.5) * 2.0**-32))
+    quarter = ((w1 + 2**29) >> 30) & 3
+    rest = ((w1 + 2**29) & (2**30 - 1)) - 2**29
+    angle = (arrays.to_dtype(rest, like) + 0.5) * (math.pi * 2.0**-31)
+    cos, sin = sm.cos(angle), sm.sin(angle)
+    odd = (quarter & 1) == 1
+    x, y = sm.where(odd, sin, cos), sm.where(odd, cos, sin)
+    x = sm.where(((quarter + 1) & 2) == 2, -x, x)
+    y = sm.where((quarter & 2) == 2, -y, y)
+    return radius * x, radius * y
+
+
+def key(seed):
+    """The two words of the 64-bit key; a `ValueError` unless 0 <= seed < 2**64."""
+    try:
+        value = operator.index(seed)
+    except TypeError:
+        value = -1
+    if not 0 <= value < 2**64:
+        raise ValueError(f"seed must be an integer with 0 <= seed < 2**64, got {seed!r}")
+    return value & MASK, value >> 32
+
+
+def rows(lanes, n, count, seed, stream, like):
+    """The normals n, …, n + count − 1 of every lane, of shape (count, len(lanes)).
+
+    `lanes` are int64 lane indices, an array or tensor; the result has the type of `lanes` and the
+    floating-point type of `like`.
+    """
+    k0, k1 = key(seed)
+    zero = lanes * 0
+    low, high = lanes & MASK, (lanes >> 32) & MASK
+    out = []
+    for group in range(n // 4, (n + count - 1) // 4 + 1):
+        w = philox4x32(low, high, zero + group, zero + stream, k0, k1)
+        out += [*box_muller(w[0], w[1], like), *box_muller(w[2], w[3], like)]
+    return arrays.stack(out[n % 4 : n % 4 + count])
+
+
+def _entries(shape, like):
+    """Lane indices 0, 1, … of the entries of an array of `shape`, on the device of `like`."""
+    size = math.prod(shape)
+    if arrays.is_tensor(like):
+        return arrays.torch().arange(size, device=like.device)
+    return np.arange(size)
+
+
+def _working(like):
+    """An empty array of the floating-point type in which normals for `like` are made."""
+    if like is None:
+        return np.empty(0)
+    if arrays.is_tensor(like):
+        torch = arrays.torch()
+        return like.new_empty(0, dtype=torch.float64 if like.dtype == torch.float64 else torch.float32)
+    return np.empty(0, np.float64 if np.asarray(like).dtype == np.float64 else np.float32)
+
+
+def normal(shape, seed=0, stream=SAMPLE, like=None, n=0):
+    """Standard normals of `shape`, entry i being normal `n` of lane i.
+
+    numpy float64, or the type, floating-point type and device of `like`. A larger leading axis only
+    appends: the first rows stay what they were.
+    """
+    work = _working(like)
+    z = rows(_entries(shape, work), n, 1, seed, stream, work)[0].reshape(tuple(shape))
+    return z if like is None else z.to(like.dtype) if arrays.is_tensor(like) else z.astype(np.asarray(like).dtype)
+
+
+def uniform(shape, seed=0, stream=SAMPLE, like=None, n=0):
+    """Uniform numbers in (0, 1) of `shape`, (word + ½) 2⁻³² with word n mod 4 of lane i's counter n div 4."""
+    work = _working(like)
+    lanes, (k0, k1) = _entries(shape, work), key(seed)
+    zero = lanes * 0
+    words = philox4x32(lanes & MASK, (lanes >> 32) & MASK, zero + n // 4, zero + stream, k0, k1)
+    u = (arrays.to_dtype(words[n % 4], work) + 0.5) * 2.0**-32
+    return sm.minimum(u, 1.0 - 2.0**-24).reshape(tuple(shape))

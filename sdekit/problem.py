@@ -1,0 +1,112 @@
+"""What `solve` asks of a backend, checked and complete."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .equation import Equation, Structure
+from .methods import Method
+
+
+class Problem(NamedTuple):
+    """One solve. States have `shape`: path axes, then the `event_dims` axes of one state."""
+
+    equation: Equation
+    structure: Structure
+    method: Method
+    t: np.ndarray  # the grid, float64
+    looks: np.ndarray  # indices into t of the times to return
+    x0: Any  # array or tensor in the type of the arithmetic, broadcasts to shape
+    shape: tuple[int, ...]
+    dtype: Any  # of the result
+    seed: int
+    first_lane: int
+    first_step: int
+    memory: Any
+    noise: Any  # explicit normals (draws, steps, *shape of dw), or None
+    threads: int
+    ticker: Callable[[float], None] | None  # told the finished fraction
+
+    @property
+    def steps(self):
+        return len(self.t) - 1
+
+    @property
+    def paths(self):
+        """The path axes."""
+        return self.shape[: len(self.shape) - self.structure.event_dims]
+
+    @property
+    def lanes(self):
+        """Paths of a process of k components, or entries of any other state."""
+        return math.prod(self.shape) // (self.structure.components or 1)
+
+    @property
+    def dw_axes(self):
+        """Whether dw has an axis of channels: (path axes, m); otherwise it has the shape of the state."""
+        return self.structure.components is not None or self.structure.noise == "general"
+
+
+class Outcome(NamedTuple):
+    """What a backend returns."""
+
+    x: Any  # (looks, *shape)
+    failed: Any  # mask over the path axes
+    failed_step: int | None  # first step whose result was not finite
+    memory: Any
+    nfe: int
+
+
+class Layout(NamedTuple):
+    """Where the normals of a chunk of four steps lie: rows, stream by stream, in it step by step, dw by dw."""
+
+    streams: np.ndarray  # the distinct streams
+    counts: np.ndarray  # normals per lane and step of each
+    base: np.ndarray  # row of each dw's first channel in step 0 of the chunk
+    stride: np.ndarray  # rows from step to step
+
+
+def layout(method, channels):
+    """The `Layout` of a method's normals."""
+    drawn = method.streams
+    distinct = sorted(set(drawn))
+    counts = [drawn.count(s) * channels for s in distinct]
+    start = dict(zip(distinct, np.cumsum([0, *counts]) * 4))
+    base = [start[s] + drawn[:i].count(s) * channels for i, s in enumerate(drawn)]
+    stride = [drawn.count(s) * channels for s in drawn]
+    return Layout(*(np.array(a, np.int64) for a in (distinct, counts, base, stride)))
+
+
+class Counted:
+    """Stands in for an object and counts the calls of some of its methods."""
+
+    def __init__(self, target, names):
+        self.target, self.names, self.count = target, names, 0
+
+    def __getattr__(self, name):
+        value = getattr(self.target, name)
+        if name not in self.names:
+            return value
+
+        def counting(*args):
+            self.count += 1
+            return value(*args)
+
+        return counting
+
+    def __call__(self, *args):
+        self.count += 1
+        return self.target(*args)
+
+
+def counted(equation):
+    """The equation with a counter of evaluations: of the network where the process has a score, else of the drift."""
+    process = equation.process
+    score = getattr(process, "score", None)
+    if score is not None and hasattr(process, "_replace"):
+        counter = Counted(score, ("pair",))
+        return equation._replace(process=process._replace(score=counter)), counter
+    counter = Counted(process, ("drift",))
+    return equation._replace(process=counter), counter

@@ -1,0 +1,232 @@
+"""Processes made from other things: time reversal, Langevin dynamics, plain functions."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from . import noise
+from .scores import checked, finite, floating, from_score, schedule, weak
+
+__all__ = ["Langevin", "Reverse", "process"]
+
+
+def _reverse(process, score, eta=1.0):
+    name = type(process).__name__
+    for method in ("marginal", "rates", "diffusion"):
+        if not hasattr(process, method):
+            raise ValueError(
+                f"process: {name} has no {method}(t); Reverse needs a process with a marginal"
+            )
+    if (
+        not getattr(process, "additive", False)
+        or getattr(process, "noise", "diagonal") == "general"
+    ):
+        raise ValueError(
+            f"process: the noise of {name} depends on its state; Reverse needs g(t) alone"
+        )
+    if not (math.isfinite(eta) and eta >= 0):
+        raise ValueError(f"eta must be finite and >= 0, got {eta}")
+    if not hasattr(score, "pair"):
+        if not callable(score):
+            raise ValueError(f"score must be a Score or a function (t, x) -> score, got {score!r}")
+        score = from_score(score, process)
+    elif _differs(score.process, process):
+        raise ValueError(f"score belongs to {score.process}, but the process is {process}")
+    return process, score, float(eta)
+
+
+def _differs(a, b):
+    """Whether a score's process is plainly another one (numbers are compared, arrays are not)."""
+    if a is b or type(a) is not type(b):
+        return a is not b
+    numbers = (int, float)
+    pairs = zip(a, b, strict=True) if isinstance(a, tuple) else ()
+    return any(isinstance(u, numbers) and isinstance(v, numbers) and u != v for u, v in pairs)
+
+
+@checked(_reverse)
+class Reverse(NamedTuple):
+    """The process run backwards, from noise to data, along the same densities p_t:
+
+        dX = [alpha′ D + sigma′ ε + ½ η² (g²/sigma) ε] dt + η g dW,   times decreasing.
+
+    The first two terms are f − ½ g² ∇log p_t and the third is −½ η² g² ∇log p_t, for the process
+    dX = f dt + g dW. eta = 1 is the reverse-time SDE, eta = 0 the probability-flow ODE, and for any
+    eta the law at each time is p_t. `score` is a `Score` of this process, or a function
+    (t, x) -> ∇ log p_t(x).
+
+    The drift is undefined where sigma(t) = 0 with eta > 0 and where sigma′ or g is infinite (`VP`
+    at t = 0, `FlowPath` at t = 1 with eta > 0): there it raises for a single time.
+    Source: B. D. O. Anderson, "Reverse-time diffusion equation models", Stochastic Processes and
+    their Applications 12, 1982, doi:10.1016/0304-4149(82)90051-5; Y. Song et al., "Score-based
+    generative modeling through stochastic differential equations", ICLR 2021, arXiv:2011.13456,
+    section 4.3.
+    """
+
+    process: Any
+    score: Any
+    eta: float = 1.0
+
+    calculus = "ito"
+    additive = True
+
+    @property
+    def noise(self):
+        return "diagonal" if self.eta else "none"
+
+    @property
+    def event_dims(self):
+        return self.score.event_dims
+
+    @property
+    def domain(self):
+        return self.process.domain
+
+    def check(self):
+        """Whatever the process has to say about its parameters."""
+        getattr(self.process, "check", tuple)()
+
+    def drift(self, t, x):
+        """alpha′ D + (sigma′ + ½ η² g²/sigma) ε."""
+        t, x = weak(t), floating(x)
+        rates = _rates(self.process, self.eta, t, x)
+        clean, eps = self.score.pair(t, x)
+        return rates[0] * clean + rates[1] * eps
+
+    def diffusion(self, t, x):
+        """η g(t), a number or an array that broadcasts with x."""
+        t, x = weak(t), floating(x)
+        return self.eta * schedule([self.process.diffusion(t, x)], x)[0]
+
+    def denoise(self, t, x):
+        """D = E[x_0 | x_t = x]."""
+        return self.score.pair(t, x)[0]
+
+    def sigma(self, t):
+        """The standard deviation of the noise in x_t."""
+        return self.process.marginal(t)[1]
+
+    def start(self, shape, seed=0, like=None, t=None):
+        """Draws of the prior N(0, sigma(t)²) at the end of the domain, or at another time t.
+
+        `shape` holds the path axes and the state; numpy float64, or the type and device of `like`.
+        The data's share alpha(t)·x_0 is left out.
+        """
+        t = weak(self.domain[1] if t is None else t)
+        if not math.isfinite(t):
+            raise ValueError(
+                f"the domain of {type(self.process).__name__} ends at {t}; give start a time t"
+            )
+        return self.sigma(t) * noise.normal(tuple(shape), seed, like=like)
+
+
+def _rates(process, eta, t, x):
+    """alpha′ and sigma′ + ½ η² g²/sigma: the factors of D and ε in the reverse drift."""
+    sigma, dalpha, dsigma = schedule((process.marginal(t)[1], *process.rates(t)), x)
+    single = isinstance(t, float)
+    if eta:
+        if single and isinstance(sigma, float) and sigma == 0.0:
+            raise ValueError(
+                f"sigma(t) = 0 at t = {t}: the reverse drift is infinite there; stop earlier"
+            )
+        (g,) = schedule([process.diffusion(t, x)], x)
+        dsigma = dsigma + 0.5 * eta * eta * (g * g / sigma)
+    if single and not (finite(dalpha) and finite(dsigma)):
+        raise ValueError(f"the reverse drift is infinite at t = {t}; keep t inside the domain")
+    return dalpha, dsigma
+
+
+def _langevin(score):
+    if not callable(score):
+        raise ValueError(f"score must be a function (t, x) -> score, got {score!r}")
+    return (score if hasattr(score, "pair") else from_score(score),)
+
+
+@checked(_langevin)
+class Langevin(NamedTuple):
+    """Overdamped Langevin dynamics: dX = ∇ log p(X) dt + √2 dW, whose stationary law is p.
+
+    `score` is a function (t, x) -> ∇ log p(x) or a `Score`: `target.score()` for a target itself.
+    Its t is the time of this process.
+    Source: G. O. Roberts, R. L. Tweedie, "Exponential convergence of Langevin distributions and
+    their discrete approximations", Bernoulli 2(4), 1996, doi:10.2307/3318418.
+    """
+
+    score: Any
+
+    calculus = "ito"
+    noise = "diagonal"
+    additive = True
+    domain = (-math.inf, math.inf)
+
+    @property
+    def event_dims(self):
+        return self.score.event_dims
+
+    def drift(self, t, x):
+        return self.score(t, x)
+
+    def diffusion(self, t, x):
+        return math.sqrt(2.0)
+
+
+class Functions(NamedTuple):
+    """A process from two plain functions; made by `process`."""
+
+    f: Callable
+    g: Callable | None
+    noise: str
+    calculus: str
+    additive: bool
+    event_dims: int | None
+
+    domain = (-math.inf, math.inf)
+
+    def drift(self, t, *x):
+        return self.f(t, *x)
+
+    def diffusion(self, t, *x):
+        return self.g(t, *x)
+
+
+def process(drift, diffusion=None, noise="diagonal", calculus="ito", additive=False, event_dims=0):
+    """A process from plain functions: dX = drift(t, *X) dt + diffusion(t, *X) dW.
+
+    Both take the time and one argument per component and return one value, or a tuple with one per
+    component; with noise="general" the diffusion returns k rows of m values. noise="none" takes no
+    diffusion. `event_dims` counts the axes that make up one state where one argument holds them all
+    (None: all but the first); with k > 1 arguments it is 1.
+    """
+    if noise not in ("none", "diagonal", "general"):
+        raise ValueError(f"noise must be 'none', 'diagonal' or 'general', got {noise!r}")
+    if calculus not in ("ito", "stratonovich"):
+        raise ValueError(f"calculus must be 'ito' or 'stratonovich', got {calculus!r}")
+    if (noise == "none") != (diffusion is None):
+        raise ValueError(
+            f"diffusion is {diffusion!r} with noise={noise!r}; only noise='none' goes without one"
+        )
+    if event_dims is not None and not (isinstance(event_dims, int) and event_dims >= 0):
+        raise ValueError(f"event_dims must be an integer >= 0 or None, got {event_dims!r}")
+    count = _states(drift, "drift")
+    if diffusion is not None and _states(diffusion, "diffusion") != count:
+        raise ValueError("drift and diffusion take different numbers of state arguments")
+    return Functions(
+        drift, diffusion, noise, calculus, bool(additive), 1 if count > 1 else event_dims
+    )
+
+
+def _states(function, name):
+    """The number of state arguments of function(t, *x)."""
+    if not callable(function):
+        raise ValueError(f"{name} must be a function (t, *x), got {function!r}")
+    parameters = inspect.signature(function).parameters.values()
+    count = sum(
+        p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
+        for p in parameters
+    )
+    if count < 2:
+        raise ValueError(f"{name} must take the time and at least one state argument, as in (t, x)")
+    return count - 1

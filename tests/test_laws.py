@@ -1,0 +1,181 @@
+"""Laws: densities, scores, moments and draws, against quadrature, mpmath and differentiation."""
+
+import itertools
+import math
+import pickle
+
+import mpmath
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from sdekit.laws import LogNormal, NoncentralChiSquare, Normal
+
+LAWS = [
+    Normal(0.7, 0.3),
+    Normal(-2.0, 9.0),
+    LogNormal(1.5, 0.2),
+    LogNormal(-0.4, 0.5),
+    NoncentralChiSquare(5.0, 0.3, 1.2),
+    NoncentralChiSquare(2.0, 0.1, 0.4),
+    NoncentralChiSquare(1.4, 0.2, 0.5),
+    NoncentralChiSquare(6.0, 0.5, 0.0),
+    NoncentralChiSquare(900.0, 0.002, 0.6),
+]
+
+
+def expectation(law, f):
+    """∫ f(y) p(y) dy, from the side of the support, in pieces of the standard deviation."""
+    cuts = law.mean + law.std * np.array([-14.0, -7, -4, -2, -1, 0, 1, 2, 4, 7, 14, 30, 60])
+    if isinstance(law, LogNormal):
+        cuts = law.median * np.exp(np.sqrt(law.log_var) * np.arange(-12.0, 13.0, 2.0))
+    elif isinstance(law, NoncentralChiSquare):
+        cuts = np.concatenate([[0.0, 1e-9, 1e-6, 1e-3 * law.std], cuts[cuts > 1e-2 * law.std]])
+    cuts = np.sort(cuts)
+
+    def integrand(y):
+        return f(y) * math.exp(law.log_prob(y))
+
+    options = {"epsabs": 1e-14, "epsrel": 1e-12, "limit": 200}
+    return sum(quad(integrand, a, b, **options)[0] for a, b in itertools.pairwise(cuts))
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
+def test_density_is_normalised_and_has_the_stated_moments(law):
+    slack = 1e-5 if isinstance(law, NoncentralChiSquare) and law.df < 2 else 1e-9  # pole at 0
+    assert expectation(law, lambda y: 1.0) == pytest.approx(1.0, abs=slack)
+    assert expectation(law, lambda y: y) == pytest.approx(law.mean, rel=slack)
+    assert expectation(law, lambda y: (y - law.mean) ** 2) == pytest.approx(law.var, rel=slack)
+    assert law.std == pytest.approx(math.sqrt(law.var), rel=1e-14)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
+def test_score_is_the_derivative_of_log_prob(law):
+    for y in law.mean + law.std * np.array([-1.3, -0.4, 0.0, 0.6, 2.5]):
+        if not np.isfinite(law.log_prob(y)):
+            continue
+        h = 1e-3 * min(law.std, abs(y))
+        values = [law.log_prob(y + k * h) for k in (-3, -2, -1, 1, 2, 3)]
+        slope = np.dot(values, [-1 / 60, 3 / 20, -3 / 4, 3 / 4, -3 / 20, 1 / 60]) / h
+        assert law.score(y) == pytest.approx(slope, rel=1e-8, abs=1e-8 / law.std)
+
+
+@pytest.mark.parametrize("law", [law for law in LAWS if hasattr(law, "sample")], ids=str)
+def test_sample_has_the_law(law):
+    """By Gauss–Hermite quadrature over z: nothing random. The map is monotone, so the law's
+    distribution function at sample(z) is that of z."""
+    z, weights = np.polynomial.hermite_e.hermegauss(80)
+    weights = weights / weights.sum()
+    draws = law.sample(z)
+    assert weights @ draws == pytest.approx(law.mean, rel=1e-12)
+    assert weights @ (draws - law.mean) ** 2 == pytest.approx(law.var, rel=1e-12)
+    density = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+    slope = (law.sample(z + 1e-5) - law.sample(z - 1e-5)) / 2e-5
+    middle = abs(z) < 5
+    change = np.exp(law.log_prob(draws)) * abs(slope)
+    np.testing.assert_allclose(change[middle], density[middle], rtol=1e-8)
+
+
+@pytest.mark.parametrize("df", [0.3, 1.0, 2.0, 3.7, 40.0, 290.0, 310.0, 5e3])
+@pytest.mark.parametrize("noncentrality", [0.0, 1e-12, 1e-3, 2.0, 300.0, 2e4])
+def test_noncentral_chi_square_against_mpmath(df, noncentrality):
+    mpmath.mp.dps = 40
+    scale = 0.3
+    law = NoncentralChiSquare(df, scale, scale * noncentrality)
+    mean, std = df + noncentrality, math.sqrt(2 * df + 4 * noncentrality)
+    for u in (1e-9, 1e-3 * mean, 0.7 * mean, mean, mean + 4 * std):
+        order, lam = mpmath.mpf(df) / 2 - 1, mpmath.mpf(law.shift) / mpmath.mpf(scale)
+        x = mpmath.mpf(scale * u) / mpmath.mpf(scale)
+
+        def log_density(x, order=order, lam=lam):
+            series = mpmath.hyp0f1(order + 1, lam * x / 4, maxterms=10**6)  # a Poisson mixture
+            power = order * mpmath.log(x / 2) - mpmath.loggamma(order + 1)
+            return power - (x + lam) / 2 + mpmath.log(series) - mpmath.log(2 * mpmath.mpf(scale))
+
+        want = log_density(x)
+        slack = 1e-11 * max(1.0, 0.01 * df)
+        assert law.log_prob(scale * u) == pytest.approx(float(want), rel=1e-11, abs=slack)
+        upper = mpmath.hyp0f1(order + 2, lam * x / 4, maxterms=10**6) / (order + 1)
+        lower = mpmath.hyp0f1(order + 1, lam * x / 4, maxterms=10**6)
+        slope = order / x - mpmath.mpf(1) / 2 + lam / 4 * upper / lower
+        size = float(abs(order / x) + 0.5) / scale
+        assert law.score(scale * u) == pytest.approx(float(slope) / scale, abs=1e-10 * size)
+
+
+def test_noncentral_chi_square_at_and_below_zero():
+    for df, want in ((1.0, math.inf), (2.0, math.log(0.5) - 0.5), (3.0, -math.inf)):
+        assert NoncentralChiSquare(df, 1.0, 1.0).log_prob(0.0) == want
+    law = NoncentralChiSquare(3.0, 1.0, 1.0)
+    assert law.log_prob(-1.0) == -math.inf
+    assert math.isnan(law.score(-1.0))
+
+
+@pytest.mark.parametrize(
+    "law, point",
+    [
+        (Normal(2.0, 0.0), 2.0),
+        (LogNormal(2.0, 0.0), 2.0),
+        (LogNormal(0.0, 0.3), 0.0),
+        (NoncentralChiSquare(3.0, 0.0, 2.0), 2.0),
+    ],
+    ids=str,
+)
+def test_a_law_without_variance_is_a_point_mass(law, point):
+    assert law.mean == point
+    assert law.var == 0.0
+    assert law.std == 0.0
+    y = np.array([point - 1.0, point, point + 1.0])
+    np.testing.assert_array_equal(law.log_prob(y), [-math.inf, math.inf, -math.inf])
+    np.testing.assert_array_equal(law.score(y), [math.inf, 0.0, -math.inf])
+    assert [law.log_prob(v) for v in y.tolist()] == [-math.inf, math.inf, -math.inf]
+    assert [law.score(v) for v in y.tolist()] == [math.inf, 0.0, -math.inf]
+    if hasattr(law, "sample"):
+        assert law.sample(1.7) == point
+
+
+def test_log_normal_outside_of_its_support():
+    law = LogNormal(2.0, 0.3)
+    for y in (-1.0, 0.0):
+        assert law.log_prob(y) == -math.inf
+        assert math.isnan(law.score(y))
+    np.testing.assert_allclose(
+        LogNormal(-2.0, 0.3).log_prob(np.array([-1.0, 1.0])), [law.log_prob(1.0), -math.inf]
+    )
+
+
+@pytest.mark.parametrize("law", [Normal, LogNormal])
+def test_array_types_and_precision_are_kept(law):
+    torch = pytest.importorskip("torch")
+    first = np.array([1.0, 2.0, 3.0])
+    second = np.array([0.0, 0.5, 2.0])
+    y, z = np.array([1.0, 1.5, 0.7]), np.array([0.3, -1.0, 2.0])
+    want = law(first, second)
+    names = ("mean", "var", "std")
+    for cast in (
+        lambda a: a.astype(np.float32),
+        lambda a: torch.tensor(a),
+        lambda a: torch.tensor(a, dtype=torch.float32),
+    ):
+        got = law(cast(first), cast(second))
+        values = [getattr(got, name) for name in names]
+        values += [got.log_prob(cast(y)), got.score(cast(y)), got.sample(cast(z))]
+        wants = [getattr(want, name) for name in names]
+        wants += [want.log_prob(y), want.score(y), want.sample(z)]
+        for value, expected in zip(values, wants, strict=True):
+            assert type(value) is type(cast(y))
+            assert value.dtype == cast(y).dtype
+            np.testing.assert_allclose(np.asarray(value), expected, rtol=2e-6)
+    weak = law(2.0, 0.3)
+    single = cast(y)
+    assert weak.log_prob(single).dtype == single.dtype
+    assert weak.score(single).dtype == single.dtype
+    assert weak.sample(single).dtype == single.dtype
+
+
+def test_noncentral_chi_square_broadcasts_and_laws_pickle():
+    law = NoncentralChiSquare(np.array([3.0, 4.0])[:, None], 0.5, np.array([0.0, 1.0, 2.0]))
+    assert law.log_prob(1.0).shape == law.score(1.0).shape == (2, 3)
+    one = NoncentralChiSquare(4.0, 0.5, 2.0)
+    assert law.log_prob(1.0)[1, 2] == one.log_prob(1.0)
+    for each in LAWS:
+        assert pickle.loads(pickle.dumps(each)) == each

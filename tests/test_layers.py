@@ -1,0 +1,151 @@
+"""Imports point strictly down the layers: each module can be read without those above it."""
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = {
+    "sdekit.arrays": 0,
+    "sdekit.equation": 0,
+    "sdekit.grids": 0,
+    "sdekit.laws": 0,
+    "sdekit.math": 0,
+    "sdekit.methods": 0,
+    "sdekit.noise": 0,
+    "sdekit.problem": 0,
+    "sdekit.processes": 0,
+    "sdekit.scores": 0,
+    "sdekit.targets": 0,
+    "sdekit.transforms": 0,
+    "sdekit.backends": 1,
+    "sdekit.solve": 2,
+    "sdekit": 3,
+    "sdekit.__main__": 3,
+    "sdekit.convergence": 3,
+    "generative": 4,
+}
+HEAVY = {"numba", "torch"}
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {
+    module_name(path): path
+    for package in ("sdekit", "generative")
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+
+def imports(source, module, is_package, everywhere):
+    """Absolute names that `source` imports: at import time, or in function bodies too."""
+    found = []
+
+    def visit(node):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda() if not everywhere:
+                return
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                return
+            case ast.Import(names=names):
+                found.extend(name.name for name in names)
+            case ast.ImportFrom(module=base, names=names, level=level):
+                if level:
+                    parts = module.split(".")
+                    above = parts[: len(parts) - level + is_package]
+                    base = ".".join([*above, *([base] if base else [])])
+                found.extend(f"{base}.{name.name}" for name in names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(source))
+    return found
+
+
+def imports_of(module, everywhere):
+    path = FILES[module]
+    return imports(path.read_text(), module, path.name == "__init__.py", everywhere)
+
+
+def longest_known(name, known):
+    """The longest prefix of a dotted name that is in `known`, or None."""
+    parts = name.split(".")
+    prefixes = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((prefix for prefix in prefixes if prefix in known), None)
+
+
+def layer(name):
+    """Layer of a module: that of the longest entry of LAYERS above it."""
+    entry = longest_known(name, LAYERS)
+    assert entry != "sdekit" or name == "sdekit", f"{name} has no layer: add it to LAYERS"
+    return LAYERS[entry]
+
+
+def in_layer(number):
+    return [name for name in FILES if LAYERS[longest_known(name, LAYERS)] == number]
+
+
+def upward(module, names):
+    """The imported modules that lie in a higher layer than `module`."""
+    targets = {longest_known(name, FILES) for name in names} - {None}
+    return sorted(target for target in targets if layer(target) > layer(module))
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_imports_point_down(module):
+    assert upward(module, imports_of(module, everywhere=True)) == []
+
+
+def test_no_import_cycles():
+    """Also inside a layer: what a module needs at import time does not need it back."""
+    graph = {
+        module: {longest_known(name, FILES) for name in imports_of(module, False)} - {None, module}
+        for module in FILES
+    }
+    list(TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+@pytest.mark.parametrize("module", in_layer(0))
+def test_the_mathematics_imports_no_backend(module):
+    roots = {name.split(".")[0] for name in imports_of(module, everywhere=False)}
+    assert not roots & HEAVY
+
+
+@pytest.mark.parametrize("module", in_layer(4))
+def test_generative_imports_public_names(module):
+    import sdekit
+
+    for name in imports_of(module, everywhere=True):
+        if name.startswith("sdekit."):
+            first, *rest = name.split(".")[1:]
+            assert first in sdekit.__all__, f"{name}: not a public name of sdekit"
+            assert not any(part.startswith("_") for part in rest), f"{name}: private"
+
+
+def test_importing_sdekit_leaves_torch_alone():
+    code = "import sys, sdekit; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "expected"),
+    [
+        ("from sdekit.solve import solve", "sdekit.backends.new", ["sdekit.solve"]),
+        ("from ..solve import solve", "sdekit.processes.new", ["sdekit.solve"]),
+        ("from .. import backends", "sdekit.processes.new", ["sdekit.backends"]),
+        ("def f():\n    import sdekit.solve", "sdekit.laws", ["sdekit.solve"]),
+        ("from sdekit import math as sm", "sdekit.laws", []),
+        ("import sdekit", "sdekit.laws", ["sdekit"]),
+    ],
+)
+def test_the_rule_sees_an_import(source, module, expected, monkeypatch):
+    for name in ("sdekit.solve", "sdekit.backends", "sdekit.math", "sdekit"):
+        monkeypatch.setitem(FILES, name, None)
+    assert upward(module, imports(source, module, is_package=False, everywhere=True)) == expected
