@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGES = ("numpy", "numba", "llvmlite", "torch", "torchsde", "jax", "jaxlib", "diffrax")
 MARKERS = "<!-- benchmark -->", "<!-- /benchmark -->"
 HEADER = """\
-| | form | paths × steps | million path-steps/s | sdekit's OU is faster by | compiling, s |
+| | form | paths × steps | million path-steps/s (range) | sdekit's OU is faster by | compiling, s |
 |---|---|---|---|---|---|"""
 CAPTION = """\
 dX = −X dt + 0.3 dW where nothing else is said, Euler–Maruyama, float32, end points only. Median of
@@ -47,6 +47,14 @@ def batches(entry):
     return "" if entry["batch"] == entry["paths"] else f", batches of {entry['batch']:,}"
 
 
+def rates(entry):
+    """The median rate and the range over the rounds, in millions per second."""
+    work = entry["paths"] * entry["steps"]
+    values = entry["rate"], work / max(entry["seconds"]), work / min(entry["seconds"])
+    middle, low, high = (f"{v / 1e6:,.{0 if entry['rate'] > 2e7 else 1}f}" for v in values)
+    return f"{middle} ({low}–{high})"
+
+
 def row(name, entry, ours):
     if "skipped" in entry:
         return f"| {name} | skipped: {entry['skipped']} | | | | |"
@@ -54,7 +62,7 @@ def row(name, entry, ours):
         name,
         f"{entry['form']}{batches(entry)}",
         f"{entry['paths']:,} × {entry['steps']:,}",
-        f"{entry['rate'] / 1e6:,.{0 if entry['rate'] > 2e7 else 1}f}",
+        rates(entry),
         f"{ours / entry['rate']:,.1f}×" if ours else "",
         "" if entry["compile_seconds"] is None else f"{entry['compile_seconds']:.1f}",
     )

@@ -13,6 +13,7 @@ Writes benchmarks/results/throughput.json and the table of README.md.
 
 import argparse
 import functools
+import importlib
 import json
 import statistics
 import time
@@ -29,6 +30,7 @@ from .problem import ALL, END, SIGMA, START, THETA, Form, Work, check_alike, che
 from .report import cores, machine, put_between_markers, table, versions
 
 ROOT = Path(__file__).parents[1]
+RESTLESS = 1.25  # ratio of two rounds' times that deserves a warning
 RESULTS = ROOT / "benchmarks" / "results" / "throughput.json"
 
 
@@ -64,7 +66,11 @@ def solved(process, x0, check):
 
         return batch
 
-    return lambda: [Form("solve", build, ALL, compiled=True, check=check)]
+    def load():
+        importlib.import_module("sdekit.backends.numba")  # not to be counted as compilation
+        return [Form("solve", build, ALL, compiled=True, check=check)]
+
+    return load
 
 
 def thrown_away():
@@ -266,6 +272,9 @@ def main(argv=None):
     for goal in results["goals"]:
         verdict = "met" if goal["met"] else "MISSED"
         print(f"{verdict}: {goal['what']}: {goal['ratio']:.2f}, asked for {goal['at_least']}")
+    for name, entry in results["contenders"].items():
+        if "seconds" in entry and max(entry["seconds"]) > RESTLESS * min(entry["seconds"]):
+            print(f"restless: the rounds of {name} differ; is the machine doing something else?")
     if not (args.no_write or args.only):
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")

@@ -45,3 +45,12 @@ def all_of(x, axes):
     for axis in axes:
         x = x.all(axis, keepdim=True) if is_tensor(x) else x.all(axis, keepdims=True)
     return x
+
+
+def parameter(value, like, trailing):
+    """An array of one value per path in the type of `like`, with `trailing` axes of length 1 behind."""
+    if is_tensor(like):
+        value = torch().as_tensor(value, dtype=like.dtype, device=like.device)
+    else:
+        value = np.asarray(value.detach().cpu() if is_tensor(value) else value, dtype=like.dtype)
+    return value.reshape((*value.shape, *[1] * trailing))

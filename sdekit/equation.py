@@ -172,10 +172,22 @@ def structure(process, x, t):
 
 
 def path_parameters(record):
-    """Names of the fields whose arrays hold one value per path: those of a process but its `shared` ones."""
-    if not (hasattr(type(record), "drift") and hasattr(type(record), "diffusion")):
+    """Names of the fields in which an array holds one value per path: those of a process but its `shared` ones."""
+    if not (hasattr(type(record), "drift") and hasattr(record, "_fields")):
         return ()
     return tuple(n for n in record._fields if n not in getattr(type(record), "shared", ()))
+
+
+def with_parameters(process, convert):
+    """The process with `convert(array)` in place of each array that holds one value per path."""
+    changed = {}
+    for name in path_parameters(process):
+        value = getattr(process, name)
+        if path_parameters(value):
+            changed[name] = with_parameters(value, convert)
+        elif getattr(value, "ndim", 0):
+            changed[name] = convert(value)
+    return process._replace(**changed) if changed else process
 
 
 def declared(process, attribute, default, allowed):

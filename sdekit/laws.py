@@ -35,6 +35,8 @@ class Normal(NamedTuple):
     """The normal law N(mean, var).
 
         log p(y) = −½ [(y − mean)²/var + log(2π var)],    score = (mean − y)/var
+
+    Fields: the mean and the variance (not the standard deviation).
     """
 
     mean: Any
@@ -66,6 +68,8 @@ class LogNormal(NamedTuple):
 
         mean = median·exp(log_var/2),    var = mean²·(exp(log_var) − 1)
         log p(y) = log N(log(y/median); 0, log_var) − log|y|    where y/median > 0
+
+    Fields: the median and the variance of the logarithm.
     """
 
     median: Any

@@ -11,29 +11,18 @@ by `sdekit.backends.numba`; torch is never imported here.
 
 import functools
 import math
-import sys
 
 import numpy as np
 
+from .arrays import is_tensor, torch
+
 __all__ = [
-    "abs", "arctan", "cos", "exp", "expand", "expm1", "floor", "inside", "is_tensor", "isfinite",
-    "log", "log1p", "maximum", "minimum", "power", "sign", "sin", "sqrt", "stack", "tan", "tanh",
-    "torch", "where",
+    "abs", "arctan", "cos", "exp", "expand", "expm1", "floor", "inside", "isfinite", "log", "log1p",
+    "maximum", "minimum", "power", "sign", "sin", "sqrt", "tan", "tanh", "where",
 ]  # fmt: skip
 
 
 NUMBER = (float, int)
-
-
-def torch():
-    """The torch module if the program has imported it, else None."""
-    return sys.modules.get("torch")
-
-
-def is_tensor(x):
-    """Whether x is a torch tensor."""
-    module = torch()
-    return module is not None and isinstance(x, module.Tensor)
 
 
 def _weak(value):
@@ -204,11 +193,6 @@ def where(condition, x, y):
         device = (x if is_tensor(x) else y).device
         condition = torch().as_tensor(condition, dtype=torch().bool, device=device)
     return torch().where(condition, x, y)
-
-
-def stack(values):
-    """Arrays, or tensors, of one shape along a new leading axis."""
-    return torch().stack(values) if is_tensor(values[0]) else np.stack(values)
 
 
 def expand(t, x):

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from . import arrays
 from . import math as sm
 
 __all__ = ["from_denoiser", "from_noise", "from_score", "from_v", "from_velocity"]
@@ -165,23 +166,23 @@ def _velocity(process, t, x, u):
 
 def weak(value):
     """Numbers as Python floats, so that x keeps its type; arrays and tensors as they are."""
-    return value if sm.is_tensor(value) or np.ndim(value) else float(value)
+    return value if arrays.is_tensor(value) or np.ndim(value) else float(value)
 
 
 def floating(x):
     """x as a floating-point array or tensor; integers become float64 (torch: its default)."""
-    if sm.is_tensor(x):
-        return x if x.is_floating_point() else x.to(sm.torch().get_default_dtype())
+    if arrays.is_tensor(x):
+        return x if x.is_floating_point() else x.to(arrays.torch().get_default_dtype())
     x = np.asarray(x)
     return x if x.dtype.kind == "f" else x.astype(np.float64)
 
 
 def like(value, x):
     """A number, array or tensor in the array type, floating-point type and device of x."""
-    if sm.is_tensor(x):
-        return sm.torch().as_tensor(value, dtype=x.dtype, device=x.device)
+    if arrays.is_tensor(x):
+        return arrays.torch().as_tensor(value, dtype=x.dtype, device=x.device)
     with np.errstate(over="ignore"):
-        return np.asarray(value.detach().cpu() if sm.is_tensor(value) else value, x.dtype)
+        return np.asarray(value.detach().cpu() if arrays.is_tensor(value) else value, x.dtype)
 
 
 def schedule(values, x):
@@ -213,7 +214,7 @@ def per_path(value, path, x):
         raise ValueError(f"t has shape {shape}; expected () or one value per path, {path}")
     value = like(value, x)
     value = value.reshape(shape + (1,) * (len(path) - len(shape)))
-    xp = sm.torch() if sm.is_tensor(x) else np
+    xp = arrays.torch() if arrays.is_tensor(x) else np
     return xp.broadcast_to(value, path).reshape((math.prod(path),))
 
 
@@ -221,8 +222,8 @@ def evaluate(network, t, x, event_dims=None):
     """`network(t, x)` called with (B,) and (B, *event); the result has the shape and type of x."""
     path = path_axes(x, event_dims)
     batch = x.reshape((math.prod(path), *x.shape[len(path) :]))
-    if sm.is_tensor(x):
-        wide = x.new_empty(0, dtype=sm.torch().promote_types(x.dtype, sm.torch().float32))
+    if arrays.is_tensor(x):
+        wide = x.new_empty(0, dtype=arrays.torch().promote_types(x.dtype, arrays.torch().float32))
     else:
         wide = np.empty(0, np.result_type(x.dtype, np.float32))
     out = network(per_path(t, path, wide), batch)
@@ -236,7 +237,7 @@ def evaluate(network, t, x, event_dims=None):
 
 def nonzero(value, t, name, why):
     """Raise where a coefficient is zero; a tensor on a device is not waited for and not checked."""
-    looked_at = value.device.type == "cpu" if sm.is_tensor(value) else True
+    looked_at = value.device.type == "cpu" if arrays.is_tensor(value) else True
     if looked_at and (value == 0.0 if isinstance(value, float) else bool((value == 0).any())):
         raise ValueError(f"{name}(t) = 0 at t = {t}: {why}")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import arrays, backends
-from .equation import as_record, declared, equation, structure
+from .equation import as_record, declared, equation, path_parameters, structure
 from .methods import Method, euler_maruyama
 from .problem import Problem
 
@@ -124,6 +124,7 @@ def solve(
         ticker=None,
     )
     per_row = problem.lanes // shape[0] if shape and shape[0] else 1
+    _check_parameters(process, problem.paths)
     problem = problem._replace(
         first_lane=_integer("first_path", first_path) * per_row, noise=_normals(problem, noise)
     )
@@ -301,6 +302,24 @@ def _compatible(process, method, form, t):
         )
 
 
+def _check_parameters(process, paths):
+    """Raise for array parameters that do not broadcast over the path axes."""
+    for name in path_parameters(process):
+        value = getattr(process, name)
+        if path_parameters(value):
+            _check_parameters(value, paths)
+        elif getattr(value, "ndim", 0):
+            try:
+                fits = np.broadcast_shapes(tuple(value.shape), paths) == paths
+            except ValueError:
+                fits = False
+            if not fits:
+                raise ValueError(
+                    f"{name} of {type(process).__name__} has shape {tuple(value.shape)}, which does not broadcast over "
+                    f"the path axes {paths} of x0; give a number, or one value per path"
+                )
+
+
 def _finished(process, method, end):
     """The method with a last step that denoises, where it would evaluate the drift at sigma = 0."""
     if not method.evaluates_end or not callable(getattr(process, "denoise", None)) or process.sigma(end) > 0:
@@ -308,7 +327,7 @@ def _finished(process, method, end):
     return dataclasses.replace(method, step=_denoising(method.step, method.init is not None))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _denoising(step, remembers):
     """`step`, but D = E[x_0 | x_t] where the step ends at sigma = 0: the answer there, with no evaluation."""
 

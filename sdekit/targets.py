@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import arrays, noise
 from . import math as sm
-from . import noise
 from .scores import checked, floating, like, nonzero, path_axes, per_path, weak
 
 __all__ = ["Empirical", "Gaussian", "GaussianMixture"]
@@ -183,8 +183,8 @@ def _columns(score, t, x):
         dims = score.event_dims
         raise ValueError(f"x has shape {tuple(x.shape)}; its last {dims} axes must hold {d} values")
     states = x.reshape((math.prod(path), d)).T
-    if sm.is_tensor(x):
-        states = states.to(sm.torch().float64).contiguous()
+    if arrays.is_tensor(x):
+        states = states.to(arrays.torch().float64).contiguous()
     else:
         states = states.astype(np.float64, order="C")
     process = score.process
@@ -199,7 +199,7 @@ def _restore(states, x):
 
 
 def _library(x):
-    return sm.torch() if sm.is_tensor(x) else np
+    return arrays.torch() if arrays.is_tensor(x) else np
 
 
 def _concatenate(parts, axis):
@@ -214,7 +214,7 @@ def _turn(basis, z):
 
 
 def _array(value, name):
-    value = np.array(value.detach().cpu() if sm.is_tensor(value) else value, np.float64)
+    value = np.array(value.detach().cpu() if arrays.is_tensor(value) else value, np.float64)
     if not np.isfinite(value).all():
         raise ValueError(f"{name} must be finite, got {value}")
     return value
@@ -363,7 +363,7 @@ class GaussianMixture(NamedTuple):
 
 
 def _empirical(data, bandwidth=0.0):
-    if not sm.is_tensor(data):
+    if not arrays.is_tensor(data):
         data = np.asarray(data)
     data = floating(data)
     if data.ndim == 0 or 0 in data.shape or not _library(data).isfinite(data).all():
@@ -393,7 +393,7 @@ class Empirical(NamedTuple):
     def score(self, process=None):
         """The exact score under a process with `marginal`; without one, of the blurred data."""
         data = self.data.reshape((len(self.data), -1))
-        data = data.to(sm.torch().float64) if sm.is_tensor(data) else data.astype(np.float64)
+        data = data.to(arrays.torch().float64) if arrays.is_tensor(data) else data.astype(np.float64)
         center = data.mean(0)
         data = data - center
         points = _concatenate([data, -0.5 * (data * data).sum(1)[:, None]], 1)

@@ -76,10 +76,10 @@ def test_sample_has_the_law(law):
     np.testing.assert_allclose(change[middle], density[middle], rtol=1e-8)
 
 
-@pytest.mark.parametrize("df", [0.3, 1.0, 2.0, 3.7, 40.0, 290.0, 310.0, 5e3])
-@pytest.mark.parametrize("noncentrality", [0.0, 1e-12, 1e-3, 2.0, 300.0, 2e4])
+@pytest.mark.parametrize("df", [0.3, 1.0, 2.0, 3.7, 40.0, 290.0, 310.0, 2e3])
+@pytest.mark.parametrize("noncentrality", [0.0, 1e-12, 1e-3, 2.0, 300.0, 5e3])
 def test_noncentral_chi_square_against_mpmath(df, noncentrality):
-    mpmath.mp.dps = 40
+    mpmath.mp.dps = 30
     scale = 0.3
     law = NoncentralChiSquare(df, scale, scale * noncentrality)
     mean, std = df + noncentrality, math.sqrt(2 * df + 4 * noncentrality)
@@ -105,6 +105,8 @@ def test_noncentral_chi_square_against_mpmath(df, noncentrality):
 def test_noncentral_chi_square_at_and_below_zero():
     for df, want in ((1.0, math.inf), (2.0, math.log(0.5) - 0.5), (3.0, -math.inf)):
         assert NoncentralChiSquare(df, 1.0, 1.0).log_prob(0.0) == want
+    want = math.log(0.25) - 0.75  # e^{−λ/2}/(2 scale)
+    assert NoncentralChiSquare(2.0, 2.0, 3.0).log_prob(0.0) == pytest.approx(want, rel=1e-15)
     law = NoncentralChiSquare(3.0, 1.0, 1.0)
     assert law.log_prob(-1.0) == -math.inf
     assert math.isnan(law.score(-1.0))

@@ -403,11 +403,3 @@ def test_expand_and_inside_take_tensors():
     assert sm.inside(Limited(), t) is t
     with pytest.raises(ValueError, match=r"t = 1\.5 "):
         sm.inside(Limited(), t + 1)
-
-
-def test_is_tensor_and_stack():
-    torch = pytest.importorskip("torch")
-    assert sm.torch() is torch
-    assert sm.is_tensor(torch.zeros(1)) and not sm.is_tensor(np.zeros(1))
-    assert sm.stack([torch.zeros(3)] * 2).shape == (2, 3)
-    assert sm.stack([np.zeros(3)] * 2).shape == (2, 3)

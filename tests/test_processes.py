@@ -421,6 +421,11 @@ def test_stationary_density_of_cir_is_invariant():
 
 
 def test_constants_of_the_literature():
+    assert VP() == (0.1, 20.0, 1.0)
+    assert SubVP() == (0.1, 20.0)
+    assert VE() == (0.01, 50.0)
+    assert (EDM(), CosineVP(), FlowPath()) == ((80.0,), (0.008,), (1.0,))
+    assert Lorenz()[:3] == (10.0, 28.0, 8 / 3)
     alpha, _ = VP().marginal(1.0)
     assert alpha**2 == pytest.approx(4.3e-5, rel=0.01)
     assert VP(0.1, 20.0).marginal(0.3)[0] == pytest.approx(math.exp(-0.09 * 19.9 / 4 - 0.015))

@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import arrays, noise
 from .. import math as sm
+from ..equation import with_parameters
 from ..problem import Outcome, counted, layout
 
 
@@ -23,7 +24,9 @@ def march(problem, out, rows):
 
     `rows(n, count, stream)` gives the normals n … n + count − 1 of all lanes, of shape (count, lanes).
     """
-    sde, counter = counted(problem.equation)
+    trailing = 0 if problem.structure.components else problem.structure.event_dims
+    own = with_parameters(problem.equation.process, lambda a: arrays.parameter(a, problem.x0, trailing))
+    sde, counter = counted(problem.equation._replace(process=own))
     step, initial = problem.method.step, problem.method.init
     x = inward(problem, arrays.broadcast(problem.x0, problem.shape))
     memory = problem.memory

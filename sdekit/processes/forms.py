@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from sdekit import arrays
 from sdekit import math as sm
 
 __all__: list[str] = []
@@ -129,13 +130,13 @@ def bisect_time(process, log_snr):
 
 def on_host(value):
     """A float64 numpy array of a number, array or tensor."""
-    value = value.detach().cpu().numpy() if sm.is_tensor(value) else value
+    value = value.detach().cpu().numpy() if arrays.is_tensor(value) else value
     return np.asarray(value, dtype=np.float64)
 
 
 def like(value, result):
     """A float64 numpy array as what `value` is: a float, an array or a tensor, in its precision."""
-    if sm.is_tensor(value):
+    if arrays.is_tensor(value):
         return (value if value.is_floating_point() else value.double()).new_tensor(result)
     if isinstance(value, (float, int)):
         return float(result) if result.ndim == 0 else result

@@ -4,8 +4,10 @@ import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import numpy as np
+from numba.core.errors import NumbaError
 
 from ... import arrays, noise
+from ...equation import with_parameters
 from ...problem import Outcome, counted, layout
 from . import kernel
 from .generator import LANES, discard
@@ -14,6 +16,7 @@ from .records import compiled, is_record, prepare
 __all__ = ["run", "discard"]
 
 TASK = 2**24  # lane steps of one call into compiled code: some 20 ms
+ELSEWHERE = "pass x0 as a torch tensor, or backend=sdekit.backends.reference"
 _preparing = threading.Lock()
 
 
@@ -35,14 +38,18 @@ def run(problem):
         given = problem.noise.reshape(problem.method.normals, steps, problem.lanes, -1)
     rows = np.full(len(problem.t), -1)
     rows[problem.looks] = np.arange(len(problem.looks))
-    key = np.array(noise.key(problem.seed))
+    key, plan = np.array(noise.key(problem.seed)), layout(problem.method, form.channels)
 
     def share(begin, end, slot):
-        kernel.run(
-            sde, step, *forms, x0, out, problem.t, rows, columns,
-            given, *layout(problem.method, form.channels), key, problem.first_lane, problem.first_step,
-            begin, end, slot, ticks, first_bad,
-        )  # fmt: skip
+        try:
+            kernel.run(
+                sde, step, *forms, x0, out, problem.t, rows, columns,
+                given, *plan, key, problem.first_lane, problem.first_step,
+                begin, end, slot, ticks, first_bad,
+                *(np.empty((n, LANES), x0.dtype) for n in (x0.shape[1], 4 * plan.counts.sum(), len(columns))),
+            )  # fmt: skip
+        except NumbaError as error:
+            raise ValueError(_explained(problem, error)) from error
 
     pieces = _pieces(problem)
     ticks = np.zeros(len(pieces) + 1, np.int64)  # the first entry asks for a stop, the others count lane steps
@@ -87,23 +94,32 @@ def check(problem):
     """Raise for what this backend does not run."""
     process, (k, m, structure, _, event_dims) = problem.equation.process, problem.structure
     name = type(process).__name__
-    others = "pass x0 as a torch tensor, or backend=sdekit.backends.reference"
     if arrays.is_tensor(problem.x0):
         raise ValueError("backend numba takes numpy arrays; give x0 as one, or leave backend out")
     if not is_record(process):
-        raise ValueError(f"the numba backend needs processes that are NamedTuples or dataclasses, got {name}; {others}")
+        raise ValueError(f"the numba backend needs processes that are NamedTuples or dataclasses, got {name}; {ELSEWHERE}")
     if (k or 1) > 16 or (structure == "general" and (k or 1) * m > 16):
         raise ValueError(
             f"the numba backend compiles up to 16 components, and 16 entries of a diffusion matrix; "
-            f"{name} has {k or 1} components and {m} noises: {others}"
+            f"{name} has {k or 1} components and {m} noises: {ELSEWHERE}"
         )
-    if k is None and event_dims:
-        raise ValueError(
-            f"the state of {name} is one argument that couples {event_dims} axes, as a network's or a data set's "
-            f"does, which the numba backend does not run; {others}"
-        )
+    if (k is None and event_dims) or hasattr(getattr(process, "score", None), "pair"):
+        raise ValueError(f"{name} holds a score or couples whole axes, which the numba backend does not run; {ELSEWHERE}")
     if problem.method.init is not None:
-        raise ValueError(f"method {problem.method.name} has a memory, which the numba backend does not run; {others}")
+        raise ValueError(f"method {problem.method.name} has a memory, which the numba backend does not run; {ELSEWHERE}")
+
+
+def _explained(problem, error):
+    """What a person can do about a compiler's complaint."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    reasons = [x for x in lines if x.startswith((">>>", "Unknown attribute", "Untyped global", "Use of unsupported"))]
+    name = type(problem.equation.process).__name__
+    return (
+        f"process {name} with method {problem.method.name} does not compile for the numba backend"
+        + (f" ({reasons[-1]})" if reasons else f" ({lines[0]})" if lines else "")
+        + "; keep drift and diffusion to arithmetic, tuples and sdekit.math, or "
+        + ELSEWHERE
+    )
 
 
 def _per_lane(found, problem):
@@ -111,13 +127,7 @@ def _per_lane(found, problem):
     dtype = problem.x0.dtype
     if not found:
         return np.empty((0, 1), dtype)
-    try:
-        return np.stack([np.broadcast_to(a, problem.paths).astype(dtype, copy=False).reshape(-1) for a in found])
-    except ValueError:
-        shapes = [a.shape for a in found]
-        raise ValueError(
-            f"array parameters of shapes {shapes} do not broadcast over the path axes {problem.paths} of x0"
-        ) from None
+    return np.stack([np.broadcast_to(a, problem.paths).astype(dtype, copy=False).reshape(-1) for a in found])
 
 
 def _evaluations(problem):
@@ -125,7 +135,8 @@ def _evaluations(problem):
 
     Steps branch on times alone, and of these compiled methods only on whether a step is the last.
     """
-    sde, counter = counted(problem.equation)
+    one = with_parameters(problem.equation.process, lambda a: float(a.reshape(-1)[0]))
+    sde, counter = counted(problem.equation._replace(process=one))
     dws = [0.0] * problem.method.normals
     x = problem.x0.reshape(-1, problem.structure.components or 1)[0].copy()
     x = x if problem.structure.components else float(x[0])

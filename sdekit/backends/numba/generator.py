@@ -73,7 +73,7 @@ _philox = njit(noise.philox4x32, **INLINED)
 
 
 def _build(F):
-    """fill(z, lane, group, stream, k0, k1) for blocks z of type F."""
+    """fill for blocks z of type F."""
     dtype = types.float32 if F is np.float32 else types.float64
     log, sqrt = implementation("log_positive", dtype), implementation("sqrt", dtype)
     sin, cos = implementation("sin_poly", dtype), implementation("cos_poly", dtype)
@@ -88,16 +88,17 @@ def _build(F):
         return radius * _cosine_sign(w1, select(odd, s, c)), radius * _sine_sign(w1, select(odd, c, s))
 
     @njit(**OPTIONS)
-    def fill(z, lane, group, stream, k0, k1):
+    def fill(z, row, groups, lane, group, stream, k0, k1):
         widest_vectors()
-        for g in range(z.shape[0] // 4):
+        for g in range(groups):
             # masked here, which lets LLVM multiply 32 by 32 bits
             count, channel, a, b = (group + g) & mask, stream & mask, k0 & mask, k1 & mask
             for i in range(LANES):
                 low, high = (lane + i) & mask, ((lane + i) >> 32) & mask
                 w0, w1, w2, w3 = _philox(low, high, count, channel, a, b)
-                z[4 * g, i], z[4 * g + 1, i] = box_muller(w0, w1)
-                z[4 * g + 2, i], z[4 * g + 3, i] = box_muller(w2, w3)
+                r = row + 4 * g
+                z[r, i], z[r + 1, i] = box_muller(w0, w1)
+                z[r + 2, i], z[r + 3, i] = box_muller(w2, w3)
 
     return fill
 
@@ -105,15 +106,15 @@ def _build(F):
 _FILL = {types.float32: _build(np.float32), types.float64: _build(np.float64)}
 
 
-def fill(z, lane, group, stream, k0, k1):
-    """The normals of the counters group, group + 1, … of LANES lanes into z of shape (4 × groups, LANES)."""
+def fill(z, row, groups, lane, group, stream, k0, k1):
+    """The normals of `groups` counters from `group` on, of LANES lanes, into z[row : row + 4 groups]."""
     raise NotImplementedError("compiled code only")
 
 
 @overload(fill)
-def _fill(z, lane, group, stream, k0, k1):
+def _fill(z, row, groups, lane, group, stream, k0, k1):
     compiled = _FILL[z.dtype]
-    return lambda z, lane, group, stream, k0, k1: compiled(z, lane, group, stream, k0, k1)
+    return lambda z, row, groups, lane, group, stream, k0, k1: compiled(z, row, groups, lane, group, stream, k0, k1)
 
 
 @njit(**OPTIONS)
@@ -121,7 +122,7 @@ def _rows(out, lane, n, stream, k0, k1, begin, end):
     first, count = n // 4, out.shape[0]
     z = np.empty((4 * ((n + count - 1) // 4 + 1 - first), LANES), out.dtype)
     for start in range(begin, end, LANES):
-        fill(z, lane + start, first, stream, k0, k1)
+        fill(z, 0, z.shape[0] // 4, lane + start, first, stream, k0, k1)
         for r in range(count):
             for i in range(min(LANES, end - start)):
                 out[r, start + i] = z[n - 4 * first + r, i]
@@ -138,7 +139,7 @@ def rows(out, lane, n, seed, stream, threads=1):
 def _discard(z, lane, begin, end, n, k0, k1):
     for start in range(begin, end, LANES):
         for group in range(n // z.shape[0]):
-            fill(z, lane + start, group * (z.shape[0] // 4), 0, k0, k1)
+            fill(z, 0, z.shape[0] // 4, lane + start, group * (z.shape[0] // 4), 0, k0, k1)
 
 
 def discard(lanes, n, seed=0, dtype=np.float32, threads=1):

@@ -18,14 +18,11 @@ def run(
     x0, out, t, rows, columns,  # states (base, k), (looks, lanes, k); times and their rows of out; parameters
     given, streams, counts, base, stride, key, first_lane, first_step,  # the noise
     begin, end, slot, ticks, first_bad,  # the share of this call, and what it reports
+    x, z, own,  # room for one block: states (k, LANES), normals of four steps, parameters
 ):  # fmt: skip
     """Solve for the lanes begin … end − 1, whole blocks at a time; ticks[0] < 0 asks for a stop."""
     widest_vectors()
     k, steps, lanes = x0.shape[1], t.shape[0] - 1, out.shape[1]
-    x = np.empty((k, LANES), out.dtype)
-    z = np.empty((max(1, counts.sum() * 4), LANES), out.dtype)
-    zero = out.dtype.type(0)
-    own = np.empty((columns.shape[0], LANES), out.dtype)
     for start in range(begin, end, LANES):
         # Lanes beyond the last repeat it: whole blocks keep the arithmetic of a lane the same anywhere.
         for i in range(LANES):
@@ -45,7 +42,7 @@ def run(
                     row = 0
                     for j in range(streams.shape[0]):
                         group = (first_step + s - phase) // 4 * counts[j]
-                        fill(z[row : row + 4 * counts[j]], first_lane + start, group, streams[j], key[0], key[1])
+                        fill(z, row, counts[j], first_lane + start, group, streams[j], key[0], key[1])
                         row += 4 * counts[j]
                 else:
                     _copy(given, z, base, stride, s, phase, start)
@@ -53,7 +50,7 @@ def run(
             h = then - now
             scale = np.sqrt(abs(h))
             place = places(base, stride, phase)
-            health = zero
+            health = x[0, 0] * 0
             for i in range(LANES):
                 old = load(x, i)
                 new = as_like(step(at(sde, own, i), now, then, old, h, *draw(z, place, i, scale)), old)

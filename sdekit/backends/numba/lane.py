@@ -350,3 +350,11 @@ def _library(function):
 for _name in ("exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "tanh"):
     _lift(getattr(math, _name), lambda dtype, n=_name: _library(getattr(math, n)), 1)
     _lift(getattr(np, _name), lambda dtype, n=_name: _library(getattr(math, n)), 1)
+
+
+@overload(operator.mul, prefer_literal=True)
+def _repeat(items, times):
+    """`(a, b) * n` of a tuple and a literal integer, which numba lacks."""
+    if isinstance(items, types.BaseTuple) and isinstance(times, types.IntegerLiteral):
+        n, k = times.literal_value, len(items)
+        return source(f"def impl(items, times):\n    return ({''.join(f'items[{i % k}], ' for i in range(n * k))})")

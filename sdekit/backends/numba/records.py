@@ -9,12 +9,13 @@ import types as pytypes
 
 import numpy as np
 from numba import njit, types
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_getattr
 from numba.extending import (
     NativeValue,
     models,
     overload,
     overload_attribute,
-    overload_method,
     register_model,
     typeof_impl,
     unbox,
@@ -114,7 +115,7 @@ def prepare(record, columns):
             return Column(len(columns) - 1)
         return value
 
-    return type(record)(*map(convert, record._fields, record))
+    return record._make(map(convert, record._fields, record))
 
 
 def at(record, columns, lane):
@@ -142,47 +143,62 @@ def _at(record, columns, lane):
 
 # --- methods and properties ----------------------------------------------------------------------
 
-_hooked = set()
+
+@infer_getattr
+class _Methods(AttributeTemplate):
+    """`record.name(...)` in compiled code is the compiled method of the record's class."""
+
+    key = types.BaseNamedTuple
+
+    def generic_resolve(self, record, name):
+        member = vars(record.instance_class).get(name)
+        if not isinstance(member, pytypes.FunctionType) or name in record.fields:
+            return None
+        return types.BoundFunction(_method(record.instance_class, name), record)
+
+
+@functools.cache
+def _method(cls, name):
+    """The numba template of a method; its calls go straight to the compiled function."""
+    target = types.Dispatcher(compiled(vars(cls)[name]))
+
+    class Method(AbstractTemplate):
+        key = (cls, name)
+
+        def generic(self, args, kws):
+            signature = target.get_call_type(self.context, (self.this, *args), kws)
+            return None if signature is None else signature.replace(recvr=None).as_method()
+
+    @lower_builtin(Method.key, types.BaseNamedTuple, types.VarArg(types.Any))
+    def lower(context, builder, sig, args):
+        inner = target.get_call_type(context.typing_context, sig.args, {})
+        function = context.get_function(target, inner)
+        context.add_linking_libs(getattr(function, "libs", ()))
+        return function(builder, args)
+
+    return Method
+
+
+_hooked: set[str] = set()
 
 
 def hook(cls):
-    """Make the methods and properties of the NamedTuple class `cls` known to compiled code."""
+    """Make the properties of the NamedTuple class `cls` known to compiled code."""
     for name, member in vars(cls).items():
-        if name.startswith("__") or name in cls._fields or name in _hooked:
-            continue
-        if isinstance(member, pytypes.FunctionType) and name not in _INHERITED:
-            _hooked.add(name)
-            overload_method(types.BaseNamedTuple, name, jit_options=INLINE)(_method(name))
-        elif isinstance(member, property):
+        if isinstance(member, property) and name not in _hooked:
             _hooked.add(name)
             overload_attribute(types.BaseNamedTuple, name, jit_options=INLINE)(_property(name))
 
 
-_INHERITED = {"_make", "_replace", "_asdict"}
-
-
-def _member(record, name, kind):
-    member = vars(getattr(record, "instance_class", object)).get(name)
-    return member if isinstance(member, kind) else None
-
-
-def _method(name):
-    def resolve(self, *args):
-        member = _member(self, name, pytypes.FunctionType)
-        if member is None:
-            return None
-        function = compiled(member)
-        return lambda self, *args: function(self, *args)
-
-    return resolve
-
-
 def _property(name):
     def resolve(self):
-        member = _member(self, name, property)
-        if member is None:
-            return None
-        function = compiled(member.fget)
-        return lambda self: function(self)
+        if name in self.fields:  # a field here, a property in another class
+            index = self.fields.index(name)
+            return lambda self: self[index]
+        member = vars(self.instance_class).get(name)
+        if isinstance(member, property):
+            function = compiled(member.fget)
+            return lambda self: function(self)
+        return None
 
     return resolve

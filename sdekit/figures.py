@@ -1,0 +1,222 @@
+"""Figures of the command line, drawn with matplotlib (imported where a figure is drawn).
+
+Colours are of the palette for all kinds of colour vision by M. Okabe and K. Ito, "Color universal
+design", 2008; densities use `cividis`.
+"""
+
+import contextlib
+import importlib
+import os
+
+import numpy as np
+
+__all__ = ["convergence", "digits", "formats", "load", "lorenz", "paths", "relaxation", "replacing"]
+
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#5F6368"
+SHOWN = 40  # sample paths in one figure: more of them hide each other
+
+STYLE = {
+    "figure.dpi": 150,
+    "savefig.dpi": 150,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+}
+
+
+def load(name):
+    """Import an optional module; where it is missing say how to get it."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.split(".")[0]:
+            raise
+        package = {"sklearn": "scikit-learn"}.get(error.name, error.name)
+        raise ModuleNotFoundError(
+            f'{package} is not installed; pip install "sdekit[demo]" brings it along',
+            name=error.name,
+        ) from None
+
+
+def formats():
+    """Endings of the picture files that matplotlib writes."""
+    return sorted(load("matplotlib.figure").Figure().canvas.get_supported_filetypes())
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A name beside `path` to write to; it becomes `path` once all is written, and is gone otherwise."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def figure(path, width, height):
+    """A new figure of that size in inches, saved to `path` at the end."""
+    matplotlib = load("matplotlib")
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+        drawn = load("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
+        yield drawn
+        with replacing(path) as part:
+            drawn.savefig(part, format=path.suffix[1:].lower())
+
+
+def paths(path, t, x, title, names, exact=None):
+    """Sample paths with the mean and one standard deviation, a panel for each component.
+
+    t (looks,); x (looks, paths, components); `exact` holds the closed-form mean and standard
+    deviation at the times t, both (looks,), where the process has them.
+    """
+    with figure(path, 8, 1.2 + 3.2 * len(names)) as drawn:
+        panels = drawn.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+        for panel, name, values in zip(panels, names, np.moveaxis(x, -1, 0), strict=True):
+            values = np.ma.masked_invalid(np.asarray(values, np.float64))
+            mean, std = values.mean(1), values.std(1)
+            panel.plot(t, values[:, :SHOWN], color=GREY, lw=0.5, alpha=0.45, zorder=1)
+            band = mean - std, mean + std
+            panel.fill_between(t, *band, color=BLUE, alpha=0.25, lw=0, label="mean ± std")
+            panel.plot(t, mean, color=BLUE, label="mean of the paths")
+            if exact is not None:
+                _dashed(panel, t, *exact)
+            panel.set(ylabel=name, xlim=(t[0], t[-1]))
+            panel.margins(x=0)
+        drawn.suptitle(title, x=0.01, ha="left", fontsize=11)
+        handles, labels = panels[0].get_legend_handles_labels()
+        drawn.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+        panels[-1].set_xlabel("time t")
+
+
+def _dashed(panel, t, mean, std):
+    """The closed-form mean and mean ± std over what was sampled."""
+    panel.plot(t, mean, color=ORANGE, lw=1.4, ls=(0, (4, 3)), label="closed form")
+    for edge in (mean - std, mean + std):
+        panel.plot(t, edge, color=ORANGE, lw=1.0, ls=(0, (4, 3)))
+
+
+def relaxation(path, results):
+    """For each process: paths with the closed-form band, and the density at the end."""
+    with figure(path, 10, 1 + 2.7 * len(results)) as drawn:
+        shape = {"width_ratios": [2.2, 1]}
+        panels = drawn.subplots(len(results), 2, sharey="row", squeeze=False, gridspec_kw=shape)
+        for (left, right), result in zip(panels, results, strict=True):
+            law = result.law(float(result.t[-1]))
+            band = np.array([(at.mean, at.std) for at in map(result.law, result.t.tolist())])
+            mean, std = band.T
+            left.plot(result.t, result.look[:, :SHOWN], color=GREY, lw=0.5, alpha=0.5, zorder=1)
+            edges = mean - 2 * std, mean + 2 * std
+            left.fill_between(result.t, *edges, color=BLUE, alpha=0.18, lw=0)
+            left.plot(result.t, mean, color=BLUE)
+            left.set(ylabel="state X", title=result.title)
+            left.margins(x=0)
+            _density(right, law, result.x)
+        panels[-1, 0].set_xlabel("time t")
+        panels[-1, 1].set_xlabel("probability density at the last time")
+        left, right = panels[0]
+        left.legend(
+            [*left.lines[-1:], *left.collections[-1:], left.lines[0]],
+            ["exact mean", "exact mean ± 2 std", f"{SHOWN} of the paths"],
+            loc="lower left",
+            fontsize=9,
+        )
+        right.legend(loc="upper right", fontsize=9)
+
+
+def _density(panel, law, x):
+    """Histogram of x with the density of `law`, the state on the vertical axis."""
+    low, high = law.mean - 4.5 * law.std, law.mean + 4.5 * law.std
+    y = np.linspace(low, high, 400)
+    counts, bins = np.histogram(x, 90, (low, high))
+    density = counts / (len(x) * np.diff(bins))
+    bars = f"{len(x):,} paths"
+    panel.stairs(density, bins, orientation="horizontal", fill=True, color=BLUE, alpha=0.3, label=bars)
+    panel.plot(np.exp(law.log_prob(y)), y, color=RED, lw=1.4, label="closed form")
+    panel.set_xlim(left=0)
+
+
+def lorenz(path, result):
+    """Density of the end points of Lorenz's system, seen along y and along z."""
+    colors = load("matplotlib.colors")
+    with figure(path, 10, 4.6) as drawn:
+        panels = drawn.subplots(1, 2)
+        x, y, z = result.x.T
+        for panel, v, labels in ((panels[0], z, ("x", "z")), (panels[1], y, ("x", "y"))):
+            counts, *edges = np.histogram2d(x, v, 300)
+            one = 1 / (len(x) * np.diff(edges[0])[0] * np.diff(edges[1])[0])  # a single path in a cell
+            share = np.where(counts == 0, np.nan, counts * one).T
+            norm = colors.LogNorm(one, np.nanmax(share))
+            mesh = panel.pcolormesh(*edges, share, norm=norm, cmap="cividis", rasterized=True)
+            panel.set(xlabel=labels[0], ylabel=labels[1])
+            panel.grid(False)
+            drawn.colorbar(mesh, ax=panel, label="probability density", pad=0.02)
+        title = f"{result.title}: {len(x):,} paths at t = {result.t[-1]:g}"
+        drawn.suptitle(title, x=0.01, ha="left", fontsize=11)
+
+
+def digits(path, groups, columns=16):
+    """Groups of square grey pictures with pixels from −1 (white) to 1, (label, (count, pixels)) each."""
+    with figure(path, 10, 1.12 * len(groups)) as drawn:
+        panels = drawn.subplots(len(groups), 1, squeeze=False)[:, 0]
+        for panel, (label, images) in zip(panels, groups, strict=True):
+            panel.imshow(_tiles(np.asarray(images), columns), cmap="gray_r", vmin=-1, vmax=1)
+            panel.set(xticks=[], yticks=[])
+            panel.grid(False)
+            panel.spines[:].set_visible(False)
+            panel.set_ylabel(label, rotation=0, ha="right", va="center")
+
+
+def _tiles(images, columns):
+    """Pictures (count, side²) side by side in rows of `columns`, one empty pixel between them."""
+    side = round(images.shape[1] ** 0.5)
+    tiles = images.reshape(-1, columns, side, side)
+    tiles = np.pad(tiles, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=np.nan)
+    return np.block([list(row) for row in tiles])
+
+
+def convergence(path, ode, sde, floor):
+    """Error against evaluations of the score: of the ODE to its reference, of the SDEs in law.
+
+    `ode` and `sde` map a label to rows (nfe, one error, another); `floor` holds what draws of the exact
+    law give, (total variations, spread of the noise level).
+    """
+    with figure(path, 11.5, 3.9) as drawn:
+        drawn.get_layout_engine().set(wspace=0.05)
+        left, middle, right = drawn.subplots(1, 3)
+        for (label, rows), color, marker in zip(ode.items(), (BLUE, RED), "os", strict=True):
+            nfe, rmse, median = np.array(rows).T
+            left.loglog(nfe, rmse, color=color, marker=marker, mfc="w", ls=":", label=f"{label}, RMSE")
+            left.loglog(nfe, median, color=color, marker=marker, label=f"{label}, median")
+        for (_, rows), order in zip(ode.items(), (1, 2), strict=True):
+            nfe, _, median = np.array(rows).T
+            line = median[-1] * (nfe / nfe[-1]) ** -order
+            left.loglog(nfe, line, color=GREY, lw=0.8, ls="--", zorder=0)
+        left.lines[-1].set_label("slopes −1 and −2")
+        for (label, rows), color, marker in zip(sde.items(), (GREEN, ORANGE), "D^", strict=True):
+            nfe, distance, level = np.array(rows).T
+            middle.semilogx(nfe, distance, color=color, marker=marker, label=label)
+            right.loglog(nfe, np.abs(level), color=color, marker=marker, label=label)
+        middle.axhspan(min(floor[0]), max(floor[0]), color=GREY, alpha=0.25, lw=0, label="exact draws")
+        right.axhspan(1e-9, floor[1], color=GREY, alpha=0.25, lw=0, label="exact draws (1 s.e.)")
+        least = min(floor[1], *(abs(row[2]) for rows in sde.values() for row in rows))
+        right.set_ylim(bottom=max(0.5 * least, 1e-5))
+        middle.set_ylim(bottom=0)
+        left.set(title="Probability-flow ODE: paths", ylabel="distance per pixel to the reference")
+        middle.set(title="Reverse SDE: digit classes", ylabel="total variation to the data's shares")
+        right.set(title="Reverse SDE: noise level", ylabel="relative error")
+        for panel in (left, middle, right):
+            panel.set_xlabel("evaluations of the score (NFE)")
+            panel.set_xticks(nfe, [f"{n:g}" for n in nfe])
+            panel.set_xticks([], minor=True)
+            panel.legend(fontsize=8.5)

@@ -1,0 +1,147 @@
+"""The variance-preserving process through the table of a discrete-time model."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sdekit import math as sm
+from sdekit.processes import forms
+from sdekit.processes.forms import in_kernels
+from sdekit.processes.preserving import VP
+
+__all__ = ["DiscreteVP"]
+
+
+def linear_table(steps, first, last):
+    """alphas_cumprod of betas that rise linearly from first to last."""
+    table = np.cumprod(1.0 - np.linspace(first, last, steps))
+    table.flags.writeable = False
+    return table
+
+
+DDPM_TABLE = linear_table(1000, 1e-4, 0.02)  # Ho et al. 2020, section 4
+
+
+class DiscreteVP(NamedTuple):
+    """Variance-preserving process through a table of a discrete-time model (DDPM and its kin).
+
+        dX = −β X/2 dt + √β dW,    alpha = √ᾱ,   sigma² = 1 − ᾱ
+        ᾱ(n) = alphas_cumprod[n] for n = 0 … N − 1,   ᾱ(−1) = 1,   log ᾱ linear in between
+        β(t) = log(ᾱ(n − 1)/ᾱ(n)) for n − 1 < t <= n
+
+    **Time is the index into the table**: −1 <= t <= N − 1. A network trained on integer timesteps
+    is called with t as it is, and x_0, clean data, sits at t = −1, one step before the first entry,
+    which is slightly noisy: sampling runs N − 1, …, 1, 0, −1. At an integer β belongs to the cell
+    below, and `rates` are the left derivatives.
+    The table is a one-dimensional numpy array, or a tensor. Default: DDPM's, 1000 betas from 1e-4
+    to 0.02.
+
+    Source: J. Ho, A. Jain and P. Abbeel, "Denoising diffusion probabilistic models", 2020,
+    arXiv:2006.11239.
+    """
+
+    alphas_cumprod: Any = DDPM_TABLE
+
+    noise = "diagonal"
+    calculus = "ito"
+    additive = True
+    event_dims = 0
+    shared = ("alphas_cumprod",)  # an array of data, not one value per path
+    x0 = 1.0
+
+    def __repr__(self):
+        return f"DiscreteVP(<table of {len(self.alphas_cumprod)}>)"
+
+    @property
+    def domain(self):
+        return -1.0, len(self.alphas_cumprod) - 1.0
+
+    def variance(self):
+        return 1.0
+
+    def beta(self, t):
+        return table_slope(self.alphas_cumprod, t)
+
+    def beta_integral(self, s, t):
+        """∫ β from s to t = log(ᾱ(s)/ᾱ(t))."""
+        return table_rise(self.alphas_cumprod, s, t)
+
+    def beta_total(self, t):
+        return self.beta_integral(-1.0, t)
+
+    drift = VP.drift
+    diffusion = VP.diffusion
+    transition = VP.transition
+    marginal = VP.marginal
+    rates = VP.rates
+    time = forms.bisect_time
+    perturb = forms.perturb
+    stationary = VP.stationary
+
+    def check(self):
+        table = self.alphas_cumprod
+        ok = getattr(table, "ndim", 0) == 1 and len(table) > 0
+        ok = ok and forms.holds((table > 0) & (table < 1)) and forms.holds(table[1:] < table[:-1])
+        forms.require(self, "alphas_cumprod", ok, "a 1-d array that falls strictly inside (0, 1)")
+
+
+# Look-ups in a table of ᾱ with an implied 1 at index −1, for one time (`…_at`, which compiles) and
+# for arrays. The difference of neighbours is exact, so log1p((a − b)/b) keeps the full relative
+# accuracy of a small log(a/b).
+
+
+def table_slope_at(table, t):
+    """β(t)."""
+    n = max(math.ceil(t), 0)
+    low = float(table[n])
+    high = float(table[n - 1]) if n > 0 else 1.0
+    return sm.log1p((high - low) / low)
+
+
+def table_rise_at(table, s, t):
+    """∫ β from s to t >= s: within one cell, or the two ends and what is between them."""
+    first, last = max(math.ceil(s), 0), max(math.ceil(t), 0)
+    end = table_slope_at(table, t)
+    if first == last:
+        return (t - s) * end
+    low, high = float(table[last - 1]), float(table[first])
+    between = sm.log1p((high - low) / low)
+    return (first - s) * table_slope_at(table, s) + between + (t - (last - 1)) * end
+
+
+@in_kernels(table_slope_at)
+def table_slope(table, t):
+    """β(t), in the type of t."""
+    if isinstance(t, (float, int)):
+        return table_slope_at(table, t)
+    rows = _rows(table)
+    return forms.like(t, _slopes(rows, _cells(forms.on_host(t))))
+
+
+@in_kernels(table_rise_at)
+def table_rise(table, s, t):
+    """∫ β from s to t >= s, in the type of t (of s where t is a number)."""
+    if isinstance(s, (float, int)) and isinstance(t, (float, int)):
+        return table_rise_at(table, s, t)
+    like, rows = s if isinstance(t, (float, int)) else t, _rows(table)
+    s, t = forms.on_host(s), forms.on_host(t)
+    first, last = _cells(s), _cells(t)
+    end = _slopes(rows, last)
+    between = np.log1p((rows[first + 1] - rows[last]) / rows[last])
+    across = (first - s) * _slopes(rows, first) + between + (t - (last - 1)) * end
+    return forms.like(like, np.where(first == last, (t - s) * end, across))
+
+
+def _rows(table):
+    """The table with its 1 in front: row n + 1 holds ᾱ(n)."""
+    return np.concatenate([[1.0], forms.on_host(table)])
+
+
+def _cells(t):
+    """The n with n − 1 < t <= n; 0 at t = −1."""
+    return np.maximum(np.ceil(t), 0.0).astype(np.int64)
+
+
+def _slopes(rows, n):
+    return np.log1p((rows[n] - rows[n + 1]) / rows[n + 1])
