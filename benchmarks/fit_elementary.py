@@ -60,6 +60,12 @@ def log2_tail(z):  # 3 atanh(s) = s (3 + z + z² tail(z)), z = s²
     return series(lambda k: mp.mpf(3) / (2 * k + 5), z)
 
 
+def log1p_tail(f):  # log(1 + f) = f - f²/2 + f³ tail(f)
+    if abs(f) < mp.mpf("1e-8"):
+        return mp.mpf(1) / 3 - f / 4
+    return (mp.log1p(f) - f + f**2 / 2) / f**3
+
+
 def arctan_tail(z):  # arctan(s) = s + s z tail(z), z = s²
     return series(lambda k: mp.mpf((-1) ** (k + 1)) / (2 * k + 3), z, order=90)
 
@@ -71,6 +77,7 @@ FITS = {
     "sin": Fit(sin_tail, lambda z: z, mp.mpf(0), octant**2, {"f4": 3, "f8": 6}),
     "cos": Fit(cos_tail, lambda z: z**2, mp.mpf(0), octant**2, {"f4": 3, "f8": 6}),
     "log": Fit(log_tail, lambda z: z / 2, mp.mpf(0), atanh_max**2, {"f4": 3, "f8": 7}),
+    "log1p": Fit(log1p_tail, lambda f: f**2, mp.sqrt(0.5) - 1, mp.sqrt(2) - 1, {"f4": 7}),
     "log2": Fit(log2_tail, lambda z: z**2 / 3, mp.mpf(0), atanh_max**2, {"f8": 7}),
     "arctan": Fit(arctan_tail, lambda z: z, mp.mpf(0), atan_max**2, {"f4": 4, "f8": 11}),
 }

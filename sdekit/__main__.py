@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -32,9 +33,7 @@ def main(argv=None):
 
 def parser():
     """The parser of all commands; each sets `run`, a function of the parsed arguments."""
-    top = argparse.ArgumentParser(
-        prog="python -m sdekit", description="Solve stochastic differential equations."
-    )
+    top = argparse.ArgumentParser(prog="python -m sdekit", description="Solve stochastic differential equations.")
     top.add_argument("--version", action="version", version=f"sdekit {__version__}")
     top.add_argument("--traceback", action="store_true", help="show where an error came from")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
@@ -49,7 +48,7 @@ def parser():
     text = "simulate four processes, sample handwritten digits, draw figures (about a minute)"
     command = commands.add_parser("demo", help=text, description=text.capitalize() + ".")
     command.add_argument(
-        "--out", type=Path, default="demo", help="folder of the figures, made anew in it (%(default)s)"
+        "--out", type=Path, default="demo", help="folder of the figures, which are replaced there (%(default)s)"
     )
     command.set_defaults(run=show_demo)
     return top
@@ -58,6 +57,9 @@ def parser():
 def show_demo(arguments):
     from . import demo
 
+    # torch's threads wait for each other after each operation; where others use the machine as well,
+    # waiting in a busy loop, the default, makes the whole three times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     demo.run(arguments.out)
 
 
@@ -254,7 +256,7 @@ def settle(arguments, process):
         x0 = [real("--x0", part) for part in arguments.x0.split(",")]
     if len(x0) != len(components):
         raise ValueError(
-            f"--x0 holds {len(x0)} values, but {arguments.process} has {len(components)} components"
+            f"--x0 must hold one value per component of {arguments.process}: {len(components)}, not {len(x0)}"
         )
     low, high = process.domain
     start = arguments.start if arguments.start is not None else low if math.isfinite(low) else 0.0
@@ -309,7 +311,7 @@ def draw(path, solution, settings, process, figures):
         laws = [process.transition(settings.start, float(t), settings.x0[0]) for t in solution.t]
         exact = np.array([(law.mean, law.std) for law in laws], np.float64).T
     given = ", ".join(f"{k}={v:g}" for k, v in settings.parameters.items())
-    steps = f"{settings.method}, h = {settings.h:g}, {settings.paths:,} paths"
+    steps = f"{settings.method}, {solution.steps:,} steps, {settings.paths:,} paths"
     names = ["x"] if scalar else state_names(process)
     x = solution.x[..., None] if scalar else solution.x
     figures.paths(path, solution.t, x, f"{settings.process}({given}): {steps}", names, exact)

@@ -10,6 +10,11 @@ def is_tensor(x):
     return torch is not None and isinstance(x, torch.Tensor)
 
 
+def is_number(x):
+    """Whether `x` is one number of a type of numpy's, which floating-point arrays take the type of."""
+    return isinstance(x, (np.generic, np.ndarray)) and x.ndim == 0 and x.dtype.kind in "iuf"
+
+
 def torch():
     """The torch module, which a caller that holds a tensor has imported already."""
     return sys.modules["torch"]

@@ -28,7 +28,9 @@ NAMES = {
 }
 
 
-def run(out, paths=1_000_000, steps=1000, starts=400, samples=1500, budgets=(10, 20, 40, 80, 160), fine=60):
+def run(
+    out, paths=1_000_000, steps=1000, starts=256, samples=1200, budgets=(10, 20, 40, 80, 160), fine=60, backend=None
+):
     """Everything, with figures into the folder `out`; prints what it finds."""
     began = time.perf_counter()
     for module in ("matplotlib.figure", "sklearn.datasets", "torch"):
@@ -37,7 +39,7 @@ def run(out, paths=1_000_000, steps=1000, starts=400, samples=1500, budgets=(10,
     out.mkdir(parents=True, exist_ok=True)
     say(f"1. {paths:,} paths of {steps:,} steps, float32, against the closed form")
     say("   (z counts standard errors: sampling noise and the method's bias together)\n")
-    results = [simulate(*case, paths=paths, steps=steps) for case in cases()]
+    results = [simulate(*case, paths=paths, steps=steps, backend=backend) for case in cases()]
     figures.relaxation(out / "paths.png", results[:3])
     figures.lorenz(out / "lorenz.png", results[3])
 
@@ -47,10 +49,10 @@ def run(out, paths=1_000_000, steps=1000, starts=400, samples=1500, budgets=(10,
     ode, walked = flow(images, starts, budgets, fine)
     sde, floor, drawn = reverse(images, labels, samples, budgets)
     figures.convergence(out / "error.png", ode, sde, floor)
-    shown = {"Heun, ODE": walked, **{f"{name}, SDE": x for name, x in drawn.items()}}
-    groups = [("data set", Empirical(images).sample(32, seed=5))]
-    groups += [(f"data set,\nblurred by {BANDWIDTH}", Empirical(images, BANDWIDTH).sample(32, seed=5))]
-    groups += [(f"{name},\n{budgets[-1]} evaluations", x[:32]) for name, x in shown.items()]
+    made = {"Heun, probability-flow ODE": walked, **{f"{k}, reverse SDE": x for k, x in drawn.items()}}
+    groups = [("Data set", Empirical(images).sample(32, seed=5))]
+    groups += [(f"Target: data set blurred by {BANDWIDTH}", Empirical(images, BANDWIDTH).sample(32, seed=5))]
+    groups += [(f"{k}, {budgets[-1]} evaluations of the score", x[:32]) for k, x in made.items()]
     figures.digits(out / "digits.png", groups)
     say(f"\nDone in {time.perf_counter() - began:.0f} s. Figures:")
     for name in ("paths", "lorenz", "digits", "error"):
@@ -172,7 +174,7 @@ def flow(images, starts, budgets, fine):
     reference = solve(process, start, grid=grid(fine), method=methods.rk4).x[-1]
     say("              Euler               Heun")
     say("     NFE      RMSE     median     RMSE     median")
-    rows: dict = {}
+    rows = {}
     for budget in budgets:
         say(f"   {budget:5}", end="")
         for method in (methods.euler, methods.heun_ode):
@@ -201,7 +203,7 @@ def reverse(images, labels, samples, budgets):
     say("   classes and the data's; noise per pixel (distance to the nearest digit) / bandwidth − 1")
     say("              Euler–Maruyama      Predictor–corrector")
     say("     NFE      classes   noise     classes   noise")
-    rows: dict = {}
+    rows = {}
     last = {}
     for budget in budgets:
         say(f"   {budget:5}", end="")

@@ -11,7 +11,7 @@ from collections import namedtuple
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .arrays import stack
+from . import arrays
 
 
 def components(x):
@@ -21,7 +21,10 @@ def components(x):
 
 def assemble(items, like):
     """A state shaped like `like` from one value per component, numbers or arrays."""
-    return stack([like[0] * 0 + item for item in items])
+    if not isinstance(items, (tuple, list)) or len(items) != len(like):
+        got = len(items) if isinstance(items, (tuple, list)) else type(items).__name__
+        raise ValueError(f"drift and diffusion must return a tuple of {len(like)} values, one per component, got {got}")
+    return arrays.stack([like[0] * 0 + item for item in items])
 
 
 def row_product(row, dw):
@@ -108,11 +111,17 @@ class Structure(NamedTuple):
 
 
 def as_record(process):
-    """The process, a dataclass instance converted into a NamedTuple of the same fields and methods."""
+    """The process, a dataclass instance converted into a NamedTuple of the same fields and methods.
+
+    So are processes that it holds.
+    """
+    if path_parameters(process):
+        changed = {n: as_record(v) for n, v in zip(process._fields, process) if hasattr(type(v), "drift")}
+        return process._replace(**changed) if changed else process
     if not dataclasses.is_dataclass(process) or isinstance(process, type):
         return process
     names = [f.name for f in dataclasses.fields(process)]
-    return _record_class(type(process))(*(getattr(process, n) for n in names))
+    return as_record(_record_class(type(process))(*(getattr(process, n) for n in names)))
 
 
 @functools.cache
@@ -127,13 +136,13 @@ def _record_class(cls):
     return type(cls.__name__, (namedtuple(cls.__name__, names),), {**kept, "__slots__": ()})
 
 
-def arguments(process):
-    """How many state arguments the drift takes; None where it takes any number (`*x`)."""
-    function = getattr(process, "f", None) or process.drift
-    parameters = list(inspect.signature(function).parameters.values())[1:]
+def arguments(function):
+    """How many state arguments a function (t, *x) takes; None where it takes any number (`*x`)."""
+    parameters = list(inspect.signature(getattr(function, "forward", function)).parameters.values())[1:]
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return None
-    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in places and p.default is p.empty for p in parameters)
 
 
 def structure(process, x, t):
@@ -142,11 +151,11 @@ def structure(process, x, t):
     Raises a ValueError where the process or the shape of the state does not fit what is declared.
     """
     name = type(process).__name__
-    if not callable(getattr(process, "drift", None)):
+    if isinstance(process, type) or not callable(getattr(process, "drift", None)):
         raise ValueError(f"process must have the methods drift(t, *x) and diffusion(t, *x), got {process!r}")
     noise = declared(process, "noise", "diagonal", ("none", "diagonal", "general"))
     declared(process, "calculus", "ito", ("ito", "stratonovich"))
-    count = arguments(process)
+    count = arguments(getattr(process, "states_of", process.drift))
     k = count if count is None or count > 1 else 0  # 0: one argument holds the state
     if k is None and x.ndim:
         k = x.shape[-1]
@@ -162,7 +171,10 @@ def structure(process, x, t):
     additive = noise == "none" or bool(getattr(process, "additive", False))
     channels = k or 1
     if noise != "none":
-        first = x[(slice(0, 1),) * (x.ndim - event_dims)]
+        if not callable(getattr(process, "diffusion", None)):
+            raise ValueError(f"{name} declares noise = {noise!r}, but has no diffusion(t, *x); without noise declare 'none'")
+        empty = 0 in x.shape
+        first = x[(slice(0, 1) if empty or (event_dims and not k) else 0,) * (x.ndim - event_dims)]
         states = [tuple(y[..., i] for i in range(k)) if k else (y,) for y in (first, first * 1.25 + 0.5)]
         values = [process.diffusion(t, *state) for state in states]
         channels = _channels(name, noise, values[0], k)
@@ -179,7 +191,10 @@ def path_parameters(record):
 
 
 def with_parameters(process, convert):
-    """The process with `convert(array)` in place of each array that holds one value per path."""
+    """The process with `convert(array)` in place of each array that holds one value per path.
+
+    Numbers of numpy's types become Python's, which leave float32 states what they are.
+    """
     changed = {}
     for name in path_parameters(process):
         value = getattr(process, name)
@@ -187,6 +202,8 @@ def with_parameters(process, convert):
             changed[name] = with_parameters(value, convert)
         elif getattr(value, "ndim", 0):
             changed[name] = convert(value)
+        elif arrays.is_number(value):
+            changed[name] = float(value)
     return process._replace(**changed) if changed else process
 
 

@@ -35,16 +35,17 @@ STYLE = {
 
 def load(name):
     """Import an optional module; where it is missing say how to get it."""
+    top = name.partition(".")[0]
     try:
-        return importlib.import_module(name)
+        importlib.import_module(top)
     except ModuleNotFoundError as error:
-        if error.name != name.split(".")[0]:
+        if error.name != top:
             raise
-        package = {"sklearn": "scikit-learn"}.get(error.name, error.name)
+        package = {"sklearn": "scikit-learn"}.get(top, top)
         raise ModuleNotFoundError(
-            f'{package} is not installed; pip install "sdekit[demo]" brings it along',
-            name=error.name,
+            f'{package} is not installed; pip install "sdekit[demo]" brings it along', name=top
         ) from None
+    return importlib.import_module(name)
 
 
 def formats():
@@ -84,11 +85,14 @@ def paths(path, t, x, title, names, exact=None):
         panels = drawn.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
         for panel, name, values in zip(panels, names, np.moveaxis(x, -1, 0), strict=True):
             values = np.ma.masked_invalid(np.asarray(values, np.float64))
-            mean, std = values.mean(1), values.std(1)
-            panel.plot(t, values[:, :SHOWN], color=GREY, lw=0.5, alpha=0.45, zorder=1)
+            with np.errstate(all="ignore"):  # paths on their way to infinity
+                mean, std = values.mean(1), values.std(1)
+            shown = values[:, : max(1, SHOWN // len(names))]
+            lines = panel.plot(t, shown, color=GREY, lw=0.5, alpha=0.5, zorder=1)
+            lines[0].set_label("sample paths")
             band = mean - std, mean + std
-            panel.fill_between(t, *band, color=BLUE, alpha=0.25, lw=0, label="mean ± std")
-            panel.plot(t, mean, color=BLUE, label="mean of the paths")
+            panel.fill_between(t, *band, color=BLUE, alpha=0.25, lw=0, label="mean ± std of all")
+            panel.plot(t, mean, color=BLUE, label="mean of all")
             if exact is not None:
                 _dashed(panel, t, *exact)
             panel.set(ylabel=name, xlim=(t[0], t[-1]))
@@ -102,7 +106,9 @@ def paths(path, t, x, title, names, exact=None):
 def _dashed(panel, t, mean, std):
     """The closed-form mean and mean ± std over what was sampled."""
     panel.plot(t, mean, color=ORANGE, lw=1.4, ls=(0, (4, 3)), label="closed form")
-    for edge in (mean - std, mean + std):
+    with np.errstate(all="ignore"):
+        edges = mean - std, mean + std
+    for edge in edges:
         panel.plot(t, edge, color=ORANGE, lw=1.0, ls=(0, (4, 3)))
 
 
@@ -166,15 +172,14 @@ def lorenz(path, result):
 
 
 def digits(path, groups, columns=16):
-    """Groups of square grey pictures with pixels from −1 (white) to 1, (label, (count, pixels)) each."""
-    with figure(path, 10, 1.12 * len(groups)) as drawn:
+    """Groups of square grey pictures with pixels from −1 (white) to 1, (title, (count, pixels)) each."""
+    with figure(path, 8, 1.35 * len(groups)) as drawn:
         panels = drawn.subplots(len(groups), 1, squeeze=False)[:, 0]
-        for panel, (label, images) in zip(panels, groups, strict=True):
+        for panel, (title, images) in zip(panels, groups, strict=True):
             panel.imshow(_tiles(np.asarray(images), columns), cmap="gray_r", vmin=-1, vmax=1)
-            panel.set(xticks=[], yticks=[])
+            panel.set(xticks=[], yticks=[], title=title)
             panel.grid(False)
             panel.spines[:].set_visible(False)
-            panel.set_ylabel(label, rotation=0, ha="right", va="center")
 
 
 def _tiles(images, columns):

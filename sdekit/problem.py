@@ -59,26 +59,6 @@ class Outcome(NamedTuple):
     nfe: int
 
 
-class Layout(NamedTuple):
-    """Where the normals of a chunk of four steps lie: rows, stream by stream, in it step by step, dw by dw."""
-
-    streams: np.ndarray  # the distinct streams
-    counts: np.ndarray  # normals per lane and step of each
-    base: np.ndarray  # row of each dw's first channel in step 0 of the chunk
-    stride: np.ndarray  # rows from step to step
-
-
-def layout(method, channels):
-    """The `Layout` of a method's normals."""
-    drawn = method.streams
-    distinct = sorted(set(drawn))
-    counts = [drawn.count(s) * channels for s in distinct]
-    start = dict(zip(distinct, np.cumsum([0, *counts]) * 4))
-    base = [start[s] + drawn[:i].count(s) * channels for i, s in enumerate(drawn)]
-    stride = [drawn.count(s) * channels for s in drawn]
-    return Layout(*(np.array(a, np.int64) for a in (distinct, counts, base, stride)))
-
-
 class Counted:
     """Stands in for an object and counts the calls of some of its methods."""
 

@@ -14,6 +14,7 @@ import numpy as np
 from . import arrays, backends
 from .equation import as_record, declared, equation, path_parameters, structure
 from .methods import Method, euler_maruyama
+from .noise import key
 from .problem import Problem
 
 __all__ = ["Solution", "solve"]
@@ -92,15 +93,19 @@ def solve(
         raise ValueError(f"tol is {tol!r}, but steps of adaptive size are not offered; give h or grid")
     if not isinstance(method, Method):
         raise ValueError(f"method must be a Method such as sdekit.methods.euler_maruyama, got {method!r}")
+    if isinstance(process, type):
+        raise ValueError(f"process must be an object with its parameters, got the class {process.__name__}; call it first")
     process = as_record(process)
     if callable(getattr(process, "check", None)):
         process.check()
     x0, dtype = _state(x0)
+    key(seed)
     paths = _integer("paths", paths, least=1) if paths is not None else None
     t, looks = _times(ts, h, grid)
     shape = tuple(x0.shape) if paths is None else (paths, *x0.shape)
     template = x0 if paths is None else x0[None]
-    form = structure(process, template, float(t[0]))
+    with np.errstate(all="ignore"):
+        form = structure(process, template, float(t[0]))
     if paths is not None and form.event_dims > x0.ndim:
         raise ValueError(f"x0 has shape {tuple(x0.shape)}, but a state of {type(process).__name__} has {form.event_dims} axes")
     _compatible(process, method, form, t)
@@ -123,11 +128,18 @@ def solve(
         threads=_integer("threads", _cpus() if threads is None else threads, least=1),
         ticker=None,
     )
-    per_row = problem.lanes // shape[0] if shape and shape[0] else 1
+    per_row = problem.lanes // problem.paths[0] if problem.paths and problem.paths[0] else problem.lanes
     _check_parameters(process, problem.paths)
-    problem = problem._replace(
-        first_lane=_integer("first_path", first_path) * per_row, noise=_normals(problem, noise)
-    )
+    first_lane = _integer("first_path", first_path) * per_row
+    if first_lane + problem.lanes >= 2**63:
+        raise ValueError(f"first_path is {first_path}, but lanes are counted in 63 bits; use a smaller one")
+    per_step = max(map(method.streams.count, method.streams), default=0) * form.channels
+    if (problem.first_step + problem.steps) * per_step > 2**34:
+        raise ValueError(
+            f"{problem.steps} steps from first_step = {first_step} on take {per_step} normals each of a path's 2**34; "
+            f"take fewer steps, or continue with another seed"
+        )
+    problem = problem._replace(first_lane=first_lane, noise=_normals(problem, noise))
     with _progress(progress) as ticker:
         outcome = engine.run(problem._replace(ticker=ticker))
     if outcome.failed_step is not None:
@@ -185,13 +197,18 @@ def _cpus():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _memory():
+    """Bytes of this machine."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not a POSIX system: the allocation itself will tell
+        return math.inf
+
+
 def _fits(looks, shape, dtype):
     """Raise where the result could not be held in memory."""
     size = looks * math.prod(shape) * getattr(dtype, "itemsize", 8)
-    try:
-        have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not a POSIX system: the allocation itself will tell
-        return
+    have = _memory()
     if size > have:
         raise ValueError(
             f"the result of shape {(looks, *shape)} takes {size / 2**30:,.0f} GiB, more than this machine's "
@@ -216,9 +233,11 @@ def _times(ts, h, grid):
     step = float(h) if isinstance(h, (int, float, np.number)) else math.nan
     if not (step > 0 and math.isfinite(step)):
         raise ValueError(f"h must be a positive finite number, got {h!r}")
-    counts = np.maximum(1, np.ceil(np.abs(np.diff(ts)) / step - EPS)).astype(np.int64)
-    if counts.sum() > 2**33:
-        raise ValueError(f"h = {h!r} makes {counts.sum():,} steps; use a larger one")
+    with np.errstate(over="ignore"):
+        counts = np.maximum(1, np.ceil(np.abs(np.diff(ts)) / step - EPS))
+    if counts.sum() * 4 * ts.itemsize > min(_memory(), 2**40):
+        raise ValueError(f"h = {h!r} makes {counts.sum():.3g} steps, whose times do not fit in memory; use a larger one")
+    counts = counts.astype(np.int64)
     pieces = [np.linspace(a, b, n + 1)[:-1] for a, b, n in zip(ts, ts[1:], counts)]
     return np.concatenate([*pieces, ts[-1:]]), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
@@ -246,7 +265,7 @@ def _on_grid(grid, ts):
     """The grid with its points snapped to the `ts`, cut after the last of them, and their indices."""
     if ts is None:
         return grid, np.array([len(grid) - 1])
-    if len(ts) > 1 and (ts[1] > ts[0]) != (grid[-1] > grid[0]):
+    if len(ts) > 1 and len(grid) > 1 and (ts[1] > ts[0]) != (grid[-1] > grid[0]):
         raise ValueError("ts and grid run in opposite directions")
     looks = np.abs(grid[:, None] - ts[None]).argmin(0) if len(ts) * len(grid) < 1e7 else _nearest(grid, ts)
     slack = EPS * abs(grid[-1] - grid[0])
@@ -255,6 +274,9 @@ def _on_grid(grid, ts):
         raise ValueError(
             f"grid misses the look-at time {ts[far][0]} (its nearest point is {grid[looks][far][0]}); add it to the grid"
         )
+    same = np.flatnonzero(np.diff(looks) == 0)
+    if same.size:
+        raise ValueError(f"grid has one point for the look-at times {ts[same[0]]} and {ts[same[0] + 1]}; add both to it")
     grid = grid.copy()
     grid[looks] = ts
     return grid[: looks[-1] + 1], looks
@@ -308,6 +330,8 @@ def _check_parameters(process, paths):
         value = getattr(process, name)
         if path_parameters(value):
             _check_parameters(value, paths)
+        elif isinstance(value, list):
+            raise ValueError(f"{name} of {type(process).__name__} is a list; give a number, or an array of one per path")
         elif getattr(value, "ndim", 0):
             try:
                 fits = np.broadcast_shapes(tuple(value.shape), paths) == paths

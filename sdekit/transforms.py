@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import noise
+from .equation import arguments
 from .scores import checked, finite, floating, from_score, schedule, weak
 
 __all__ = ["Langevin", "Reverse", "process"]
@@ -185,6 +185,11 @@ class Functions(NamedTuple):
 
     domain = (-math.inf, math.inf)
 
+    @property
+    def states_of(self):
+        """The function whose state arguments are those of the process."""
+        return self.f
+
     def drift(self, t, *x):
         return self.f(t, *x)
 
@@ -211,22 +216,18 @@ def process(drift, diffusion=None, noise="diagonal", calculus="ito", additive=Fa
     if event_dims is not None and not (isinstance(event_dims, int) and event_dims >= 0):
         raise ValueError(f"event_dims must be an integer >= 0 or None, got {event_dims!r}")
     count = _states(drift, "drift")
-    if diffusion is not None and _states(diffusion, "diffusion") != count:
+    if diffusion is not None and len({count, _states(diffusion, "diffusion")} - {None}) > 1:
         raise ValueError("drift and diffusion take different numbers of state arguments")
     return Functions(
-        drift, diffusion, noise, calculus, bool(additive), 1 if count > 1 else event_dims
+        drift, diffusion, noise, calculus, bool(additive), event_dims if count == 1 else 1
     )
 
 
 def _states(function, name):
-    """The number of state arguments of function(t, *x)."""
+    """The number of state arguments of function(t, *x); None for any number."""
     if not callable(function):
         raise ValueError(f"{name} must be a function (t, *x), got {function!r}")
-    parameters = inspect.signature(function).parameters.values()
-    count = sum(
-        p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
-        for p in parameters
-    )
-    if count < 2:
+    count = arguments(function)
+    if count == 0:
         raise ValueError(f"{name} must take the time and at least one state argument, as in (t, x)")
-    return count - 1
+    return count

@@ -27,6 +27,8 @@ LAYERS = {
     "sdekit": 3,
     "sdekit.__main__": 3,
     "sdekit.convergence": 3,
+    "sdekit.demo": 3,
+    "sdekit.figures": 3,
     "generative": 4,
 }
 HEAVY = {"numba", "torch"}

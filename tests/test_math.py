@@ -32,9 +32,9 @@ UNARY = (
 BINARY = ("power", "minimum", "maximum")
 
 # Largest error in units in the last place of the exact result, measured over 2e7 float32 numbers
-# and 1e5 float64 numbers of each domain below, with and without fused multiply-add; plus 5 %.
+# and at least 1e4 float64 numbers of each domain below, with and without fused multiply-add; plus 5 %.
 ULP = {
-    "exp": 1.06, "log": 0.92, "log_positive": 0.92, "log1p": 1.5, "expm1": 2.1, "sqrt": 0.5001,
+    "exp": 1.06, "log": 0.92, "log_positive": 1.31, "log1p": 1.5, "expm1": 2.1, "sqrt": 0.5001,
     "sin": 2.6, "cos": 2.6, "tan": 3.75, "tanh": 2.65, "arctan": 2.2, "power": 1.25,
     "sin_poly": 0.75, "cos_poly": 1.05,
 }  # fmt: skip

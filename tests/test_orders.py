@@ -219,10 +219,10 @@ def by_ito(process, seed):
 
 
 def additive(method, claim):
-    """Measured against SRA1, itself included."""
+    """Measured against SRA1, itself included; matrix noise in time that runs backwards."""
     steps = DOUBLING[1:5] if claim <= 1 else DOUBLING[2:]
     given = {"steps": steps, "reference": sk.sra1, "fine": (2 if claim <= 1 else 4) * steps[-1]}
-    return [(Slope(), 0.5, given), (Slopes(), (0.3, -0.2), given)]
+    return [(Slope(), 0.5, given), (Slopes(), (0.3, -0.2), {**given, "ts": (1.0, 0.0)})]
 
 
 def diagonal(method, claim):
@@ -244,6 +244,7 @@ def general(method, claim):
     return [(process, (0.3, -0.2), {"steps": DOUBLING[:4], "fine": 32 * DOUBLING[3]})]
 
 
+STRONG_PROBLEMS = {"additive": additive, "diagonal": diagonal, "general": general}
 STRONG = [
     pytest.param(m, kind, i, id=f"{m.name}-{kind}-{i}")
     for m in METHODS
@@ -255,8 +256,7 @@ STRONG = [
 @pytest.mark.parametrize(("method", "kind", "i"), STRONG)
 def test_strong_order(method, kind, i):
     claim = method.strong[kind]
-    problems = {"additive": additive, "diagonal": diagonal, "general": general}[kind]
-    process, x0, given = problems(method, claim)[i]
+    process, x0, given = STRONG_PROBLEMS[kind](method, claim)[i]
     found = strong_order(process, method, x0, paths=1000, seed=1, **given, **REFERENCE)
     assert found.within(claim), found
 
@@ -268,7 +268,7 @@ def test_the_limit_is_the_right_solution(method):
     These equations commute, so that the order may be better than claimed. The order's standard
     error is below 0.03, and 0.15 five times that.
     """
-    kind = max(method.strong, key=methods.method.CLASSES.index)
+    kind = next(kind for kind in ("general", "diagonal", "additive") if kind in method.strong)
     process = {
         "additive": Fading(),
         "diagonal": meant(Sinh, method),
@@ -286,21 +286,27 @@ def square(x):
     return x * x
 
 
-def well(t, x):
-    return x - x * x * x
+def first_sine(x):
+    return np.sin(x[..., 0])
+
+
+def restoring(t, x):
+    return 0.5 * sm.sin(x) - x
 
 
 def weak_problem(method):
     """(process, x0, functional, the rest): the most general noise that the method serves."""
     steps = {"steps": DOUBLING[:4], "paths": 20_000}
     if method.name == "langevin":
-        return sk.Langevin(well), 0.5, square, {**steps, "reference": sk.sra1, "fine": 256}
+        return sk.Langevin(restoring), 1.5, square, {**steps, "reference": sk.sra1, "fine": 256}
     if method.name == "sri1w1":
-        given = {"steps": (8, 16, 32, 64), "fine": 256, "paths": 20_000}
+        given = {"steps": (8, 16, 32, 64), "fine": 256, "paths": 10_000}
         return Growing(), 0.0, square, given
     if "general" in method.strong:
         process = meant(Bent, method)
-        return process, process.x0, np.cos, {**steps, "solution": process.solution}
+        paths = 60_000 if method.strong["diagonal"] == 0.5 else 20_000  # the variance falls slower
+        given = {**steps, "paths": paths, "solution": process.solution}
+        return process, process.x0, first_sine, given
     if "diagonal" in method.strong:
         process = meant(Sinh, method)
         return process, process.x0, square, {**steps, "solution": process.solution}
@@ -343,11 +349,65 @@ class Hunting(NamedTuple):
 def test_order_on_odes(method):
     """Forwards and backwards; deterministic."""
     process = Falling()
-    for ts in ((0.0, 1.0), (1.0, 0.0)):
+    for ts in ((0.0, 1.0), (1.0, 0.5)):
         found = strong_order(process, method, 0.8, ts=ts, solution=process.solution, **REFERENCE)
         assert found.within(method.order), found
     found = strong_order(Hunting(), method, (1.5, 0.6), reference=sk.rk4, fine=512, **REFERENCE)
     assert found.within(method.order), found
+
+
+# --- what a step evaluates -----------------------------------------------------------------------
+
+LOOKS = {  # times of drift and diffusion in a step from 0 to 1
+    "euler": ([0], []),
+    "midpoint": ([0, 0.5], []),
+    "heun_ode": ([0, 1], []),
+    "rk4": ([0, 0.5, 0.5, 1], []),
+    "euler_maruyama": ([0], [0]),
+    "heun": ([0, 1], [0, 1]),
+    "stratonovich_midpoint": ([0, 0.5], [0, 0.5]),
+    "milstein": ([0], [0, 0, 0]),
+    "milstein_strat": ([0], [0, 0, 0, 0]),
+    "sra1": ([0, 0.75], [0, 1, 1]),
+    "sri1w1": ([0, 0.75], [0, 0, 0, 0, 0, 0.25, 0.25, 0.25, 1, 1]),
+    "predictor_corrector": ([0, 1], [0]),
+}
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_a_step_looks_where_its_record_and_its_formula_say(method):
+    """The claims `drifts` and `evaluates_end`, and times that an order alone does not tell apart.
+
+    A diffusion counts for each product with a noise. A score counts as a drift.
+    """
+    drifts, diffusions = [], []
+    ou = sk.OU()
+
+    def drift(self, t, x):
+        drifts.append(t)
+        return -x
+
+    def diffusion(self, t, x):
+        diffusions.append(t)
+        return 1.0
+
+    members = {
+        "noise": "none" if method.noise == ("none",) else "diagonal",
+        "additive": True,
+        "drift": drift,
+        "score": drift,
+        "diffusion": diffusion,
+        "sigma": lambda self, t: 1.0,
+        "transition": lambda self, s, t, x: ou.transition(s, t, x),
+    }
+    process = type("Recorder", (), members)()
+    sk.solve(process, 1.0, [0.0], method=method, paths=2, **REFERENCE)
+    probes = len(diffusions)  # those of `solve` itself
+    sk.solve(process, 1.0, [0.0, 1.0], method=method, paths=2, **REFERENCE)
+    assert len(drifts) == method.drifts
+    assert (1.0 in drifts) == method.evaluates_end
+    if method.name in LOOKS:
+        assert (sorted(drifts), sorted(diffusions[2 * probes :])) == LOOKS[method.name]
 
 
 # --- exact ---------------------------------------------------------------------------------------
@@ -568,7 +628,7 @@ def test_nonsense_raises(given, message):
 def test_more_nonsense_raises():
     given = {"steps": (8, 16), "paths": 10, **REFERENCE}
     with pytest.raises(ValueError, match=r"h = 0\.125 is 0\.0, which has no order"):
-        strong_order(sk.Brownian(), sk.euler_maruyama, 0.0, **given)
+        strong_order(sk.process(lambda t, x: 0 * x, noise="none"), sk.euler, 0.0, **given)
     with pytest.raises(ValueError, match="functional must be a function"):
         weak_order(sk.GBM(), sk.euler_maruyama, 1.0, 2.0, **given)
     with pytest.raises(ValueError, match="functional must keep the axis of paths"):

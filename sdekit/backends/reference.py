@@ -7,7 +7,7 @@ import numpy as np
 from .. import arrays, noise
 from .. import math as sm
 from ..equation import with_parameters
-from ..problem import Outcome, counted, layout
+from ..problem import Outcome, counted
 
 
 def run(problem):
@@ -16,7 +16,8 @@ def run(problem):
         raise ValueError("backend reference takes numpy arrays; give x0 as one, or leave backend out")
     out = np.empty((len(problem.looks), *problem.shape), problem.dtype)
     first = problem.first_lane + np.arange(problem.lanes)
-    return march(problem, out, lambda n, count, s: noise.rows(first, n, count, problem.seed, s, problem.x0))
+    with np.errstate(all="ignore"):  # paths that become non-finite are reported by `solve`
+        return march(problem, out, lambda n, count, s: noise.rows(first, n, count, problem.seed, s, problem.x0))
 
 
 def march(problem, out, rows):
@@ -65,19 +66,16 @@ def increments(problem, rows):
         for s in range(problem.steps):
             yield [arrays.channels_first(z[s]) if problem.dw_axes else z[s] for z in problem.noise]
         return
-    plan, chunk = layout(method, m), []
+    per_step = {stream: method.streams.count(stream) * m for stream in method.streams}
     for s in range(problem.steps):
         step = problem.first_step + s
         if s == 0 or step % 4 == 0:  # the four words of a counter serve four steps
-            ahead = min(4 - step % 4, problem.steps - s)
-            begin = step
-            chunk = [rows(step * int(c), ahead * int(c), int(i)) for i, c in zip(plan.streams, plan.counts)]
-        by_stream = dict(zip(plan.streams.tolist(), chunk))
+            begin, ahead = step, min(4 - step % 4, problem.steps - s)
+            made = {stream: rows(begin * n, ahead * n, stream) for stream, n in per_step.items()}
         drawn = []
         for j, stream in enumerate(method.streams):
-            per_step = method.streams.count(stream) * m
-            row = (step - begin) * per_step + method.streams[:j].count(stream) * m
-            drawn.append(by_stream[stream][row : row + m].reshape(shape))
+            row = (step - begin) * per_step[stream] + method.streams[:j].count(stream) * m
+            drawn.append(made[stream][row : row + m].reshape(shape))
         yield drawn
 
 

@@ -30,6 +30,7 @@ def langevin(snr=None, steps=1):
         raise ValueError(f"snr must be positive (0.16, say), or None for steps of size h; got {snr!r}")
     if steps != int(steps) or steps < 1:
         raise ValueError(f"steps must be a positive integer, got {steps!r}")
+    steps = int(steps)
     stream = noise.PATH if snr is None else noise.CORRECTOR
     ratio = 0.0 if snr is None else float(snr)
 

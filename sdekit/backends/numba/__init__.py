@@ -2,15 +2,16 @@
 
 import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from types import SimpleNamespace
 
 import numpy as np
 from numba.core.errors import NumbaError
 
 from ... import arrays, noise
-from ...equation import with_parameters
-from ...problem import Outcome, counted, layout
+from ...equation import Equation, with_parameters
+from ...problem import Counted, Outcome
 from . import kernel
-from .generator import LANES, discard
+from .generator import LANES, block, discard
 from .records import compiled, is_record, prepare
 
 __all__ = ["run", "discard"]
@@ -35,10 +36,11 @@ def run(problem):
     columns = _per_lane(found, problem)
     given = np.empty((0, 0, 0, 0), x0.dtype)
     if problem.noise is not None:
-        given = problem.noise.reshape(problem.method.normals, steps, problem.lanes, -1)
+        width = form.channels if problem.dw_axes else 1
+        given = np.ascontiguousarray(problem.noise).reshape(problem.method.normals, steps, problem.lanes, width)
     rows = np.full(len(problem.t), -1)
     rows[problem.looks] = np.arange(len(problem.looks))
-    key, plan = np.array(noise.key(problem.seed)), layout(problem.method, form.channels)
+    key, plan = np.array(noise.key(problem.seed)), kernel.layout(problem.method, form.channels)
 
     def share(begin, end, slot):
         try:
@@ -46,7 +48,7 @@ def run(problem):
                 sde, step, *forms, x0, out, problem.t, rows, columns,
                 given, *plan, key, problem.first_lane, problem.first_step,
                 begin, end, slot, ticks, first_bad,
-                *(np.empty((n, LANES), x0.dtype) for n in (x0.shape[1], 4 * plan.counts.sum(), len(columns))),
+                *(block(n, x0.dtype) for n in (x0.shape[1], plan.rows, len(columns))),
             )  # fmt: skip
         except NumbaError as error:
             raise ValueError(_explained(problem, error)) from error
@@ -58,10 +60,11 @@ def run(problem):
         share(*pieces[0], 1)
     elif pieces:
         _in_threads(share, pieces, ticks, problem)
-    x = out.reshape(len(problem.looks), *problem.shape)
+    with np.errstate(over="ignore"):
+        x = out.reshape(len(problem.looks), *problem.shape).astype(problem.dtype, copy=False)
     failed = np.isnan(out[-1]).any(-1).reshape(problem.paths)
     failed_step = int(first_bad.min()) if failed.any() else None
-    return Outcome(x.astype(problem.dtype, copy=False), failed, failed_step, None, _evaluations(problem))
+    return Outcome(x, failed, failed_step, None, _evaluations(problem))
 
 
 def _pieces(problem):
@@ -131,15 +134,15 @@ def _per_lane(found, problem):
 
 
 def _evaluations(problem):
-    """Drift evaluations per path: those of a first, a middle and the last step, replayed on one path.
+    """Drift evaluations per path: those of a first, a middle and the last step, replayed with a drift of zero.
 
     Steps branch on times alone, and of these compiled methods only on whether a step is the last.
     """
-    one = with_parameters(problem.equation.process, lambda a: float(a.reshape(-1)[0]))
-    sde, counter = counted(problem.equation._replace(process=one))
+    one = with_parameters(problem.equation.process, lambda a: float(a.reshape(-1)[0]) if 0 not in a.shape else 1.0)
+    counter = Counted(SimpleNamespace(drift=lambda t, x: 0.0 * x), ("drift",))
+    sde = Equation(one, lambda process, t, x: counter.drift(t, x), lambda process, t, x, dw: 0.0 * x)
     dws = [0.0] * problem.method.normals
-    x = problem.x0.reshape(-1, problem.structure.components or 1)[0].copy()
-    x = x if problem.structure.components else float(x[0])
+    x = np.ones(problem.structure.components) if problem.structure.components else 1.0
 
     def count(s):
         before, (t, t1) = counter.count, problem.t[s : s + 2].tolist()

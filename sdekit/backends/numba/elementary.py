@@ -36,6 +36,7 @@ COEFFICIENTS = {
         "sin": (-0.16666655, 0.008332178, -0.000195173),
         "cos": (0.041666646, -0.0013887368, 2.4438452e-05),
         "log": (0.66666776, 0.39977542, 0.2987172),
+        "log1p": (0.3333386, -0.25001746, 0.199654, -0.16565643, 0.14876954, -0.14350131, 0.08917798),
         "arctan": (-0.33332956, 0.19977927, -0.13879856, 0.08060328),
     },
     np.float64: {
@@ -363,9 +364,21 @@ def logarithms(f):
         x = select(subnormal, x * lift, x)
         return exponent(x) - select(subnormal, lifted_base, exponent_base), mantissa(x)
 
-    @jit
-    def log_positive(x):
-        return log_near_1(exponent(x) - exponent_base, mantissa(x) - one)
+    if "log1p" in f.coefficients:  # short enough a polynomial to do without the division
+        log1p_tail, half = polynomial(f.coefficients["log1p"]), F(0.5)
+
+        @jit
+        def log_positive(x):
+            """e ln 2 + log(1 + g), where log(1 + g) = g - g²/2 + g³ tail(g)."""
+            e, g = exponent(x) - exponent_base, mantissa(x) - one
+            z = g * g
+            return e * ln2_high + (g - (z * (half - g * log1p_tail(g)) - e * ln2_low))
+
+    else:
+
+        @jit
+        def log_positive(x):
+            return log_near_1(exponent(x) - exponent_base, mantissa(x) - one)
 
     @jit
     def log(x):

@@ -1,6 +1,7 @@
 """The time loop over one block of lanes after the other, and the lane loop inside it."""
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -16,9 +17,9 @@ from .records import NATIVE, OPTIONS, at
 def run(
     sde, step, load, store, draw, places,  # what moves, and how lanes are read and written
     x0, out, t, rows, columns,  # states (base, k), (looks, lanes, k); times and their rows of out; parameters
-    given, streams, counts, base, stride, key, first_lane, first_step,  # the noise
+    given, chunk, streams, counts, base, stride, key, first_lane, first_step,  # the noise
     begin, end, slot, ticks, first_bad,  # the share of this call, and what it reports
-    x, z, own,  # room for one block: states (k, LANES), normals of four steps, parameters
+    x, z, own,  # room for one block: states (k, LANES), normals of a chunk of steps, parameters
 ):  # fmt: skip
     """Solve for the lanes begin … end − 1, whole blocks at a time; ticks[0] < 0 asks for a stop."""
     widest_vectors()
@@ -31,26 +32,28 @@ def run(
                 x[c, i] = x0[lane % x0.shape[0], c]
             for c in range(columns.shape[0]):
                 own[c, i] = columns[c, lane]
-        _look(x, out, rows[0], start, end)
+        if rows[0] >= 0:
+            _look(x, out, rows[0], start, end)
         for s in range(steps):
-            phase = (first_step + s) & 3
+            phase = (first_step + s) % chunk
             if s == 0 or phase == 0:
                 if ticks[0] < 0:
                     return
-                ticks[slot] += LANES * min(4 - phase, steps - s)
+                ahead = min(chunk - phase, steps - s)
+                ticks[slot] += LANES * ahead
                 if given.shape[0] == 0:
-                    row = 0
+                    row, fours = 0, (phase + ahead + 3) // 4
                     for j in range(streams.shape[0]):
                         group = (first_step + s - phase) // 4 * counts[j]
-                        fill(z, row, counts[j], first_lane + start, group, streams[j], key[0], key[1])
-                        row += 4 * counts[j]
+                        fill(z, row, fours * counts[j], first_lane + start, group, streams[j], key[0], key[1])
+                        row += chunk * counts[j]
                 else:
-                    _copy(given, z, base, stride, s, phase, start)
+                    _copy(given, z, base, stride, s, phase, ahead, start)
             now, then = t[s], t[s + 1]
             h = then - now
             scale = np.sqrt(abs(h))
             place = places(base, stride, phase)
-            health = x[0, 0] * 0
+            health = value(as_like(0, real(x[0, 0])))
             for i in range(LANES):
                 old = load(x, i)
                 new = as_like(step(at(sde, own, i), now, then, old, h, *draw(z, place, i, scale)), old)
@@ -59,26 +62,52 @@ def run(
                 health += value(sound)
             if health != health and first_bad[slot] > s:
                 first_bad[slot] = s
-            _look(x, out, rows[s + 1], start, end)
+            if rows[s + 1] >= 0:  # asked here: a call costs as much as the lane loop
+                _look(x, out, rows[s + 1], start, end)
 
 
 @njit(**OPTIONS)
 def _look(x, out, row, start, end):
-    if row >= 0:
-        for i in range(min(LANES, end - start)):
-            for c in range(x.shape[0]):
-                out[row, start + i, c] = x[c, i]
+    for i in range(min(LANES, end - start)):
+        for c in range(x.shape[0]):
+            out[row, start + i, c] = x[c, i]
 
 
 @njit(**OPTIONS)
-def _copy(given, z, base, stride, s, phase, start):
-    """Explicit normals (draws, steps, lanes, m) of up to four steps into the rows of z."""
-    for ahead in range(min(4 - phase, given.shape[1] - s)):
+def _copy(given, z, base, stride, s, phase, ahead, start):
+    """Explicit normals (draws, steps, lanes, m) of the steps s … s + ahead − 1 into the rows of z."""
+    for j in range(ahead):
         for d in range(given.shape[0]):
             for c in range(given.shape[3]):
-                row = base[d] + (phase + ahead) * stride[d] + c
+                row = base[d] + (phase + j) * stride[d] + c
                 for i in range(LANES):
-                    z[row, i] = given[d, s + ahead, min(start + i, given.shape[2] - 1), c]
+                    z[row, i] = given[d, s + j, min(start + i, given.shape[2] - 1), c]
+
+
+class Layout(NamedTuple):
+    """Where the normals of a chunk of steps lie: rows, stream by stream, in it step by step, dw by dw."""
+
+    chunk: int  # steps, a multiple of four: the four words of a counter serve four steps
+    streams: np.ndarray  # the distinct streams
+    counts: np.ndarray  # normals per lane and step of each
+    base: np.ndarray  # row of each dw's first channel in step 0 of the chunk
+    stride: np.ndarray  # rows from step to step
+
+    @property
+    def rows(self):
+        return self.chunk * int(self.counts.sum())
+
+
+def layout(method, channels):
+    """The `Layout` of a method's normals: about 8 rows, which the first-level cache holds."""
+    drawn = method.streams
+    chunk = 4 * max(1, 2 // max(1, len(drawn) * channels))
+    distinct = sorted(set(drawn))
+    counts = [drawn.count(s) * channels for s in distinct]
+    start = dict(zip(distinct, np.cumsum([0, *counts]) * chunk))
+    base = [start[s] + drawn[:i].count(s) * channels for i, s in enumerate(drawn)]
+    stride = [drawn.count(s) * channels for s in drawn]
+    return Layout(chunk, *(np.array(a, np.int64) for a in (distinct, counts, base, stride)))
 
 
 @functools.cache

@@ -247,7 +247,7 @@ def _times_zero(typingctx, new, old):
     return Real(new.dtype)(new, old), lower
 
 
-@njit(forceinline=True, error_model="numpy")  # without fastmath: 0·x must not become 0
+@njit(forceinline=True, error_model="numpy", fastmath={"contract"})  # no more: x·0 + y·0 is not (x + y)·0
 def poison(new, old):
     """0 as a Real, but NaN where a component of `new` is not finite or `old` is NaN."""
     return _times_zero(new, old)
@@ -308,7 +308,7 @@ for _builtin, _name, _arity in ((abs, "abs", 1), (min, "minimum", 2), (max, "max
     _lift(_builtin, lambda dtype, n=_name: implementation(n, dtype), _arity)
 
 
-@intrinsic
+@intrinsic(prefer_literal=True)
 def _multiplied(typingctx, x, n):
     """x ** n for a literal integer n ≥ 1, by repeated squaring."""
     n_ = n.literal_value

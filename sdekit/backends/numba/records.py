@@ -5,6 +5,7 @@ callable there, compiles the functions it holds, and gives each lane its entry o
 """
 
 import functools
+import inspect
 import types as pytypes
 
 import numpy as np
@@ -21,6 +22,7 @@ from numba.extending import (
     unbox,
 )
 
+from ...arrays import is_tensor
 from ...equation import path_parameters
 from .lane import INLINE, real, source
 
@@ -108,6 +110,8 @@ def prepare(record, columns):
             return bool(value)
         if isinstance(value, (int, float, np.number)) or (isinstance(value, np.ndarray) and value.ndim == 0):
             return float(value)
+        if is_tensor(value):
+            value = value.detach().cpu().numpy()
         if isinstance(value, np.ndarray):
             if name not in per_path:
                 return np.ascontiguousarray(value)
@@ -151,7 +155,7 @@ class _Methods(AttributeTemplate):
     key = types.BaseNamedTuple
 
     def generic_resolve(self, record, name):
-        member = vars(record.instance_class).get(name)
+        member = inspect.getattr_static(record.instance_class, name, None)
         if not isinstance(member, pytypes.FunctionType) or name in record.fields:
             return None
         return types.BoundFunction(_method(record.instance_class, name), record)
@@ -160,7 +164,7 @@ class _Methods(AttributeTemplate):
 @functools.cache
 def _method(cls, name):
     """The numba template of a method; its calls go straight to the compiled function."""
-    target = types.Dispatcher(compiled(vars(cls)[name]))
+    target = types.Dispatcher(compiled(getattr(cls, name)))
 
     class Method(AbstractTemplate):
         key = (cls, name)
@@ -173,19 +177,26 @@ def _method(cls, name):
     def lower(context, builder, sig, args):
         inner = target.get_call_type(context.typing_context, sig.args, {})
         function = context.get_function(target, inner)
+        if len(args) < len(inner.args):  # a receiver without fields is false to numba, which leaves it out
+            args = (context.get_constant_undef(inner.args[0]), *args)
         context.add_linking_libs(getattr(function, "libs", ()))
         return function(builder, args)
 
     return Method
 
 
-_hooked: set[str] = set()
+_hooked = {"additive", "calculus", "domain", "event_dims", "noise", "x0"}  # declarations, which no formula reads
 
 
 def hook(cls):
-    """Make the properties of the NamedTuple class `cls` known to compiled code."""
-    for name, member in vars(cls).items():
-        if isinstance(member, property) and name not in _hooked:
+    """Make the properties and numbers of the NamedTuple class `cls` known to compiled code."""
+    for base in cls.__mro__[:-2]:
+        _hook(vars(base))
+
+
+def _hook(members):
+    for name, member in members.items():
+        if isinstance(member, (property, int, float)) and name not in _hooked:
             _hooked.add(name)
             overload_attribute(types.BaseNamedTuple, name, jit_options=INLINE)(_property(name))
 
@@ -195,10 +206,10 @@ def _property(name):
         if name in self.fields:  # a field here, a property in another class
             index = self.fields.index(name)
             return lambda self: self[index]
-        member = vars(self.instance_class).get(name)
+        member = getattr(self.instance_class, name, None)
         if isinstance(member, property):
             function = compiled(member.fget)
             return lambda self: function(self)
-        return None
+        return (lambda self: member) if isinstance(member, (int, float)) else None
 
     return resolve

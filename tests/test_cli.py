@@ -1,0 +1,276 @@
+"""The command line and the parts of the demonstration, at small sizes."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+
+import sdekit as sk
+from sdekit import __main__ as cli
+from sdekit import demo, figures
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# --- methods -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flags", [[], ["--markdown"]])
+def test_methods_lists_each_method(flags, capsys):
+    assert cli.main(["methods", *flags]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in sk.methods.__all__:
+        assert sum(re.match(rf"(\| `)?{name}\b", line) is not None for line in lines) == 1
+
+
+def test_a_row_holds_the_claims_of_the_record():
+    assert cli.method_row(sk.euler_maruyama) == (
+        "euler_maruyama",
+        "Itô",
+        "general, diagonal, additive",
+        "general 0.5, diagonal 0.5, additive 1",
+        *("1", "1", "1", "1"),
+    )
+    assert cli.method_row(sk.rk4) == ("rk4", "–", "none (ODE)", "–", "–", "4", "4", "0")
+    assert cli.method_row(sk.milstein_strat)[1:4] == ("Stratonovich", "diagonal, additive", "1")
+    assert cli.method_row(sk.sri1w1)[3:] == ("1.5", "2", "2", "2", "2")
+
+
+def test_the_text_table_is_aligned():
+    lines = cli.method_table()
+    starts = [match.start() for match in re.finditer("-+", lines[1])]
+    for line in lines[2:]:
+        assert all(line[i - 1] == " " and line[i] != " " for i in starts[1:])
+
+
+def test_the_markdown_table_has_the_same_cells_in_each_row():
+    assert {line.count(" | ") for line in cli.method_table(markdown=True)} == {len(cli.COLUMNS) - 1}
+
+
+# --- simulate ------------------------------------------------------------------------------------
+
+OU = ["simulate", "OU", "theta=2", "sigma=0.3", "--h", "0.05", "--looks", "11", "--paths", "50"]
+
+
+def test_simulate_writes_what_solve_returns(here, capsys):
+    assert cli.main([*OU, "--x0=-1", "--until", "2", "--seed", "3", "--out", "ou.npz", "--plot", "ou.png"]) == 0
+    ts = np.linspace(0, 2, 11)
+    expected = sk.solve(sk.OU(theta=2.0, sigma=0.3), -1.0, ts, h=0.05, paths=50, seed=3)
+    with np.load("ou.npz") as file:
+        np.testing.assert_array_equal(file["t"], ts)
+        np.testing.assert_array_equal(file["x"], expected.x)
+        assert file["failed"].shape == (50,) and not file["failed"].any()
+        settings = json.loads(str(file["settings"]))
+    assert settings["process"] == "OU"
+    assert settings["parameters"] == {"theta": 2.0, "mu": 0.0, "sigma": 0.3}
+    assert (settings["x0"], settings["seed"], settings["method"]) == ([-1.0], 3, "euler_maruyama")
+    assert (here / "ou.png").read_bytes().startswith(PNG)
+    assert sorted(path.name for path in here.iterdir()) == ["ou.npz", "ou.png"]
+    assert "(11, 50)" in capsys.readouterr().out
+
+
+def test_simulate_repeats_itself_by_seed(here):
+    for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
+        assert cli.main([*OU, "--seed", seed, "--out", f"{name}.npz"]) == 0
+    a, b, c = (np.load(f"{name}.npz")["x"] for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert (a[1:] != c[1:]).all()
+
+
+def test_simulate_keeps_files_that_exist(here, capsys):
+    (here / "ou.npz").write_bytes(b"precious")
+    assert cli.main([*OU, "--out", "ou.npz"]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert (here / "ou.npz").read_bytes() == b"precious"
+    assert cli.main([*OU, "--out", "ou.npz", "--force"]) == 0
+    assert np.load("ou.npz")["x"].shape == (11, 50)
+
+
+def test_simulate_leaves_no_half_a_file(here, monkeypatch, capsys):
+    def breaks(file, **arrays):
+        file.write(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(np, "savez", breaks)
+    assert cli.main([*OU, "--out", "ou.npz"]) == 2
+    assert "no space left" in capsys.readouterr().err
+    assert list(here.iterdir()) == []
+
+
+def test_simulate_takes_components_and_float32(here):
+    args = ["simulate", "Lorenz", "--x0", "1,2,3", "--dtype", "float32", "--looks", "3", "--paths", "4"]
+    assert cli.main([*args, "--method", "heun", "--h", "0.01", "--out", "a.npz", "--plot", "a.svg"]) == 0
+    x = np.load("a.npz")["x"]
+    assert x.shape == (3, 4, 3) and x.dtype == np.float32
+    np.testing.assert_array_equal(x[0], np.tile(np.float32([1, 2, 3]), (4, 1)))
+    assert "<svg" in (here / "a.svg").read_text()
+
+
+def test_simulate_reports_failed_paths(here, capsys):
+    assert cli.main([*OU[:2], "theta=-1e30", *OU[4:], "--out", "a.npz", "--plot", "a.png"]) == 0
+    assert "50 of 50 paths became non-finite" in capsys.readouterr().err
+    assert np.load("a.npz")["failed"].all()
+
+
+@pytest.mark.parametrize("name", sk.processes.__all__)
+def test_each_process_has_settings(name):
+    """Defaults fit each process: its own start, and times inside its domain."""
+    arguments = cli.parser().parse_args(["simulate", name, "--out", "a.npz"])
+    process = cli.make_process(name, [])
+    settings = cli.settle(arguments, process)
+    low, high = process.domain
+    assert low <= settings.start < settings.until <= high
+    assert json.loads(json.dumps(settings.parameters)) == settings.parameters
+    assert len(cli.state_names(process)) == len(settings.x0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["OUU"], ["unknown process 'OUU'", "OU", "Lorenz"]),
+        (["OU", "teta=1"], ["'teta'", "theta, mu, sigma"]),
+        (["OU", "theta"], ["'theta'", "NAME=VALUE"]),
+        (["OU", "theta=one"], ["theta", "'one'"]),
+        (["OU", "theta=1", "theta=2"], ["theta", "twice"]),
+        (["OU", "sigma=-1"], ["sigma = -1.0"]),
+        (["Linear", "a=1"], ["a of Linear", "not a number"]),
+        (["OU", "--method", "huen"], ["unknown method 'huen'", "heun"]),
+        (["OU", "--method", "rk4"], ["rk4", "noise"]),
+        (["OU", "--x0", "1,2"], ["--x0", "OU: 1, not 2"]),
+        (["OU", "--x0", "a"], ["--x0", "'a'"]),
+        (["OU", "--h", "0"], ["h must be a positive"]),
+        (["OU", "--looks", "1"], ["--looks"]),
+        (["OU", "--until", "0"], ["--until"]),
+        (["OU", "--until", "inf"], ["--until", "inf"]),
+        (["OU", "--paths", "0"], ["paths"]),
+        (["VP", "--until", "2"], ["domain", "VP"]),
+        (["OU", "--plot", "a.docx"], ["a.docx", ".png"]),
+        (["OU", "--plot", "nowhere/a.png"], ["no folder nowhere"]),
+    ],
+)
+def test_simulate_explains_errors(arguments, words, here, capsys):
+    assert cli.main(["simulate", *arguments, "--out", "a.npz"]) == 2
+    error = capsys.readouterr().err
+    assert all(word in error for word in words) and "Traceback" not in error
+    assert list(here.iterdir()) == []
+
+
+def test_the_parser_rejects_with_status_2(capsys):
+    for arguments in ([], ["nothing"], ["simulate", "OU"], ["simulate", "OU", "--h", "x", "--out", "a"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(arguments)
+        assert stop.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_a_missing_library_is_named(here, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.delitem(sys.modules, "sklearn.datasets", raising=False)
+    assert cli.main(["demo"]) == 2
+    error = capsys.readouterr().err
+    assert "scikit-learn is not installed" in error and "sdekit[demo]" in error
+
+
+# --- demo ----------------------------------------------------------------------------------------
+
+
+def test_demo_at_small_size(tmp_path, capsys):
+    """All of it runs and draws; on the reference backend, so that nothing has to be compiled."""
+    pytest.importorskip("torch")
+    small = {"paths": 400, "steps": 250, "starts": 16, "samples": 32, "budgets": (4, 8), "fine": 8}
+    demo.run(tmp_path / "demo", **small, backend=sk.backends.reference)
+    drawn = sorted((tmp_path / "demo").iterdir())
+    assert [path.name for path in drawn] == ["digits.png", "error.png", "lorenz.png", "paths.png"]
+    assert all(path.read_bytes().startswith(PNG) for path in drawn)
+    printed = capsys.readouterr().out
+    assert all(f"\n   {name} " in printed for name in ("OU", "GBM", "VP", "Lorenz"))
+    assert "path-steps/s" in printed and "exact draws" in printed
+
+
+def scores(lines):
+    return [float(re.search(r"z = (.+)", line)[1]) for line in lines]
+
+
+@pytest.mark.parametrize("case", demo.cases()[:3], ids=lambda case: type(case[0]).__name__)
+def test_law_scores_the_closed_form(case):
+    """Exact draws: |z| < 4.5 fails by chance once in 1e5. A shift by 10 standard errors is seen."""
+    process, x0, until, _, title = case
+    z = sk.noise.normal((20_000,), seed=1)
+    exact = process.transition(0.0, until, x0)
+    result = demo.Result(process, x0, np.array([0.0, until]), None, exact.sample(z), title)
+    assert np.abs(scores(demo.law(result))).max() < 4.5
+    shifted = exact.sample(z) + 10 * exact.std / np.sqrt(len(z))
+    assert scores(demo.law(result._replace(x=shifted)))[0] > 5.5
+    wide = exact.mean + 1.2 * (exact.sample(z) - exact.mean)
+    assert scores(demo.law(result._replace(x=wide)))[1] > 5.5
+
+
+def test_symmetry_scores_lorenz():
+    """|z| < 4.5 for three moments fails by chance once in 5e4; paths off the axis are seen."""
+    process, x0, _, method, title = demo.cases()[3]
+    settings = {"paths": 2000, "steps": 100, "backend": sk.backends.reference}
+    result = demo.simulate(process, x0, 1.0, method, title, **settings)
+    assert np.abs(scores(list(demo.symmetry(result))[:3])).max() < 4.5
+    tilted = demo.simulate(process, (1.0, 1.0, 25.0), 1.0, method, title, **settings)
+    assert np.abs(scores(list(demo.symmetry(tilted))[:3])).max() > 5.5
+
+
+def test_the_grid_falls_from_one_to_the_last_time():
+    times = demo.grid(7)
+    assert (len(times), times[0], times[-1]) == (8, 1.0, demo.LAST)
+    assert (np.diff(times) < 0).all()
+
+
+@pytest.fixture(scope="module")
+def data():
+    pytest.importorskip("sklearn")
+    return demo.digit_data()
+
+
+def test_digit_data(data):
+    images, labels = data
+    assert images.shape == (1797, 64) and (images.min(), images.max()) == (-1, 1)
+    assert sorted(set(labels)) == list(range(10))
+
+
+def test_judge(data):
+    """The data are at distance 0; draws of the target are at the bandwidth (standard error 0.5 %)."""
+    images, labels = data
+    distance, level = demo.judge(images, images, labels)
+    assert distance == 0 and abs(level + 1) < 1e-6
+    draws = sk.targets.Empirical(images, demo.BANDWIDTH).sample(300, seed=0)
+    assert abs(demo.judge(draws, images, labels)[1]) < 0.03
+    only_threes = demo.judge(images[labels == 3], images, labels)[0]
+    assert only_threes == pytest.approx(1 - np.mean(labels == 3))
+
+
+def test_flow_converges_and_counts(data):
+    pytest.importorskip("torch")
+    rows, last = demo.flow(data[0], 24, (8, 32), 24)
+    assert last.shape == (24, 64)
+    for name, gain in (("Euler", 2.5), ("Heun", 5)):  # 4 and 16 at small steps
+        (few, _, coarse), (many, _, fine) = rows[name]
+        assert (few, many) == (8, 32) and coarse > gain * fine
+    assert rows["Heun"][1][2] < rows["Euler"][1][2]
+
+
+def test_reverse_approaches_the_noise_level(data):
+    pytest.importorskip("torch")
+    rows, floor, last = demo.reverse(*data, 40, (8, 32))
+    assert set(rows) == set(last) == {"Euler–Maruyama", "Predictor–corrector"}
+    for (few, _, coarse), (many, _, fine) in rows.values():
+        assert (few, many) == (8, 32) and abs(fine) < abs(coarse) / 2
+    assert len(floor[0]) == 10 and 0 < floor[1] < 0.1
+
+
+def test_formats_are_known():
+    pytest.importorskip("matplotlib")
+    assert {"png", "pdf", "svg"} <= set(figures.formats())
