@@ -118,9 +118,7 @@ def strong_order(
     `solution`, or by a reference method of its own. Errors must stay above rounding. Returns an
     `Estimate`; raises a ValueError where an error is zero or not finite.
     """
-    coupling = _coupling(
-        process, method, x0, ts, steps, paths, seed, reference, solution, fine, backend
-    )
+    coupling = _coupling(process, method, x0, ts, steps, paths, seed, reference, solution, fine, backend)
 
     def distance(x, y):
         axes = tuple(range(x.ndim - coupling.form.event_dims, x.ndim))
@@ -154,9 +152,7 @@ def weak_order(
     """
     if not callable(functional):
         raise ValueError(f"functional must be a function of the states, got {functional!r}")
-    coupling = _coupling(
-        process, method, x0, ts, steps, paths, seed, reference, solution, fine, backend
-    )
+    coupling = _coupling(process, method, x0, ts, steps, paths, seed, reference, solution, fine, backend)
 
     def difference(x, y):
         values = _host(functional(x)) - _host(functional(y))
@@ -204,9 +200,7 @@ def _coupling(process, method, x0, ts, steps, paths, seed, reference, solution, 
     form = structure(process, x0[None], ts[0])
     paths = _integer("paths", paths, least=2) if form.noise != "none" else 1
     fine = _finest(fine, steps, solution is not None)
-    return Coupling(
-        process, method, x0, form, ts, steps, paths, seed, reference, solution, fine, backend
-    )
+    return Coupling(process, method, x0, form, ts, steps, paths, seed, reference, solution, fine, backend)
 
 
 def _measure(c, compare):
@@ -247,9 +241,7 @@ def _end(c, method, n, count, z):
         given = coarsen(z[: method.normals], c.fine // n)
         given = given[0] if method.normals == 1 else given
     grid = np.linspace(*c.ts, n + 1)
-    sol = solve(
-        c.process, c.x0, grid=grid, method=method, paths=count, noise=given, backend=c.backend
-    )
+    sol = solve(c.process, c.x0, grid=grid, method=method, paths=count, noise=given, backend=c.backend)
     return sol.x[-1]
 
 
@@ -265,9 +257,7 @@ def _limit(c, count, z):
         w = arrays.torch().as_tensor(w, dtype=c.x0.dtype, device=c.x0.device)
     x = c.solution(t, c.x0, w)
     if tuple(x.shape) != (count, *c.x0.shape):
-        raise ValueError(
-            f"solution must return states of shape {(count, *c.x0.shape)}, got {tuple(x.shape)}"
-        )
+        raise ValueError(f"solution must return states of shape {(count, *c.x0.shape)}, got {tuple(x.shape)}")
     return x
 
 
@@ -316,9 +306,7 @@ def _integer(name, value, least=1):
 
 def _with_a_path(name, method):
     if not isinstance(method, Method):
-        raise ValueError(
-            f"{name} must be a Method such as sdekit.methods.euler_maruyama, got {method!r}"
-        )
+        raise ValueError(f"{name} must be a Method such as sdekit.methods.euler_maruyama, got {method!r}")
     if method.streams not in COUPLED:
         raise ValueError(
             f"{name} {method!r} draws from the streams {method.streams}; only dW and dZ of the "
@@ -353,7 +341,6 @@ def _finest(fine, steps, solved):
     fine = _integer("fine", fine)
     if fine % common or (fine == steps[-1] and not solved):
         raise ValueError(
-            f"fine must be a multiple of {common} steps"
-            f"{'' if solved else f' and more than {steps[-1]}'}, got {fine}"
+            f"fine must be a multiple of {common} steps{'' if solved else f' and more than {steps[-1]}'}, got {fine}"
         )
     return fine

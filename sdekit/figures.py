@@ -219,7 +219,7 @@ def convergence(path, ode, sde, floor):
         middle.set_ylim(bottom=0)
         left.set(title="Probability-flow ODE: paths", ylabel="distance per pixel to the reference")
         middle.set(title="Reverse SDE: digit classes", ylabel="total variation to the data's shares")
-        right.set(title="Reverse SDE: noise level", ylabel="relative error")
+        right.set(title="Reverse SDE: noise level", ylabel="relative error of the noise per pixel")
         for panel in (left, middle, right):
             panel.set_xlabel("evaluations of the score (NFE)")
             panel.set_xticks(nfe, [f"{n:g}" for n in nfe])

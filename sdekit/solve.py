@@ -66,7 +66,8 @@ def solve(
     process     drift(t, *x) and diffusion(t, *x): a NamedTuple or dataclass (on torch and reference any
                 object), or `sdekit.process(drift, diffusion)`.
     x0          state, path axes first; a process of k components takes them on the last axis. A number
-                or numpy array is solved by the numba backend, a tensor by torch where it lies.
+                or numpy array is solved by the numba backend (a process with a score, or whose one
+                argument couples axes, by reference), a tensor by torch where it lies.
     ts          strictly monotone times to look at; the first one is where x0 is. Decreasing times are
                 for ODEs and noise that does not depend on the state.
     method      one of `sdekit.methods`.
@@ -110,7 +111,7 @@ def solve(
         raise ValueError(f"x0 has shape {tuple(x0.shape)}, but a state of {type(process).__name__} has {form.event_dims} axes")
     _compatible(process, method, form, t)
     _fits(len(looks), shape, dtype)
-    engine = _backend(backend, x0)
+    engine = _backend(backend, x0, process, form)
     problem = Problem(
         equation=equation(process, form.components is not None, form.noise),
         structure=form,
@@ -174,9 +175,13 @@ def _state(x0):
     return x0, dtype
 
 
-def _backend(backend, x0):
+def _backend(backend, x0, process, form):
     if backend is None:
-        return backends.torch if arrays.is_tensor(x0) else backends.numba
+        if arrays.is_tensor(x0):
+            return backends.torch
+        # a score, or one argument that couples whole axes, is code for arrays
+        for_arrays = hasattr(getattr(process, "score", None), "pair") or (form.components is None and form.event_dims)
+        return backends.reference if for_arrays else backends.numba
     if not callable(getattr(backend, "run", None)):
         raise ValueError(f"backend must be a module of sdekit.backends, got {backend!r}")
     return backend

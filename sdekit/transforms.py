@@ -112,7 +112,8 @@ class Reverse(NamedTuple):
     def start(self, shape, seed=0, like=None, t=None):
         """Draws of the prior N(0, sigma(t)²) at the end of the domain, or at another time t.
 
-        `shape` holds the path axes and the state; numpy float64, or the type and device of `like`.
+        `shape` holds the path axes and the state. The type, floating-point type and device are those of
+        `like`; without it those of a torch network's parameters, else numpy float64.
         The data's share alpha(t)·x_0 is left out.
         """
         t = weak(self.domain[1] if t is None else t)
@@ -120,7 +121,14 @@ class Reverse(NamedTuple):
             raise ValueError(
                 f"the domain of {type(self.process).__name__} ends at {t}; give start a time t"
             )
+        like = _parameter(self.score) if like is None else like
         return self.sigma(t) * noise.normal(tuple(shape), seed, like=like)
+
+
+def _parameter(score):
+    """A parameter of the score's torch network, or None."""
+    parameters = getattr(getattr(score, "network", None), "parameters", None)
+    return next(iter(parameters()), None) if callable(parameters) else None
 
 
 def _rates(process, eta, t, x):

@@ -123,7 +123,7 @@ def sra1(sde, t, t1, x, h, dw, dz):
     return x + drift + sde.noise(t1, x, dw - mean) + sde.noise(t, x, mean)
 
 
-@method(strong={"diagonal": 1.5, "additive": 1.5}, weak=2.0, order=2, drifts=2, normals=2)
+@method(strong={"diagonal": 1.5, "additive": 1.5}, weak=1.5, order=2, drifts=2, normals=2)
 def sri1w1(sde, t, t1, x, h, dw, dz):
     """Rößler's SRI1W1 for diagonal noise; converges to the Itô solution.
 
@@ -136,7 +136,9 @@ def sri1w1(sde, t, t1, x, h, dw, dz):
         x' = x + (⅓ f₁ + ⅔ f₂) h + g₁ (−J₁ − J₁₁ + 2 J₁₀ − 2 J₁₁₁) + g₂ (4/3 J₁ + 4/3 J₁₁ − 4/3 J₁₀ + 5/3 J₁₁₁)
                + g₃ (⅔ J₁ − ⅓ J₁₁ − ⅔ J₁₀ − ⅔ J₁₁₁) + g₄ J₁₁₁
 
-    Order: strong 3/2, weak 2. Cost: 2 drifts, 4 diffusions, 2 normals.
+    Order: strong 3/2, weak 3/2 (2 for additive noise and for a diffusion linear in x: elsewhere the stages
+    at ±√|h| leave an error of order h^{5/2} in the second moment of a step). Cost: 2 drifts, 4 diffusions,
+    2 normals.
     Source: A. Rößler, "Runge–Kutta methods for the strong approximation of solutions of stochastic
     differential equations", 2010, table 6.2, doi:10.1137/09076636X.
     """
