@@ -9,7 +9,7 @@ other streams, keys and lane words. All numbers are visited once, in blocks, so 
 small. Every test gives a p-value; the battery fails where one is below LEVEL / number of tests, which
 happens to a perfect generator with probability LEVEL at most (Bonferroni).
 
-Writes benchmarks/results/battery.json.
+Writes benchmarks/results/battery.json and the table of docs/noise.md.
 """
 
 import argparse
@@ -30,9 +30,11 @@ from scipy import stats
 from sdekit import noise
 from sdekit.backends.numba import generator
 
-from .report import cores, machine, versions
+from .report import cores, machine, put_between_markers, versions
 
-RESULTS = Path(__file__).parent / "results" / "battery.json"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "battery.json"
+PAGE = ROOT / "docs" / "noise.md"
 LEVEL = 1e-4  # probability that a perfect generator fails
 DTYPES = ("float32", "float64")
 
@@ -317,12 +319,48 @@ def record(test):
     return {"test": test.name, "statistic": test.statistic, "p": test.p, **test.note}
 
 
-def write(path, data):
-    """JSON, whole or not at all."""
+def summary(data):
+    """The result in Markdown."""
+    by_name = {dtype: {test["test"]: test for test in data["results"][dtype]} for dtype in DTYPES}
+
+    def row(label, cell):
+        return f"| {label} | {' | '.join(cell(by_name[dtype]) for dtype in DTYPES)} |"
+
+    def largest(part):
+        return lambda found: f"{max(abs(found[name]['statistic']) for name in found if part in name):.2f}"
+
+    def p(name):
+        return lambda found: f"{found[name]['p']:.2f}"
+
+    def count(name):
+        return lambda found: f"{found[name]['found']:,} of {found[name]['expected']:,.1f}"
+
+    judged = data["verdict"]
+    return "\n".join(
+        [
+            "| | float32 | float64 |",
+            "| --- | --: | --: |",
+            f"| normals | {' | '.join(f'{n:,}' for n in data['normals'].values())} |",
+            row("moments 1 … 8, largest score", largest("moment")),
+            row("Kolmogorov–Smirnov, p", p("Kolmogorov-Smirnov")),
+            row("chi-square, p", p("chi-square")),
+            *(row(f"beyond {level}σ, found of expected", count(f"beyond {level} sigma")) for level in (4, 5, 6)),
+            row("largest absolute value", largest("largest")),
+            row("pairs of zeros, found of expected", count("pairs of zeros")),
+            row(f"{2 * sum(map(len, (ALONG_N, ALONG_LANES, PARTNERS)))} correlations, largest score", largest("corr")),
+            "",
+            f"{judged['tests']} tests, smallest p-value {judged['smallest p']:.2g}: "
+            + ("passed." if judged["passed"] else "FAILED."),
+        ]
+    )
+
+
+def write(path, text):
+    """The file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        part.write_text(json.dumps(data, indent=1) + "\n")
+        part.write_text(text)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -334,7 +372,6 @@ def main(argv=None):
     parser.add_argument("--lanes", type=int, default=2**16, help="lanes of each dtype (%(default)s)")
     parser.add_argument("--depth", type=int, default=2**14, help="normals of each lane (%(default)s)")
     parser.add_argument("--threads", type=int, default=cores(), help="never changes a result (%(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FILE.json", help="where the result goes")
     parser.add_argument("--no-write", action="store_true", help="print only")
     arguments = parser.parse_args(argv)
     data = run(arguments.lanes, arguments.depth, arguments.threads)
@@ -343,7 +380,8 @@ def main(argv=None):
             print(f"{dtype}  {test['test']:48} {test['statistic']:14.4f}  p = {test['p']:.3g}")
     print(json.dumps(data["verdict"], indent=1))
     if not arguments.no_write:
-        write(arguments.out, data)
+        write(RESULTS, json.dumps(data, indent=1) + "\n")
+        write(PAGE, put_between_markers(PAGE.read_text(), summary(data)))
     return 0 if data["verdict"]["passed"] else 1
 
 

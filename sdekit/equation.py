@@ -37,7 +37,6 @@ def product(rows, dw, like):
     return assemble([row_product(row, dw) for row in rows], like)
 
 
-
 # --- the drift, by the form of the state ---
 
 
@@ -172,7 +171,9 @@ def structure(process, x, t):
     channels = k or 1
     if noise != "none":
         if not callable(getattr(process, "diffusion", None)):
-            raise ValueError(f"{name} declares noise = {noise!r}, but has no diffusion(t, *x); without noise declare 'none'")
+            raise ValueError(
+                f"{name} declares noise = {noise!r}, but has no diffusion(t, *x); without noise declare 'none'"
+            )
         empty = 0 in x.shape
         first = x[(slice(0, 1) if empty or (event_dims and not k) else 0,) * (x.ndim - event_dims)]
         states = [tuple(y[..., i] for i in range(k)) if k else (y,) for y in (first, first * 1.25 + 0.5)]
@@ -222,7 +223,7 @@ def _channels(name, noise, diffusion, k):
     if noise == "general":
         if not matrix or len(rows) != (k or 1) or len({len(row) for row in rows}) != 1:
             raise ValueError(
-                f"{name} declares noise = 'general', so its diffusion must return a tuple of {k or 1} rows of equal length"
+                f"{name} declares noise = 'general', so its diffusion must return {k or 1} rows of equal length"
             )
         return len(rows[0])
     if matrix or (rows is not None and len(rows) != k) or (rows is None and k):

@@ -94,8 +94,12 @@ def solve(
         raise ValueError(f"tol is {tol!r}, but steps of adaptive size are not offered; give h or grid")
     if not isinstance(method, Method):
         raise ValueError(f"method must be a Method such as sdekit.methods.euler_maruyama, got {method!r}")
+    if memory is not None and method.init is None:
+        raise ValueError(f"memory is given, but {method!r} has none; it is for multistep methods")
     if isinstance(process, type):
-        raise ValueError(f"process must be an object with its parameters, got the class {process.__name__}; call it first")
+        raise ValueError(
+            f"process must be an object with its parameters, got the class {process.__name__}; call it first"
+        )
     process = as_record(process)
     if callable(getattr(process, "check", None)):
         process.check()
@@ -108,7 +112,9 @@ def solve(
     with np.errstate(all="ignore"):
         form = structure(process, template, float(t[0]))
     if paths is not None and form.event_dims > x0.ndim:
-        raise ValueError(f"x0 has shape {tuple(x0.shape)}, but a state of {type(process).__name__} has {form.event_dims} axes")
+        raise ValueError(
+            f"x0 has shape {tuple(x0.shape)}, but a state of {type(process).__name__} has {form.event_dims} axes"
+        )
     _compatible(process, method, form, t)
     _fits(len(looks), shape, dtype)
     engine = _backend(backend, x0, process, form)
@@ -159,12 +165,17 @@ def _state(x0):
     if arrays.is_tensor(x0):
         torch = arrays.torch()
         if x0.is_complex():
-            raise ValueError(f"x0 must be real, got a tensor of {x0.dtype}; pass real and imaginary parts as components")
+            raise ValueError(
+                f"x0 must be real, got a tensor of {x0.dtype}; pass real and imaginary parts as components"
+            )
         dtype = x0.dtype if x0.is_floating_point() else torch.get_default_dtype()
         x0 = x0.to(torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype)
         finite = bool(torch.isfinite(x0).all())
     else:
-        x0 = np.asarray(x0)
+        try:
+            x0 = np.asarray(x0)
+        except ValueError as error:
+            raise ValueError(f"x0 must be a number or an array of one shape: {error}") from None
         if x0.dtype.kind not in "biuf":
             raise ValueError(f"x0 must hold real numbers, got {x0.dtype}")
         dtype = x0.dtype if x0.dtype in (np.float16, np.float32, np.float64) else np.dtype(np.float64)
@@ -241,7 +252,9 @@ def _times(ts, h, grid):
     with np.errstate(over="ignore"):
         counts = np.maximum(1, np.ceil(np.abs(np.diff(ts)) / step - EPS))
     if counts.sum() * 4 * ts.itemsize > min(_memory(), 2**40):
-        raise ValueError(f"h = {h!r} makes {counts.sum():.3g} steps, whose times do not fit in memory; use a larger one")
+        raise ValueError(
+            f"h = {h!r} makes {counts.sum():.3g} steps, whose times do not fit in memory; use a larger one"
+        )
     counts = counts.astype(np.int64)
     pieces = [np.linspace(a, b, n + 1)[:-1] for a, b, n in zip(ts, ts[1:], counts)]
     return np.concatenate([*pieces, ts[-1:]]), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -277,11 +290,13 @@ def _on_grid(grid, ts):
     far = np.abs(grid[looks] - ts) > slack
     if far.any():
         raise ValueError(
-            f"grid misses the look-at time {ts[far][0]} (its nearest point is {grid[looks][far][0]}); add it to the grid"
+            f"grid misses the look-at time {ts[far][0]} (its nearest point is {grid[looks][far][0]}); add it there"
         )
     same = np.flatnonzero(np.diff(looks) == 0)
     if same.size:
-        raise ValueError(f"grid has one point for the look-at times {ts[same[0]]} and {ts[same[0] + 1]}; add both to it")
+        raise ValueError(
+            f"grid has one point for the look-at times {ts[same[0]]} and {ts[same[0] + 1]}; add both to it"
+        )
     grid = grid.copy()
     grid[looks] = ts
     return grid[: looks[-1] + 1], looks
@@ -303,7 +318,8 @@ def _compatible(process, method, form, t):
     kind = "none" if form.noise == "none" else "additive" if form.additive else form.noise
     if kind not in method.noise and not (kind == "none" and method.noise != ("none",)):
         raise ValueError(
-            f"method {method.name} serves the noise classes {method.noise}, but the noise of {name} is {kind!r}"
+            f"method {method.name} serves processes whose noise is {' or '.join(method.noise)}, but that of {name} is "
+            + kind
             + ("; for the ODE of a Reverse use eta=0" if method.noise == ("none",) else "")
         )
     calculus = declared(process, "calculus", "ito", ("ito", "stratonovich"))
@@ -336,7 +352,9 @@ def _check_parameters(process, paths):
         if path_parameters(value):
             _check_parameters(value, paths)
         elif isinstance(value, list):
-            raise ValueError(f"{name} of {type(process).__name__} is a list; give a number, or an array of one per path")
+            raise ValueError(
+                f"{name} of {type(process).__name__} is a list; give a number, or an array of one per path"
+            )
         elif getattr(value, "ndim", 0):
             try:
                 fits = np.broadcast_shapes(tuple(value.shape), paths) == paths

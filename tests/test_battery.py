@@ -1,5 +1,7 @@
 """The statistical battery of the generator: it passes the generator, and fails flawed ones."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -83,11 +85,16 @@ def test_threads_do_not_change_sums():
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "battery.json"
-    battery.write(path, {"a": 1})
-    old = path.read_text()
+    battery.write(path, "old")
     with pytest.raises(TypeError):
-        battery.write(path, {"a": object()})
-    assert path.read_text() == old and [p.name for p in tmp_path.iterdir()] == ["battery.json"]
+        battery.write(path, 0)
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["battery.json"]
+
+
+def test_the_documentation_shows_the_committed_result():
+    data = json.loads(battery.RESULTS.read_text())
+    assert battery.summary(data) in battery.PAGE.read_text()
+    assert data["verdict"]["passed"] and min(data["normals"].values()) >= 10**9
 
 
 def test_a_block_must_be_whole():

@@ -3,7 +3,9 @@
 import importlib
 import pkgutil
 
-from .method import Method, family, method
+from .method import Method as Method
+from .method import family as family
+from .method import method as method
 
 __all__: list[str] = []
 for _module in sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "method"):

@@ -67,7 +67,7 @@ def predictor_corrector(predictor=euler_maruyama, corrector=langevin(0.16)):
     streams = predictor.streams + tuple(noise.CORRECTOR for _ in corrector.streams)
 
     @method(
-        noise=predictor.noise,
+        noise=tuple(kind for kind in predictor.noise if kind in corrector.noise),
         calculus=predictor.calculus,
         drifts=predictor.drifts + corrector.drifts,
         streams=streams,

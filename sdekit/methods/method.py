@@ -131,7 +131,7 @@ def family(build: Callable[..., Method]) -> Method:
     """
     key = build.__module__, build.__name__
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def make(*args):
         made = build(*args)
         return replace(made, name=build.__name__, made_by=(*key, args) if args else None)

@@ -48,9 +48,7 @@ def heun(sde, t, t1, x, h, dw):
     return x + (f + sde.drift(t1, y)) * (0.5 * h) + (g + sde.noise(t1, y, dw)) * 0.5
 
 
-@method(
-    strong={"general": 0.5, "diagonal": 1.0, "additive": 1.0}, weak=1.0, order=2, calculus="stratonovich", drifts=2
-)
+@method(strong={"general": 0.5, "diagonal": 1.0, "additive": 1.0}, weak=1.0, order=2, calculus="stratonovich", drifts=2)
 def stratonovich_midpoint(sde, t, t1, x, h, dw):
     """Explicit midpoint; converges to the Stratonovich solution.
 

@@ -49,6 +49,7 @@ def run(problem):
                 given, *plan, key, problem.first_lane, problem.first_step,
                 begin, end, slot, ticks, first_bad,
                 *(block(n, x0.dtype) for n in (x0.shape[1], plan.rows, len(columns))),
+                np.empty(LANES, np.bool_),
             )  # fmt: skip
         except NumbaError as error:
             raise ValueError(_explained(problem, error)) from error
@@ -100,16 +101,22 @@ def check(problem):
     if arrays.is_tensor(problem.x0):
         raise ValueError("backend numba takes numpy arrays; give x0 as one, or leave backend out")
     if not is_record(process):
-        raise ValueError(f"the numba backend needs processes that are NamedTuples or dataclasses, got {name}; {ELSEWHERE}")
+        raise ValueError(
+            f"the numba backend needs processes that are NamedTuples or dataclasses, got {name}; {ELSEWHERE}"
+        )
     if (k or 1) > 16 or (structure == "general" and (k or 1) * m > 16):
         raise ValueError(
             f"the numba backend compiles up to 16 components, and 16 entries of a diffusion matrix; "
             f"{name} has {k or 1} components and {m} noises: {ELSEWHERE}"
         )
     if (k is None and event_dims) or hasattr(getattr(process, "score", None), "pair"):
-        raise ValueError(f"{name} holds a score or couples whole axes, which the numba backend does not run; {ELSEWHERE}")
+        raise ValueError(
+            f"{name} holds a score or couples whole axes, which the numba backend does not run; {ELSEWHERE}"
+        )
     if problem.method.init is not None:
-        raise ValueError(f"method {problem.method.name} has a memory, which the numba backend does not run; {ELSEWHERE}")
+        raise ValueError(
+            f"method {problem.method.name} has a memory, which the numba backend does not run; {ELSEWHERE}"
+        )
 
 
 def _explained(problem, error):

@@ -215,20 +215,14 @@ def number_format(F):
         magic_bias=F(1.5 * 2.0**digits + bias),
         power_of_2=on_bits(lambda b, i: b.shl(i, i.type(digits))),
         # e + exponent_base, positive x
-        exponent=on_bits(
-            lambda b, i: b.or_(b.lshr(split(b, i), i.type(digits)), i.type(pattern(2.0**digits)))
-        ),
+        exponent=on_bits(lambda b, i: b.or_(b.lshr(split(b, i), i.type(digits)), i.type(pattern(2.0**digits)))),
         exponent_base=F(2.0**digits + bias),
         # m
         mantissa=on_bits(lambda b, i: b.add(b.and_(split(b, i), i.type(fraction)), i.type(root))),
         # Of q = magic + n: whether n is odd; -1 where n mod 4 is 2 or 3, else 1.
-        is_odd=on_bits(
-            lambda b, i: b.icmp_unsigned("!=", b.and_(i, i.type(1)), i.type(0)), types.boolean
-        ),
+        is_odd=on_bits(lambda b, i: b.icmp_unsigned("!=", b.and_(i, i.type(1)), i.type(0)), types.boolean),
         half_turn_sign=on_bits(
-            lambda b, i: b.or_(
-                b.and_(b.shl(i, i.type(width - 2)), i.type(1 << (width - 1))), i.type(pattern(1))
-            )
+            lambda b, i: b.or_(b.and_(b.shl(i, i.type(width - 2)), i.type(1 << (width - 1))), i.type(pattern(1)))
         ),
         # The first half of the digits: the product of two such numbers is exact.
         high_half=on_bits(lambda b, i: b.and_(i, i.type(-(1 << (digits // 2 + 1))))),
@@ -403,9 +397,7 @@ def logarithms(f):
 def trigonometry(f, clamp):
     F, magic, is_odd, half_turn_sign = f.F, f.magic, f.is_odd, f.half_turn_sign
     zero, half, one = f.zero, f.half, f.one
-    sin_tail, cos_tail, arctan_tail = (
-        polynomial(f.coefficients[name]) for name in ("sin", "cos", "arctan")
-    )
+    sin_tail, cos_tail, arctan_tail = (polynomial(f.coefficients[name]) for name in ("sin", "cos", "arctan"))
     less_half_pi = subtract_parts(f.parts["half_pi"])
     two_over_pi, half_pi, quarter_pi = F(2 / np.pi), F(np.pi / 2), F(np.pi / 4)
     # pi/2 - F(pi/2), where cos(double(pi/2)) is pi/2 - double(pi/2)

@@ -58,9 +58,7 @@ def _flipped(b, sign_bit, ty, x):
 
 
 _unsigned = _on_word(lambda b, w, ty, x: b.uitofp(w, ty))
-_rest = _on_word(
-    lambda b, w, ty, x: b.sitofp(b.sub(b.and_(_turned(b, w), w.type((1 << 30) - 1)), w.type(1 << 29)), ty)
-)
+_rest = _on_word(lambda b, w, ty, x: b.sitofp(b.sub(b.and_(_turned(b, w), w.type((1 << 30) - 1)), w.type(1 << 29)), ty))
 _odd = _on_word(
     lambda b, w, ty, x: b.icmp_unsigned("!=", b.and_(_turned(b, w), w.type(1 << 30)), w.type(0)), types.boolean
 )

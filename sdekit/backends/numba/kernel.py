@@ -9,7 +9,7 @@ from numba.extending import overload
 
 from ... import equation
 from .generator import LANES, fill, widest_vectors
-from .lane import INLINE, Vec, as_like, poison, real, reals, source, value, vec, vec_like
+from .lane import INLINE, Vec, as_like, real, reals, source, times_zero, value, vec, vec_like
 from .records import NATIVE, OPTIONS, at
 
 
@@ -19,7 +19,7 @@ def run(
     x0, out, t, rows, columns,  # states (base, k), (looks, lanes, k); times and their rows of out; parameters
     given, chunk, streams, counts, base, stride, key, first_lane, first_step,  # the noise
     begin, end, slot, ticks, first_bad,  # the share of this call, and what it reports
-    x, z, own,  # room for one block: states (k, LANES), normals of a chunk of steps, parameters
+    x, z, own, dead,  # room for one block: states (k, LANES), normals of a chunk of steps, parameters, failed lanes
 ):  # fmt: skip
     """Solve for the lanes begin … end − 1, whole blocks at a time; ticks[0] < 0 asks for a stop."""
     widest_vectors()
@@ -32,11 +32,15 @@ def run(
                 x[c, i] = x0[lane % x0.shape[0], c]
             for c in range(columns.shape[0]):
                 own[c, i] = columns[c, lane]
+        buried = False
+        dead[:] = False
         if rows[0] >= 0:
             _look(x, out, rows[0], start, end)
+        phase = first_step % chunk - 1
         for s in range(steps):
-            phase = (first_step + s) % chunk
-            if s == 0 or phase == 0:
+            phase += 1  # counted, since a division costs as much as the lane loop
+            if s == 0 or phase == chunk:
+                phase = phase % chunk
                 if ticks[0] < 0:
                     return
                 ahead = min(chunk - phase, steps - s)
@@ -57,13 +61,25 @@ def run(
             for i in range(LANES):
                 old = load(x, i)
                 new = as_like(step(at(sde, own, i), now, then, old, h, *draw(z, place, i, scale)), old)
-                sound = poison(new, old)  # a path that was not finite once is NaN for good
-                store(x, i, new + sound)
-                health += value(sound)
-            if health != health and first_bad[slot] > s:
-                first_bad[slot] = s
+                store(x, i, new)
+                health += times_zero(new)
+            if buried or health != health:  # rare, and outside of the lane loop that it would slow down
+                buried = True
+                _bury(x, dead)
+                first_bad[slot] = min(first_bad[slot], s)
             if rows[s + 1] >= 0:  # asked here: a call costs as much as the lane loop
                 _look(x, out, rows[s + 1], start, end)
+
+
+@njit(**OPTIONS)
+def _bury(x, dead):
+    """Lanes that are not finite, or were not once, become NaN in all components."""
+    for i in range(LANES):
+        for c in range(x.shape[0]):
+            dead[i] |= not abs(x[c, i]) < np.inf
+        for c in range(x.shape[0]):
+            if dead[i]:
+                x[c, i] = np.nan
 
 
 @njit(**OPTIONS)

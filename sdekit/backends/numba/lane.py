@@ -238,19 +238,19 @@ def _where(condition, a, b):
 
 
 @intrinsic
-def _times_zero(typingctx, new, old):
+def _times_zero(typingctx, x):
     def lower(context, builder, sig, args):
-        items = _items(builder, new, args[0]) + _items(builder, old, args[1])[:1]
+        items = _items(builder, x, args[0])
         zero = ir.Constant(items[0].type, 0.0)
         return functools.reduce(builder.fadd, [builder.fmul(i, zero) for i in items])
 
-    return Real(new.dtype)(new, old), lower
+    return x.dtype(x), lower
 
 
 @njit(forceinline=True, error_model="numpy", fastmath={"contract"})  # no more: x·0 + y·0 is not (x + y)·0
-def poison(new, old):
-    """0 as a Real, but NaN where a component of `new` is not finite or `old` is NaN."""
-    return _times_zero(new, old)
+def times_zero(x):
+    """The plain float 0, but NaN where a component is not finite."""
+    return _times_zero(x)
 
 
 # --- functions -----------------------------------------------------------------------------------
@@ -274,9 +274,7 @@ def _componentwise(f, types_, arguments):
     else:
         like = next(a for a, t in zip(arguments, types_) if isinstance(t, Vec) and t == ty)
         lines = [f"    {a}_ = reals(as_like({a}, {like}))" for a in arguments]
-        items = ", ".join(
-            f"real(f({', '.join(f'value({a}_[{i}])' for a in arguments)}))" for i in range(ty.n)
-        )
+        items = ", ".join(f"real(f({', '.join(f'value({a}_[{i}])' for a in arguments)}))" for i in range(ty.n))
         text = "\n".join([f"def impl({', '.join(arguments)}):", *lines, f"    return vec(({items},))"])
     return source(text, f=f, value=value, real=real, reals=reals, vec=vec, as_like=as_like)
 

@@ -1,0 +1,265 @@
+"""What `solve` refuses: the message names the argument, what it was, and what would do."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from backends import each_backend, solve
+
+import sdekit as sk
+
+REFERENCE = {"backend": sk.backends.reference}
+
+
+class Multiplied(NamedTuple):
+    """Says that its noise is additive, which is not so."""
+
+    additive = True
+
+    def drift(self, t, x):
+        return -x
+
+    def diffusion(self, t, x):
+        return x
+
+
+class Odd(NamedTuple):
+    noise = "scalar"
+
+    def drift(self, t, x):
+        return -x
+
+    def diffusion(self, t, x):
+        return x
+
+
+class Silent(NamedTuple):
+    """No diffusion, and no noise = "none"."""
+
+    def drift(self, t, x):
+        return -x
+
+
+def three(t, x, y, z):
+    return x, y, z
+
+
+def one(t, x, y, z):
+    return 1.0
+
+
+def wide(t, x, y, z):
+    return (x, y), (y, z), (z, x)
+
+
+def ragged(t, x, y, z):
+    return (x, y), (y, z), (z,)
+
+
+def two(t, x, y, z):
+    return x, y
+
+
+def vector(t, x, y, z):
+    return x
+
+
+class Sense(sk.GBM):
+    calculus = "stratonovich"
+
+
+OU, GBM, LORENZ = sk.OU(), sk.GBM(), sk.Lorenz()
+ODE = sk.process(lambda t, x: -x, noise="none")
+TS = [0.0, 1.0]
+
+REFUSED = {
+    # times
+    "no times": ((OU, 1.0), {}, "ts is missing"),
+    "empty ts": ((OU, 1.0, []), {}, "ts must be a non-empty sequence of times"),
+    "a single number": ((OU, 1.0, 1.0), {}, r"ts must be a non-empty sequence of times, got shape \(\)"),
+    "a matrix of ts": ((OU, 1.0, [TS, TS]), {}, "ts must be a non-empty sequence"),
+    "a word": ((OU, 1.0, "heute früh"), {}, "ts must be a sequence of times, got 'heute früh'"),
+    "equal ts": ((OU, 1.0, [0, 1, 1]), {}, "ts must be strictly monotone, got 1.0 followed by 1.0"),
+    "back and forth": ((OU, 1.0, [0, 2, 1]), {}, "ts must be strictly monotone, got 2.0 followed by 1.0"),
+    "nan in ts": ((OU, 1.0, [0, math.nan]), {}, "ts must be finite, got nan"),
+    "infinite ts": ((OU, 1.0, [0, math.inf]), {}, "ts must be finite, got inf"),
+    "h zero": ((OU, 1.0, TS), {"h": 0}, "h must be a positive finite number, got 0"),
+    "h negative": ((ODE, 1.0, [1, 0], sk.euler), {"h": -0.1}, "h must be a positive finite number, got -0.1"),
+    "h nan": ((OU, 1.0, TS), {"h": math.nan}, "h must be a positive finite number, got nan"),
+    "h infinite": ((OU, 1.0, TS), {"h": math.inf}, "h must be a positive finite number, got inf"),
+    "h a word": ((OU, 1.0, TS), {"h": "ε"}, "h must be a positive finite number, got 'ε'"),
+    "h an array": ((OU, 1.0, TS), {"h": np.ones(1)}, "h must be a positive finite number"),
+    "h far too small": ((OU, 1.0, TS), {"h": 1e-300}, "h = 1e-300 makes .* steps.* use a larger one"),
+    "h and grid": ((OU, 1.0, TS), {"h": 0.1, "grid": TS}, "h and grid are both given"),
+    "tol": ((OU, 1.0, TS), {"tol": 1e-3}, "tol is 0.001, but .* give h or grid"),
+    "h and tol": ((OU, 1.0, TS), {"tol": 1e-3, "h": 0.1}, "tol is 0.001"),
+    "grid misses": ((OU, 1.0, [0, 0.5, 1]), {"grid": [0, 0.4, 1]}, "grid misses the look-at time 0.5 .*; add it"),
+    "grid too short": ((OU, 1.0, TS), {"grid": [0, 0.5]}, "grid misses the look-at time 1.0"),
+    "grid of one point": ((OU, 1.0, TS), {"grid": [0]}, "grid misses the look-at time 1.0"),
+    "grid backwards": ((OU, 1.0, TS), {"grid": [1, 0]}, "opposite directions"),
+    "grid equal": ((OU, 1.0), {"grid": [0, 0]}, "grid must be strictly monotone"),
+    "grid nan": ((OU, 1.0), {"grid": [0, math.nan]}, "grid must be finite"),
+    "domain": ((sk.VP(), 1.0, [0, 1.5]), {}, r"time 1.5 is outside the domain \[0.0, 1.0\] of VP"),
+    "domain of steps": ((sk.VP(), 1.0, [0.5]), {"grid": [-0.5, 0.5]}, "time -0.5 is outside the domain"),
+    "back with noise": ((GBM, 1.0, [1, 0]), {}, "ts decrease, but the noise of GBM depends on the state"),
+    # states
+    "nan": ((OU, [1.0, math.nan], TS), {}, "x0 must be finite"),
+    "infinite": ((OU, np.inf, TS), {}, "x0 must be finite"),
+    "complex": ((OU, 1j, TS), {}, "x0 must hold real numbers, got complex128"),
+    "words": ((OU, "größe", TS), {}, "x0 must hold real numbers"),
+    "nothing": ((OU, None, TS), {}, "x0 must hold real numbers"),
+    "ragged": ((OU, [[1.0], [1.0, 2.0]], TS), {}, "x0 must be a number or an array of one shape"),
+    "trailing axis": ((LORENZ, np.ones((3, 4)), TS), {}, r"x0 has shape \(3, 4\), but Lorenz has 3 components: the last"),
+    "no axis": ((LORENZ, 1.0, TS), {}, r"x0 has shape \(\), but Lorenz has 3 components"),
+    "event axes": (
+        (sk.process(lambda t, x: x, noise="none", event_dims=2), np.ones(3), TS, sk.euler),
+        {},
+        r"x0 has shape \(3,\), but a state of Functions has 2 axes",
+    ),
+    "memory": ((OU, 1.0, TS), {"paths": 10**14}, "takes 1,490,116 GiB, more than this machine's .*; look at fewer ts"),
+    # process and method
+    "no process": ((None, 1.0, TS), {}, "process must have the methods drift"),
+    "a word for a process": (("π", 1.0, TS), {}, "process must have the methods drift.*got 'π'"),
+    "a class": ((sk.OU, 1.0, TS), {}, "process must be an object.*got the class OU"),
+    "no diffusion": ((Silent(), 1.0, TS), {}, "Silent declares noise = 'diagonal', but has no diffusion"),
+    "kind of noise": ((Odd(), 1.0, TS), {}, "Odd.noise must be one of .*, got 'scalar'"),
+    "not additive": ((Multiplied(), 1.0, TS), {}, "Multiplied declares additive = True, but its diffusion depends"),
+    "method": ((OU, 1.0, TS, "heun"), {}, "method must be a Method such as .*, got 'heun'"),
+    "calculus": ((GBM, 1.0, TS, sk.heun), {}, "heun converges to the stratonovich solution, but GBM is meant in the ito"),
+    "calculus the other way": ((Sense(), 1.0, TS), {}, "euler_maruyama converges to the ito solution, but Sense"),
+    "ode method": ((OU, 1.0, TS, sk.rk4), {}, r"rk4 serves the noise classes \('none',\), but the noise of OU is 'additive'"),
+    "additive method": ((GBM, 1.0, TS, sk.sra1), {}, "sra1 serves .*, but the noise of GBM is 'diagonal'"),
+    "diagonal method": ((sk.Heston(), (1.0, 0.1), TS, sk.milstein), {}, "but the noise of Heston is 'general'"),
+    "no transition": ((sk.DoubleWell(), 1.0, TS, sk.exact), {}, "exact needs a process with a method transition"),
+    "no sample": ((sk.CIR(), 1.0, TS, sk.exact), {}, "one normal, which the law of CIR does not allow"),
+    "no score": ((OU, 1.0, TS, sk.langevin), {}, "langevin needs a process with a method score"),
+    "one value of three": ((sk.process(three, one), np.ones(3), TS), {}, "must return a tuple of 3 values"),
+    "rows, undeclared": ((sk.process(three, wide), np.ones(3), TS), {}, "declares noise = 'diagonal'"),
+    "no rows": ((sk.process(three, three, noise="general"), np.ones(3), TS), {}, "a tuple of 3 rows of equal length"),
+    "ragged rows": ((sk.process(three, ragged, noise="general"), np.ones(3), TS), {}, "3 rows of equal length"),
+    "parameters": ((sk.OU(sigma=np.ones(4)), np.ones(3), TS), {}, r"sigma of OU has shape \(4,\), which does not broadcast"),
+    "a list": ((sk.OU(sigma=[1.0, 2.0]), np.ones(2), TS), {}, "sigma of OU is a list; give a number, or an array"),
+    "too many axes": ((sk.OU(sigma=np.ones((3, 1))), np.ones(3), TS), {}, r"shape \(3, 1\), which does not broadcast"),
+    "per component": ((sk.Lorenz(sigma=np.ones(3)), np.ones((2, 3)), TS), {}, r"the path axes \(2,\)"),
+    "memory of a one-step method": ((OU, 1.0, TS), {"memory": (1.0,)}, "memory is given, but euler_maruyama has none"),
+    # the rest
+    "seed": ((OU, 1.0, TS), {"seed": -1}, "seed must be an integer with 0 <= seed < 2.*64, got -1"),
+    "seed too large": ((OU, 1.0, TS), {"seed": 2**64}, "seed must be an integer"),
+    "seed a word": ((OU, 1.0, TS), {"seed": "π"}, "seed must be an integer .* got 'π'"),
+    "seed without normals": ((ODE, 1.0, TS, sk.euler), {"seed": 1.5}, "seed must be an integer .* got 1.5"),
+    "threads": ((OU, 1.0, TS), {"threads": 0}, "threads must be an integer >= 1, got 0"),
+    "threads a float": ((OU, 1.0, TS), {"threads": 1.5}, "threads must be an integer >= 1, got 1.5"),
+    "paths": ((OU, 1.0, TS), {"paths": 0}, "paths must be an integer >= 1, got 0"),
+    "paths a float": ((OU, 1.0, TS), {"paths": 2.0}, "paths must be an integer >= 1, got 2.0"),
+    "first_path": ((OU, 1.0, TS), {"first_path": -1}, "first_path must be an integer >= 0, got -1"),
+    "first_path too large": ((OU, 1.0, TS), {"first_path": 2**63}, "first_path is 9223372036854775808, but lanes"),
+    "first_step": ((OU, 1.0, TS), {"first_step": 0.5}, "first_step must be an integer >= 0, got 0.5"),
+    "first_step too large": ((OU, 1.0, TS), {"first_step": 2**34}, "first_step = 17179869184"),
+    "noise": ((OU, 1.0, TS), {"noise": np.ones(2)}, r"noise has shape \(2,\), but 1 steps of euler_maruyama take \(1,\)"),
+    "noise a word": ((OU, 1.0, TS), {"noise": "weiß"}, "noise must be an array of standard normals"),
+    "noise complex": ((OU, 1.0, TS), {"noise": [1j]}, "noise must be an array of standard normals"),
+    "backend": ((OU, 1.0, TS), {"backend": "torch"}, "backend must be a module of sdekit.backends, got 'torch'"),
+    "torch without tensors": ((OU, 1.0, TS), {"backend": "torch module"}, "backend torch takes tensors; give x0 as"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case):
+    args, kwargs, message = REFUSED[case]
+    if kwargs.get("backend") == "torch module":
+        pytest.importorskip("torch")
+        kwargs = {"backend": sk.backends.torch}
+    for engine in ({}, REFERENCE) if "backend" not in kwargs else ({},):
+        with pytest.raises(ValueError, match=message):
+            sk.solve(*args, **kwargs, **engine)
+
+
+def test_an_unknown_keyword_is_a_value_error():
+    with pytest.raises(ValueError, match="dt"):
+        sk.solve(OU, 1.0, TS, dt=0.1)
+
+
+@each_backend
+@pytest.mark.parametrize("drift", [two, vector, one])
+def test_a_drift_with_the_wrong_number_of_values(name, drift):
+    """One value, or an array, would broadcast to all components."""
+    process = sk.process(drift, lambda t, x, y, z: (1.0, 1.0, 1.0))
+    with pytest.raises(ValueError, match="3 values, one per component"):
+        solve(name, process, np.ones((3, 3)), TS)
+
+
+def test_refused_tensors():
+    torch = pytest.importorskip("torch")
+    for x0, message in (
+        (torch.tensor(1j), "x0 must be real"),
+        (torch.tensor([math.nan]), "x0 must be finite"),
+        (torch.ones(2, 4), None),
+    ):
+        with pytest.raises(ValueError, match=message or r"x0 has shape \(2, 4\), but Lorenz has 3 components"):
+            sk.solve(OU if message else LORENZ, x0, TS)
+    for name in ("numba", "reference"):
+        with pytest.raises(ValueError, match=f"backend {name} takes numpy arrays"):
+            sk.solve(OU, torch.ones(2), TS, backend=getattr(sk.backends, name))
+    with pytest.raises(ValueError, match="noise is a tensor, but x0 is not"):
+        sk.solve(OU, np.ones(2), TS, noise=torch.ones(1, 2))
+
+
+@each_backend
+def test_the_calculi_agree_where_noise_is_additive(name):
+    """No error for a Stratonovich method on an additive Itô process, nor for an ODE, and SDE methods serve ODEs."""
+    solve(name, OU, 1.0, TS, sk.heun)
+    sol = solve(name, ODE, 1.0, TS, sk.heun, h=0.01)
+    assert sol.x[-1] == pytest.approx(math.exp(-1), rel=1e-4)
+
+
+class Big(NamedTuple):
+    """k components with m noises."""
+
+    m: Any = None
+
+    def drift(self, t, *x):
+        return x
+
+    def diffusion(self, t, *x):
+        return x
+
+
+def matrix(k, m):
+    source = ", ".join(f"x{i}" for i in range(k))
+    rows = ", ".join("(" + ", ".join("1.0" for _ in range(m)) + ",)" for _ in range(k))
+    drift = eval(f"lambda t, {source}: ({source},)")
+    return sk.process(drift, eval(f"lambda t, {source}: ({rows},)"), noise="general")
+
+
+@pytest.mark.parametrize(
+    ("process", "k"), [(Big(), 17), (matrix(3, 6), 3), (matrix(2, 9), 2), (matrix(17, 1), 17)], ids=str
+)
+def test_large_coupled_states_name_the_other_backends(process, k):
+    with pytest.raises(ValueError, match=r"up to 16 .* pass x0 as a torch tensor, or backend=sdekit.backends.reference"):
+        sk.solve(process, np.ones((2, k)), TS)
+    for name in ("reference", "torch"):
+        assert solve(name, process, np.ones((2, k)), TS).x.shape == (2, 2, k)
+
+
+def test_what_does_not_compile_says_so():
+    class Branching(NamedTuple):
+        def drift(self, t, x):
+            return [x for _ in range(3)][0].mean()
+
+        def diffusion(self, t, x):
+            return 1.0
+
+    with pytest.raises(ValueError, match=r"Branching .*does not compile for the numba backend.*sdekit.math.*reference"):
+        sk.solve(Branching(), 1.0, TS)
+
+
+@each_backend
+def test_networks_stay_off_numba(name):
+    coupled = sk.process(lambda t, x: -x, lambda t, x: 1.0, additive=True, event_dims=1)
+    for process in (coupled, sk.Langevin(lambda t, x: -x)):
+        if name == "numba":
+            with pytest.raises(ValueError, match="couples whole axes, which the numba backend does not run; pass x0 as a"):
+                solve(name, process, np.ones((4, 2)), TS)
+        else:
+            assert solve(name, process, np.ones((4, 2)), TS).failed.shape == (4,)
