@@ -41,6 +41,18 @@ class Silent(NamedTuple):
         return -x
 
 
+class Big(NamedTuple):
+    """k components with m noises."""
+
+    m: Any = None
+
+    def drift(self, t, *x):
+        return x
+
+    def diffusion(self, t, *x):
+        return x
+
+
 def three(t, x, y, z):
     return x, y, z
 
@@ -101,7 +113,7 @@ REFUSED = {
     "grid equal": ((OU, 1.0), {"grid": [0, 0]}, "grid must be strictly monotone"),
     "grid nan": ((OU, 1.0), {"grid": [0, math.nan]}, "grid must be finite"),
     "domain": ((sk.VP(), 1.0, [0, 1.5]), {}, r"time 1.5 is outside the domain \[0.0, 1.0\] of VP"),
-    "domain of steps": ((sk.VP(), 1.0, [0.5]), {"grid": [-0.5, 0.5]}, "time -0.5 is outside the domain"),
+    "domain of steps": ((sk.VP(), 1.0, [0.5]), {"grid": [-0.5, 0.5]}, "-0.5 is outside the domain"),
     "back with noise": ((GBM, 1.0, [1, 0]), {}, "ts decrease, but the noise of GBM depends on the state"),
     # states
     "nan": ((OU, [1.0, math.nan], TS), {}, "x0 must be finite"),
@@ -128,18 +140,20 @@ REFUSED = {
     "method": ((OU, 1.0, TS, "heun"), {}, "method must be a Method such as .*, got 'heun'"),
     "calculus": ((GBM, 1.0, TS, sk.heun), {}, "heun converges to the stratonovich solution, but GBM is meant in the ito"),
     "calculus the other way": ((Sense(), 1.0, TS), {}, "euler_maruyama converges to the ito solution, but Sense"),
-    "ode method": ((OU, 1.0, TS, sk.rk4), {}, r"rk4 serves the noise classes \('none',\), but the noise of OU is 'additive'"),
-    "additive method": ((GBM, 1.0, TS, sk.sra1), {}, "sra1 serves .*, but the noise of GBM is 'diagonal'"),
-    "diagonal method": ((sk.Heston(), (1.0, 0.1), TS, sk.milstein), {}, "but the noise of Heston is 'general'"),
+    "ode method": ((OU, 1.0, TS, sk.rk4), {}, "rk4 serves .* none, but that of OU is additive; .*eta=0"),
+    "additive method": ((GBM, 1.0, TS, sk.sra1), {}, "sra1 serves .* none or additive, but that of GBM is diagonal"),
+    "diagonal method": ((sk.Heston(), (1.0, 0.1), TS, sk.milstein), {}, "but that of Heston is general"),
     "no transition": ((sk.DoubleWell(), 1.0, TS, sk.exact), {}, "exact needs a process with a method transition"),
     "no sample": ((sk.CIR(), 1.0, TS, sk.exact), {}, "one normal, which the law of CIR does not allow"),
     "no score": ((OU, 1.0, TS, sk.langevin), {}, "langevin needs a process with a method score"),
     "one value of three": ((sk.process(three, one), np.ones(3), TS), {}, "must return a tuple of 3 values"),
     "rows, undeclared": ((sk.process(three, wide), np.ones(3), TS), {}, "declares noise = 'diagonal'"),
-    "no rows": ((sk.process(three, three, noise="general"), np.ones(3), TS), {}, "a tuple of 3 rows of equal length"),
+    "no rows": ((sk.process(three, three, noise="general"), np.ones(3), TS), {}, "must return .*3 rows of equal length"),
     "ragged rows": ((sk.process(three, ragged, noise="general"), np.ones(3), TS), {}, "3 rows of equal length"),
     "parameters": ((sk.OU(sigma=np.ones(4)), np.ones(3), TS), {}, r"sigma of OU has shape \(4,\), which does not broadcast"),
-    "a list": ((sk.OU(sigma=[1.0, 2.0]), np.ones(2), TS), {}, "sigma of OU is a list; give a number, or an array"),
+    "a list": ((sk.OU(sigma=[1.0, 2.0]), np.ones(2), TS), {}, r"OU: sigma = \[1.0, 2.0\] has to be a number, or an array"),
+    "a user's list": ((Big([1.0]), np.ones(2), TS), {}, "m of Big is a list; give a number, or an array"),
+    "a parameter in words": ((sk.OU(sigma="groß"), 1.0, TS), {}, "OU: sigma = groß has to be a number"),
     "too many axes": ((sk.OU(sigma=np.ones((3, 1))), np.ones(3), TS), {}, r"shape \(3, 1\), which does not broadcast"),
     "per component": ((sk.Lorenz(sigma=np.ones(3)), np.ones((2, 3)), TS), {}, r"the path axes \(2,\)"),
     "memory of a one-step method": ((OU, 1.0, TS), {"memory": (1.0,)}, "memory is given, but euler_maruyama has none"),
@@ -211,18 +225,6 @@ def test_the_calculi_agree_where_noise_is_additive(name):
     solve(name, OU, 1.0, TS, sk.heun)
     sol = solve(name, ODE, 1.0, TS, sk.heun, h=0.01)
     assert sol.x[-1] == pytest.approx(math.exp(-1), rel=1e-4)
-
-
-class Big(NamedTuple):
-    """k components with m noises."""
-
-    m: Any = None
-
-    def drift(self, t, *x):
-        return x
-
-    def diffusion(self, t, *x):
-        return x
 
 
 def matrix(k, m):

@@ -78,9 +78,13 @@ def require(process, name, condition, want):
 
 
 def finite(process, *names):
-    """Raises unless the parameters are finite numbers."""
+    """Raises unless the parameters are finite numbers, or arrays of them."""
     for name in names:
-        require(process, name, abs(getattr(process, name)) < math.inf, "finite")
+        try:
+            size = abs(getattr(process, name))
+        except TypeError:
+            require(process, name, False, "a number, or an array of one per path")
+        require(process, name, size < math.inf, "finite")
 
 
 # Inversion of log(alpha/sigma), on the host.

@@ -4,7 +4,7 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numba.extending import overload
 
 from ... import equation
@@ -167,8 +167,9 @@ def _components(x):
 @native(equation.assemble)
 def _assemble(items, like):
     if isinstance(like, Vec):
-        if len(items) != like.n:
-            raise ValueError(f"drift and diffusion must return {like.n} values, one per component, got {len(items)}")
+        got = len(items) if isinstance(items, types.BaseTuple) else items
+        if got != like.n:
+            raise ValueError(f"drift and diffusion must return a tuple of {like.n} values, one per component, got {got}")
         return lambda items, like: vec_like(items, like)
 
 
