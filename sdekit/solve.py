@@ -399,14 +399,14 @@ def _normals(problem, noise):
     if noise is None:
         return None
     like, draws = problem.x0, problem.method.normals
-    if arrays.is_tensor(like) != arrays.is_tensor(noise) and arrays.is_tensor(noise):
+    if arrays.is_tensor(noise) and not arrays.is_tensor(like):
         raise ValueError("noise is a tensor, but x0 is not")
+    noise = noise if arrays.is_tensor(noise) else np.asarray(noise)
+    if noise.is_complex() if arrays.is_tensor(noise) else noise.dtype.kind not in "biuf":
+        raise ValueError(f"noise must be an array of standard normals, got {noise.dtype}")
     if arrays.is_tensor(like):
         noise = arrays.torch().as_tensor(noise, dtype=like.dtype, device=like.device)
     else:
-        noise = np.asarray(noise)
-        if noise.dtype.kind not in "biuf":
-            raise ValueError(f"noise must be an array of standard normals, got {noise.dtype}")
         noise = noise.astype(like.dtype, copy=False)
     dw = (*problem.paths, problem.structure.channels) if problem.dw_axes else problem.shape
     shape = (problem.steps, *dw) if draws == 1 else (draws, problem.steps, *dw)

@@ -122,7 +122,7 @@ REFUSED = {
     "words": ((OU, "größe", TS), {}, "x0 must hold real numbers"),
     "nothing": ((OU, None, TS), {}, "x0 must hold real numbers"),
     "ragged": ((OU, [[1.0], [1.0, 2.0]], TS), {}, "x0 must be a number or an array of one shape"),
-    "trailing axis": ((LORENZ, np.ones((3, 4)), TS), {}, r"x0 has shape \(3, 4\), but Lorenz has 3 components: the last"),
+    "trailing axis": ((LORENZ, np.ones((3, 4)), TS), {}, r"x0 has shape \(3, 4\), but Lorenz has 3 components"),
     "no axis": ((LORENZ, 1.0, TS), {}, r"x0 has shape \(\), but Lorenz has 3 components"),
     "event axes": (
         (sk.process(lambda t, x: x, noise="none", event_dims=2), np.ones(3), TS, sk.euler),
@@ -138,7 +138,7 @@ REFUSED = {
     "kind of noise": ((Odd(), 1.0, TS), {}, "Odd.noise must be one of .*, got 'scalar'"),
     "not additive": ((Multiplied(), 1.0, TS), {}, "Multiplied declares additive = True, but its diffusion depends"),
     "method": ((OU, 1.0, TS, "heun"), {}, "method must be a Method such as .*, got 'heun'"),
-    "calculus": ((GBM, 1.0, TS, sk.heun), {}, "heun converges to the stratonovich solution, but GBM is meant in the ito"),
+    "calculus": ((GBM, 1.0, TS, sk.heun), {}, "heun converges to the stratonovich solution, but GBM is"),
     "calculus the other way": ((Sense(), 1.0, TS), {}, "euler_maruyama converges to the ito solution, but Sense"),
     "ode method": ((OU, 1.0, TS, sk.rk4), {}, "rk4 serves .* none, but that of OU is additive; .*eta=0"),
     "additive method": ((GBM, 1.0, TS, sk.sra1), {}, "sra1 serves .* none or additive, but that of GBM is diagonal"),
@@ -148,10 +148,10 @@ REFUSED = {
     "no score": ((OU, 1.0, TS, sk.langevin), {}, "langevin needs a process with a method score"),
     "one value of three": ((sk.process(three, one), np.ones(3), TS), {}, "must return a tuple of 3 values"),
     "rows, undeclared": ((sk.process(three, wide), np.ones(3), TS), {}, "declares noise = 'diagonal'"),
-    "no rows": ((sk.process(three, three, noise="general"), np.ones(3), TS), {}, "must return .*3 rows of equal length"),
+    "no rows": ((sk.process(three, three, noise="general"), np.ones(3), TS), {}, "3 rows of equal length"),
     "ragged rows": ((sk.process(three, ragged, noise="general"), np.ones(3), TS), {}, "3 rows of equal length"),
-    "parameters": ((sk.OU(sigma=np.ones(4)), np.ones(3), TS), {}, r"sigma of OU has shape \(4,\), which does not broadcast"),
-    "a list": ((sk.OU(sigma=[1.0, 2.0]), np.ones(2), TS), {}, r"OU: sigma = \[1.0, 2.0\] has to be a number, or an array"),
+    "parameters": ((sk.OU(sigma=np.ones(4)), np.ones(3), TS), {}, r"sigma of OU has shape \(4,\), which does not"),
+    "a list": ((sk.OU(sigma=[1.0, 2.0]), np.ones(2), TS), {}, r"OU: sigma = \[1.0, 2.0\] has to be a number, or an"),
     "a user's list": ((Big([1.0]), np.ones(2), TS), {}, "m of Big is a list; give a number, or an array"),
     "a parameter in words": ((sk.OU(sigma="groß"), 1.0, TS), {}, "OU: sigma = groß has to be a number"),
     "too many axes": ((sk.OU(sigma=np.ones((3, 1))), np.ones(3), TS), {}, r"shape \(3, 1\), which does not broadcast"),
@@ -170,7 +170,7 @@ REFUSED = {
     "first_path too large": ((OU, 1.0, TS), {"first_path": 2**63}, "first_path is 9223372036854775808, but lanes"),
     "first_step": ((OU, 1.0, TS), {"first_step": 0.5}, "first_step must be an integer >= 0, got 0.5"),
     "first_step too large": ((OU, 1.0, TS), {"first_step": 2**34}, "first_step = 17179869184"),
-    "noise": ((OU, 1.0, TS), {"noise": np.ones(2)}, r"noise has shape \(2,\), but 1 steps of euler_maruyama take \(1,\)"),
+    "noise": ((OU, 1.0, TS), {"noise": np.ones(2)}, r"noise has shape \(2,\), but 1 steps of .* take \(1,\)"),
     "noise a word": ((OU, 1.0, TS), {"noise": "weiß"}, "noise must be an array of standard normals"),
     "noise complex": ((OU, 1.0, TS), {"noise": [1j]}, "noise must be an array of standard normals"),
     "backend": ((OU, 1.0, TS), {"backend": "torch"}, "backend must be a module of sdekit.backends, got 'torch'"),
@@ -215,6 +215,9 @@ def test_refused_tensors():
     for name in ("numba", "reference"):
         with pytest.raises(ValueError, match=f"backend {name} takes numpy arrays"):
             sk.solve(OU, torch.ones(2), TS, backend=getattr(sk.backends, name))
+    for noise in (torch.full((1, 2), 1j), np.full((1, 2), 1j), "weiß"):
+        with pytest.raises(ValueError, match="noise must be an array of standard normals"):
+            sk.solve(OU, torch.ones(2), TS, noise=noise)
     with pytest.raises(ValueError, match="noise is a tensor, but x0 is not"):
         sk.solve(OU, np.ones(2), TS, noise=torch.ones(1, 2))
 
@@ -235,10 +238,12 @@ def matrix(k, m):
 
 
 @pytest.mark.parametrize(
-    ("process", "k"), [(Big(), 17), (matrix(3, 6), 3), (matrix(2, 9), 2), (matrix(17, 1), 17)], ids=str
+    ("process", "k"),
+    [(Big(), 17), (matrix(3, 6), 3), (matrix(2, 9), 2), (matrix(17, 1), 17)],
+    ids=["17", "3 by 6", "2 by 9", "17 by 1"],
 )
 def test_large_coupled_states_name_the_other_backends(process, k):
-    with pytest.raises(ValueError, match=r"up to 16 .* pass x0 as a torch tensor, or backend=sdekit.backends.reference"):
+    with pytest.raises(ValueError, match=r"up to 16 .* pass x0 as a torch tensor, or backend=.*reference"):
         sk.solve(process, np.ones((2, k)), TS)
     for name in ("reference", "torch"):
         assert solve(name, process, np.ones((2, k)), TS).x.shape == (2, 2, k)
@@ -247,7 +252,7 @@ def test_large_coupled_states_name_the_other_backends(process, k):
 def test_what_does_not_compile_says_so():
     class Branching(NamedTuple):
         def drift(self, t, x):
-            return [x for _ in range(3)][0].mean()
+            return x.mean()
 
         def diffusion(self, t, x):
             return 1.0
@@ -261,7 +266,7 @@ def test_networks_stay_off_numba(name):
     coupled = sk.process(lambda t, x: -x, lambda t, x: 1.0, additive=True, event_dims=1)
     for process in (coupled, sk.Langevin(lambda t, x: -x)):
         if name == "numba":
-            with pytest.raises(ValueError, match="couples whole axes, which the numba backend does not run; pass x0 as a"):
+            with pytest.raises(ValueError, match="couples whole axes, which the numba backend does not run; pass"):
                 solve(name, process, np.ones((4, 2)), TS)
         else:
             assert solve(name, process, np.ones((4, 2)), TS).failed.shape == (4,)

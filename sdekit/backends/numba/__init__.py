@@ -26,7 +26,7 @@ def run(problem):
     check(problem)
     form, steps = problem.structure, problem.steps
     k = form.components
-    x0 = np.ascontiguousarray(problem.x0).reshape(-1, k or 1)
+    x0 = np.require(problem.x0, requirements="CW").reshape(-1, k or 1)
     out = np.empty((len(problem.looks), problem.lanes, k or 1), x0.dtype)
     found: list = []
     with _preparing:
@@ -37,7 +37,8 @@ def run(problem):
     given = np.empty((0, 0, 0, 0), x0.dtype)
     if problem.noise is not None:
         width = form.channels if problem.dw_axes else 1
-        given = np.ascontiguousarray(problem.noise).reshape(problem.method.normals, steps, problem.lanes, width)
+        given = np.require(problem.noise, requirements="CW")
+        given = given.reshape(problem.method.normals, steps, problem.lanes, width)
     rows = np.full(len(problem.t), -1)
     rows[problem.looks] = np.arange(len(problem.looks))
     key, plan = np.array(noise.key(problem.seed)), kernel.layout(problem.method, form.channels)

@@ -169,7 +169,9 @@ def _assemble(items, like):
     if isinstance(like, Vec):
         got = len(items) if isinstance(items, types.BaseTuple) else items
         if got != like.n:
-            raise ValueError(f"drift and diffusion must return a tuple of {like.n} values, one per component, got {got}")
+            raise ValueError(
+                f"drift and diffusion must return a tuple of {like.n} values, one per component, got {got}"
+            )
         return lambda items, like: vec_like(items, like)
 
 
