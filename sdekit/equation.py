@@ -29,7 +29,7 @@ def assemble(items, like):
 
 def row_product(row, dw):
     """Σ_j g_j dW_j; a number in place of dw stands for all dW_j."""
-    return sum(g * (dw if isinstance(dw, float) else dw[j]) for j, g in enumerate(row))
+    return sum(g * (dw if isinstance(dw, (int, float)) else dw[j]) for j, g in enumerate(row))
 
 
 def product(rows, dw, like):
@@ -169,6 +169,8 @@ def structure(process, x, t):
         raise ValueError(f"x0 has shape {tuple(x.shape)}, but a state of {name} has {event_dims} axes")
     additive = noise == "none" or bool(getattr(process, "additive", False))
     channels = k or 1
+    if noise == "general" and not k and event_dims:
+        raise ValueError(f"{name} couples {event_dims} axes in one argument; its noise must be 'diagonal' or 'none'")
     if noise != "none":
         if not callable(getattr(process, "diffusion", None)):
             raise ValueError(
@@ -177,7 +179,8 @@ def structure(process, x, t):
         empty = 0 in x.shape
         first = x[(slice(0, 1) if empty or (event_dims and not k) else 0,) * (x.ndim - event_dims)]
         states = [tuple(y[..., i] for i in range(k)) if k else (y,) for y in (first, first * 1.25 + 0.5)]
-        values = [process.diffusion(t, *state) for state in states]
+        one = with_parameters(process, lambda a: a.reshape(-1)[0] if 0 not in a.shape else 1.0)
+        values = [one.diffusion(t, *state) for state in states]
         channels = _channels(name, noise, values[0], k)
         if additive and not _same(*values):
             raise ValueError(f"{name} declares additive = True, but its diffusion depends on the state")

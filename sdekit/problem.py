@@ -85,7 +85,7 @@ def counted(equation):
     """The equation with a counter of evaluations: of the network where the process has a score, else of the drift."""
     process = equation.process
     score = getattr(process, "score", None)
-    if score is not None and hasattr(process, "_replace"):
+    if hasattr(score, "pair") and hasattr(process, "_replace"):
         counter = Counted(score, ("pair",))
         return equation._replace(process=process._replace(score=counter)), counter
     counter = Counted(process, ("drift",))

@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import difflib
 import functools
+import inspect
 import math
 import operator
 import os
@@ -60,6 +62,7 @@ def solve(
     threads=None,
     backend=None,
     progress=False,
+    **unknown,
 ):
     """Move `x0` along `process` by `method`, and return the states at the times `ts`.
 
@@ -90,6 +93,9 @@ def solve(
     Paths that become non-finite do not touch the others; they are NaN from then on, marked in `failed`,
     and reported in one warning. Raises ValueError for arguments that make no sense.
     """
+    for name in unknown:
+        near = difflib.get_close_matches(name, inspect.signature(solve).parameters, n=1)
+        raise ValueError(f"solve has no argument {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     if tol is not None:
         raise ValueError(f"tol is {tol!r}, but steps of adaptive size are not offered; give h or grid")
     if not isinstance(method, Method):
@@ -333,6 +339,7 @@ def _compatible(process, method, form, t):
             f"ts decrease, but the noise of {name} depends on the state; times may decrease for ODEs and additive noise"
         )
     low, high = getattr(process, "domain", (-math.inf, math.inf))
+    low, high = float(getattr(low, "max", lambda: low)()), float(getattr(high, "min", lambda: high)())
     outside = t[(t < low) | (t > high)]
     if outside.size:
         raise ValueError(f"ts: time {outside[0]} is outside the domain [{low}, {high}] of {name}")
@@ -423,7 +430,10 @@ def _progress(show):
     if not show:
         yield None
         return
-    from tqdm import tqdm
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        raise ValueError("progress=True draws its bar with tqdm, which is not installed: pip install tqdm") from None
 
     with tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
 

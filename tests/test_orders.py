@@ -310,7 +310,8 @@ def weak_problem(method):
     if "diagonal" in method.strong:
         process = meant(Sinh, method)
         return process, process.x0, square, {**steps, "solution": process.solution}
-    return Slopes(), (0.3, -0.2), square, {"steps": (8, 16, 32), "fine": 128, "paths": 20_000}
+    given = {"steps": (8, 16, 32), "reference": sk.sra1, "fine": 256, "paths": 20_000}
+    return Slopes(), (0.3, -0.2), square, given
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m.weak is not None], ids=repr)

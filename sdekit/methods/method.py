@@ -91,15 +91,15 @@ def method(
 ) -> Callable[[Callable], Method]:
     """Make a `Method` of a step function; see `Method` for the claims.
 
-    noise       defaults to the kinds that `strong` names (with "none", which all serve), else to all.
+    noise       defaults to the largest kind that `strong` names and its special cases, else to all.
     normals     number of dw, on the streams 0, 1, …; 0 for noise="none". Or give `streams`.
     """
-    if noise is None:
-        noise = CLASSES if strong is None else ("none", *strong)
-    noise = (noise,) if isinstance(noise, str) else tuple(noise)
-    for kind in (*noise, *(strong or ())):
+    noise = (noise,) if isinstance(noise, str) else noise
+    for kind in (*(noise or ()), *(strong or ())):
         if kind not in CLASSES:
             raise ValueError(f"noise and strong name kinds of {CLASSES}, got {kind!r}")
+    if noise is None:
+        noise = CLASSES if strong is None else CLASSES[: 1 + max(map(CLASSES.index, strong), default=0)]
     if calculus not in ("ito", "stratonovich"):
         raise ValueError(f'calculus must be "ito" or "stratonovich", got {calculus!r}')
     if streams is None:
@@ -113,7 +113,7 @@ def method(
             weak=weak,
             order=order,
             calculus=calculus,
-            noise=noise,
+            noise=tuple(noise),
             drifts=drifts,
             streams=streams,
             init=init,

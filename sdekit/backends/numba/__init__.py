@@ -56,15 +56,15 @@ def run(problem):
             raise ValueError(_explained(problem, error)) from error
 
     pieces = _pieces(problem)
-    ticks = np.zeros(len(pieces) + 1, np.int64)  # the first entry asks for a stop, the others count lane steps
-    first_bad = np.full(len(pieces) + 1, steps)
-    if len(pieces) == 1 and problem.lanes * steps < TASK and problem.ticker is None:
+    ticks = np.zeros(problem.threads + 1, np.int64)  # the first entry asks for a stop, the others count lane steps
+    first_bad = np.full(problem.threads + 1, steps)
+    if len(pieces) == 1 and LANES * -(-problem.lanes // LANES) * steps < TASK and problem.ticker is None:
         share(*pieces[0], 1)
     elif pieces:
         _in_threads(share, pieces, ticks, problem)
     with np.errstate(over="ignore"):
         x = out.reshape(len(problem.looks), *problem.shape).astype(problem.dtype, copy=False)
-    failed = np.isnan(out[-1]).any(-1).reshape(problem.paths)
+    failed = np.isnan(out[-1, :, 0]).reshape(problem.paths)  # all components of a failed path are NaN
     failed_step = int(first_bad.min()) if failed.any() else None
     return Outcome(x, failed, failed_step, None, _evaluations(problem))
 
@@ -80,18 +80,28 @@ def _pieces(problem):
 def _in_threads(share, pieces, ticks, problem):
     """Run the pieces on a pool while this thread reports progress and listens for an interrupt."""
     total = LANES * max(problem.steps, 1) * -(-problem.lanes // LANES)
+    left = iter(pieces)
+
+    def work(slot):
+        while ticks[0] == 0:
+            with taking:
+                piece = next(left, None)
+            if piece is None:
+                return
+            share(*piece, slot)
+
+    taking = threading.Lock()
     with ThreadPoolExecutor(problem.threads) as pool:
+        pending = {pool.submit(work, slot) for slot in range(1, min(problem.threads, len(pieces)) + 1)}
         try:
-            pending = {pool.submit(share, *piece, i) for i, piece in enumerate(pieces, 1)}
             while pending:
                 done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
                 for future in done:
                     future.result()
                 if problem.ticker is not None:
-                    problem.ticker(ticks[1:].sum() / total)
+                    problem.ticker(min(ticks[1:].sum() / total, 1.0))
         except BaseException:
             ticks[0] = -1
-            pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
@@ -142,20 +152,25 @@ def _per_lane(found, problem):
 
 
 def _evaluations(problem):
-    """Drift evaluations per path: those of a first, a middle and the last step, replayed with a drift of zero.
+    """Drift evaluations per path, counted by replaying steps on one path with a drift of zero.
 
-    Steps branch on times alone, and of these compiled methods only on whether a step is the last.
+    Steps branch on times alone: of a long run of a shipped method, which knows only whether a step is
+    the last, a first, a middle and the last step are replayed.
     """
     one = with_parameters(problem.equation.process, lambda a: float(a.reshape(-1)[0]) if 0 not in a.shape else 1.0)
     counter = Counted(SimpleNamespace(drift=lambda t, x: 0.0 * x), ("drift",))
-    sde = Equation(one, lambda process, t, x: counter.drift(t, x), lambda process, t, x, dw: 0.0 * x)
-    dws = [0.0] * problem.method.normals
-    x = np.ones(problem.structure.components) if problem.structure.components else 1.0
+    sde = Equation(one, lambda process, t, x: counter.drift(t, x), lambda process, t, x, dw: 0.0 * x + 1.0)
+    form, method = problem.structure, problem.method
+    dws = [np.ones((form.channels, 1) if problem.dw_axes else 1)] * method.normals
+    x = np.ones((form.components, 1) if form.components else 1)
 
     def count(s):
         before, (t, t1) = counter.count, problem.t[s : s + 2].tolist()
-        problem.method.step(sde, t, t1, x, t1 - t, *dws)
+        with np.errstate(all="ignore"):
+            method.step(sde, t, t1, x, t1 - t, *dws)
         return counter.count - before
 
     n = problem.steps
-    return sum(map(count, range(n))) if n < 3 else count(0) + (n - 2) * count(1) + count(n - 1)
+    if n > 3 and method.step.__module__.startswith("sdekit."):
+        return count(0) + (n - 2) * count(1) + count(n - 1)
+    return sum(map(count, range(n)))

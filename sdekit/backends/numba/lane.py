@@ -302,6 +302,15 @@ for _name in UNARY:
     _lift(getattr(sm, _name), lambda dtype, n=_name: implementation(n, dtype), 1)
 for _name in BINARY:
     _lift(getattr(sm, _name), lambda dtype, n=_name: implementation(n, dtype), 2)
+
+
+@overload(sm.isfinite, jit_options=INLINE)
+def _isfinite(x):
+    if isinstance(x, Real):
+        finite = implementation("isfinite", x.dtype)
+        return lambda x: finite(value(x))
+
+
 for _builtin, _name, _arity in ((abs, "abs", 1), (min, "minimum", 2), (max, "maximum", 2)):
     _lift(_builtin, lambda dtype, n=_name: implementation(n, dtype), _arity)
 

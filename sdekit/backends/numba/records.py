@@ -23,6 +23,7 @@ from numba.extending import (
 )
 
 from ...arrays import is_tensor
+from ... import laws
 from ...equation import path_parameters
 from .lane import INLINE, real, source
 
@@ -37,16 +38,40 @@ NATIVE = set()  # functions with an `overload` here, besides those of sdekit.mat
 def _is_helper(g):
     """Whether `g` is a plain Python function that numba has no implementation of."""
     known = not isinstance(g, pytypes.FunctionType) or g in NATIVE
-    return not known and g.__module__ != "sdekit.math" and g.__module__.split(".")[0] != "numpy"
+    return not known and g.__module__ != "sdekit.math" and (g.__module__ or "").split(".")[0] != "numpy"
 
 
-@functools.cache
 def compiled(function):
-    """`function` jitted for use inside the lane loop, with the plain functions that it calls."""
+    """`function` jitted for use inside the lane loop, with the plain functions that it calls.
+
+    numba takes the numbers and arrays that a function captures as constants, so that a function whose
+    captured values have changed is compiled anew.
+    """
     if hasattr(function, "in_kernels"):
         return compiled(function.in_kernels)
     if not isinstance(function, pytypes.FunctionType):
         return function  # already a numba dispatcher
+    return _compiled(function, _captured(function))
+
+
+def _captured(function, seen=()):
+    """What the compiled form of `function` depends on besides its code, as a hashable value."""
+
+    def value(g):
+        if isinstance(g, (bool, int, float, str, np.number)):
+            return type(g).__name__, repr(g)  # nan too equals itself
+        if isinstance(g, np.ndarray):
+            return g.shape, str(g.dtype), g.tobytes()
+        if _is_helper(g) and g not in seen:
+            return g, _captured(g, (*seen, function))
+        return None
+
+    names = [function.__globals__.get(n) for n in function.__code__.co_names]
+    return tuple(map(value, names + [c.cell_contents for c in function.__closure__ or ()]))
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(function, captured):
     names = {n: function.__globals__.get(n) for n in function.__code__.co_names}
     helpers = {n: compiled(g) for n, g in names.items() if _is_helper(g) and g is not function}
     cells = tuple(
@@ -114,7 +139,7 @@ def prepare(record, columns):
             value = value.detach().cpu().numpy()
         if isinstance(value, np.ndarray):
             if name not in per_path:
-                return np.ascontiguousarray(value)
+                return np.require(value, np.float64 if value.dtype.kind == "f" else None, "CW")
             columns.append(value)
             return Column(len(columns) - 1)
         return value
@@ -213,3 +238,7 @@ def _property(name):
         return (lambda self: member) if isinstance(member, (int, float)) else None
 
     return resolve
+
+
+for _law in (laws.Normal, laws.LogNormal):  # the laws that compiled transitions return
+    hook(_law)
