@@ -360,7 +360,7 @@ def write(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -381,7 +381,7 @@ def main(argv=None):
     print(json.dumps(data["verdict"], indent=1))
     if not arguments.no_write:
         write(RESULTS, json.dumps(data, indent=1) + "\n")
-        write(PAGE, put_between_markers(PAGE.read_text(), summary(data)))
+        write(PAGE, put_between_markers(PAGE.read_text(encoding="utf-8"), summary(data)))
     return 0 if data["verdict"]["passed"] else 1
 
 

@@ -71,9 +71,7 @@ def arctan_tail(z):  # arctan(s) = s + s z tail(z), z = s²
 
 
 FITS = {
-    "exp": Fit(
-        exp_tail, lambda r: r**2 / mp.expm1(r), -half_octave, half_octave, {"f4": 5, "f8": 10}
-    ),
+    "exp": Fit(exp_tail, lambda r: r**2 / mp.expm1(r), -half_octave, half_octave, {"f4": 5, "f8": 10}),
     "sin": Fit(sin_tail, lambda z: z, mp.mpf(0), octant**2, {"f4": 3, "f8": 6}),
     "cos": Fit(cos_tail, lambda z: z**2, mp.mpf(0), octant**2, {"f4": 3, "f8": 6}),
     "log": Fit(log_tail, lambda z: z / 2, mp.mpf(0), atanh_max**2, {"f4": 3, "f8": 7}),
@@ -91,15 +89,10 @@ def minimax(fit, terms, rounds=12, points=400):
     target = [fit.remainder(z) for z in grid]
     nodes = [round((k + 0.5) * points / (terms + 1) - 0.5) for k in range(terms + 1)]
     for _ in range(rounds):
-        rows = [
-            [grid[i] ** k for k in range(terms)] + [(-1) ** j / abs(weight[i])]
-            for j, i in enumerate(nodes)
-        ]
+        rows = [[grid[i] ** k for k in range(terms)] + [(-1) ** j / abs(weight[i])] for j, i in enumerate(nodes)]
         *c, _level = mp.lu_solve(mp.matrix(rows), mp.matrix([target[i] for i in nodes]))
         error = [abs(w) * (mp.polyval(c[::-1], z) - y) for z, w, y in zip(grid, weight, target)]
-        runs = np.split(
-            np.arange(points), 1 + np.flatnonzero(np.diff(np.sign(np.array(error, float))))
-        )
+        runs = np.split(np.arange(points), 1 + np.flatnonzero(np.diff(np.sign(np.array(error, float)))))
         peaks = [max(run, key=lambda i: abs(error[i])) for run in runs]
         while len(peaks) > terms + 1:  # keep a window of alternating extrema
             peaks.pop(0 if abs(error[peaks[0]]) < abs(error[peaks[-1]]) else -1)

@@ -85,7 +85,7 @@ def main():
     }
     RESULTS.parent.mkdir(exist_ok=True)
     partial = RESULTS.with_suffix(".partial")
-    partial.write_text(json.dumps(report, indent=1) + "\n")
+    partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     os.replace(partial, RESULTS)  # a broken run leaves the last results whole
 
 

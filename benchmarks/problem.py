@@ -44,9 +44,7 @@ def check_law(x, steps, errors=ERRORS):
     off_mean = (x.mean() - mean) / math.sqrt(variance / x.size)
     off_variance = (x.var() / variance - 1.0) / math.sqrt(2.0 / x.size)
     if not max(abs(off_mean), abs(off_variance)) < errors:
-        raise AssertionError(
-            f"wrong law: mean {off_mean:+.1f}, variance {off_variance:+.1f} standard errors off"
-        )
+        raise AssertionError(f"wrong law: mean {off_mean:+.1f}, variance {off_variance:+.1f} standard errors off")
 
 
 def check_end_points(x, work, dtype=np.float32):

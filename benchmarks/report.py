@@ -26,7 +26,7 @@ def machine():
     cpu = platform.processor()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        lines = info.read_text().splitlines()
+        lines = info.read_text(encoding="utf-8").splitlines()
         models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
         cpu = models[0] if models else cpu
     return {"cpu": cpu or platform.machine(), "cores": cores(), "system": platform.system()}

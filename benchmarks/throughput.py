@@ -60,9 +60,7 @@ def solved(process, x0, check):
         ts = [0.0, END]
 
         def batch(seed):
-            return sk.solve(
-                process, x0, ts, h=work.h, paths=work.paths, seed=seed, threads=work.threads
-            ).x[-1]
+            return sk.solve(process, x0, ts, h=work.h, paths=work.paths, seed=seed, threads=work.threads).x[-1]
 
         return batch
 
@@ -278,9 +276,9 @@ def main(argv=None):
             print(f"restless: the rounds of {name} differ; is the machine doing something else?")
     if not (args.no_write or args.only):
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         readme = ROOT / "README.md"
-        readme.write_text(put_between_markers(readme.read_text(), text))
+        readme.write_text(put_between_markers(readme.read_text(encoding="utf-8"), text), encoding="utf-8")
 
 
 if __name__ == "__main__":

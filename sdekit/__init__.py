@@ -1,7 +1,7 @@
 """sdekit: processes that move in continuous time, methods that move them, and `solve`.
 
-    import sdekit as sk
-    sol = sk.solve(sk.OU(theta=1.0, mu=0.0, sigma=0.3), 1.0, ts=[0, 0.5, 1], h=1e-3, paths=1_000_000)
+import sdekit as sk
+sol = sk.solve(sk.OU(theta=1.0, mu=0.0, sigma=0.3), 1.0, ts=[0, 0.5, 1], h=1e-3, paths=1_000_000)
 """
 
 from . import backends, convergence, laws, math, methods, noise, processes, scores, targets, transforms

@@ -214,6 +214,5 @@ def inside(process, t):
         return t
     bad = t if isinstance(t, NUMBER) else t[~ok].ravel()[0] if t.ndim else t
     raise ValueError(
-        f"t = {float(bad)!r} is outside the domain of {type(process).__name__}; "
-        f"use times with {lo} <= t <= {hi}"
+        f"t = {float(bad)!r} is outside the domain of {type(process).__name__}; use times with {lo} <= t <= {hi}"
     )

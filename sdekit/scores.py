@@ -201,9 +201,7 @@ def path_axes(x, event_dims):
     if event_dims is None:
         return tuple(x.shape[:1])
     if x.ndim < event_dims:
-        raise ValueError(
-            f"x has shape {tuple(x.shape)}, but a state has event_dims = {event_dims} axes"
-        )
+        raise ValueError(f"x has shape {tuple(x.shape)}, but a state has event_dims = {event_dims} axes")
     return tuple(x.shape[: x.ndim - event_dims])
 
 
@@ -229,9 +227,7 @@ def evaluate(network, t, x, event_dims=None):
     out = network(per_path(t, path, wide), batch)
     if getattr(out, "shape", None) != batch.shape:
         got = getattr(out, "shape", type(out).__name__)
-        raise ValueError(
-            f"the network returned {got} for x of shape {tuple(batch.shape)}; it must keep that"
-        )
+        raise ValueError(f"the network returned {got} for x of shape {tuple(batch.shape)}; it must keep that")
     return like(out, x).reshape(x.shape)
 
 

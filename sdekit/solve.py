@@ -93,44 +93,27 @@ def solve(
     Paths that become non-finite do not touch the others; they are NaN from then on, marked in `failed`,
     and reported in one warning. Raises ValueError for arguments that make no sense.
     """
-    for name in unknown:
-        near = difflib.get_close_matches(name, inspect.signature(solve).parameters, n=1)
-        raise ValueError(f"solve has no argument {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    if tol is not None:
-        raise ValueError(f"tol is {tol!r}, but steps of adaptive size are not offered; give h or grid")
-    if not isinstance(method, Method):
-        raise ValueError(f"method must be a Method such as sdekit.methods.euler_maruyama, got {method!r}")
-    if memory is not None and method.init is None:
-        raise ValueError(f"memory is given, but {method!r} has none; it is for multistep methods")
-    if isinstance(process, type):
-        raise ValueError(
-            f"process must be an object with its parameters, got the class {process.__name__}; call it first"
-        )
-    process = as_record(process)
-    if callable(getattr(process, "check", None)):
-        process.check()
-    x0, dtype = _state(x0)
+    _no_more(unknown, tol)
+    process = _process(process)
+    _method(method, memory)
     key(seed)
-    paths = _integer("paths", paths, least=1) if paths is not None else None
     t, looks = _times(ts, h, grid)
-    shape = tuple(x0.shape) if paths is None else (paths, *x0.shape)
-    template = x0 if paths is None else x0[None]
+    x0, shape, dtype = _state(x0, paths)
     with np.errstate(all="ignore"):
-        form = structure(process, template, float(t[0]))
-    if paths is not None and form.event_dims > x0.ndim:
+        form = structure(process, x0, float(t[0]))
+    if paths is not None and form.event_dims == x0.ndim:
         raise ValueError(
-            f"x0 has shape {tuple(x0.shape)}, but a state of {type(process).__name__} has {form.event_dims} axes"
+            f"x0 has shape {shape[1:]}, but a state of {type(process).__name__} has {form.event_dims} axes"
         )
     _compatible(process, method, form, t)
     _fits(len(looks), shape, dtype)
-    engine = _backend(backend, x0, process, form)
     problem = Problem(
         equation=equation(process, form.components is not None, form.noise),
         structure=form,
         method=_finished(process, method, float(t[-1])),
         t=t,
         looks=looks,
-        x0=template,
+        x0=x0,
         shape=shape,
         dtype=dtype,
         seed=seed,
@@ -141,18 +124,9 @@ def solve(
         threads=_integer("threads", _cpus() if threads is None else threads, least=1),
         ticker=None,
     )
-    per_row = problem.lanes // problem.paths[0] if problem.paths and problem.paths[0] else problem.lanes
     _check_parameters(process, problem.paths)
-    first_lane = _integer("first_path", first_path) * per_row
-    if first_lane + problem.lanes >= 2**63:
-        raise ValueError(f"first_path is {first_path}, but lanes are counted in 63 bits; use a smaller one")
-    per_step = max(map(method.streams.count, method.streams), default=0) * form.channels
-    if (problem.first_step + problem.steps) * per_step > 2**34:
-        raise ValueError(
-            f"{problem.steps} steps from first_step = {first_step} on take {per_step} normals each of a path's 2**34; "
-            f"take fewer steps, or continue with another seed"
-        )
-    problem = problem._replace(first_lane=first_lane, noise=_normals(problem, noise))
+    problem = problem._replace(first_lane=_first_lane(problem, first_path), noise=_normals(problem, noise))
+    engine = _backend(backend, problem)
     with _progress(progress) as ticker:
         outcome = engine.run(problem._replace(ticker=ticker))
     if outcome.failed_step is not None:
@@ -163,11 +137,39 @@ def solve(
     return Solution(times, outcome.x, outcome.nfe, problem.steps, outcome.memory, outcome.failed)
 
 
-# --- the state and the backend -------------------------------------------------------------------
+# --- what is asked, the state and the backend ----------------------------------------------------
 
 
-def _state(x0):
-    """(x0 in the type of the arithmetic, the type of the result)."""
+def _no_more(unknown, tol):
+    """Raise for arguments that `solve` does not have, or not yet."""
+    for name in unknown:
+        near = difflib.get_close_matches(name, inspect.signature(solve).parameters, n=1)
+        raise ValueError(f"solve has no argument {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    if tol is not None:
+        raise ValueError(f"tol is {tol!r}, but steps of adaptive size are not offered; give h or grid")
+
+
+def _process(process):
+    """The process as a record that has checked its parameters."""
+    if isinstance(process, type):
+        raise ValueError(
+            f"process must be an object with its parameters, got the class {process.__name__}; call it first"
+        )
+    process = as_record(process)
+    if callable(getattr(process, "check", None)):
+        process.check()
+    return process
+
+
+def _method(method, memory):
+    if not isinstance(method, Method):
+        raise ValueError(f"method must be a Method such as sdekit.methods.euler_maruyama, got {method!r}")
+    if memory is not None and method.init is None:
+        raise ValueError(f"memory is given, but {method!r} has none; it is for multistep methods")
+
+
+def _state(x0, paths):
+    """(x0 in the type of the arithmetic, the shape that it is broadcast to, the type of the result)."""
     if arrays.is_tensor(x0):
         torch = arrays.torch()
         if x0.is_complex():
@@ -189,15 +191,18 @@ def _state(x0):
         finite = bool(np.isfinite(x0).all())
     if not finite:
         raise ValueError("x0 must be finite, got NaN or infinite entries")
-    return x0, dtype
+    if paths is None:
+        return x0, tuple(x0.shape), dtype
+    return x0[None], (_integer("paths", paths, least=1), *x0.shape), dtype
 
 
-def _backend(backend, x0, process, form):
+def _backend(backend, problem):
     if backend is None:
-        if arrays.is_tensor(x0):
+        if arrays.is_tensor(problem.x0):
             return backends.torch
         # a score, or one argument that couples whole axes, is code for arrays
-        for_arrays = hasattr(getattr(process, "score", None), "pair") or (form.components is None and form.event_dims)
+        score, form = getattr(problem.equation.process, "score", None), problem.structure
+        for_arrays = hasattr(score, "pair") or (form.components is None and form.event_dims)
         return backends.reference if for_arrays else backends.numba
     if not callable(getattr(backend, "run", None)):
         raise ValueError(f"backend must be a module of sdekit.backends, got {backend!r}")
@@ -329,7 +334,8 @@ def _compatible(process, method, form, t):
             + ("; for the ODE of a Reverse use eta=0" if method.noise == ("none",) else "")
         )
     calculus = declared(process, "calculus", "ito", ("ito", "stratonovich"))
-    if kind not in ("none", "additive") and calculus != method.calculus:
+    of_one_law = kind in ("none", "additive") or "transition" in method.needs  # both calculi agree
+    if calculus != method.calculus and not of_one_law:
         raise ValueError(
             f"method {method.name} converges to the {method.calculus} solution, but {name} is meant in the "
             f"{calculus} sense; use a method of that calculus, or rewrite the drift"
@@ -399,6 +405,22 @@ def _denoising(step, remembers):
 
 
 # --- noise, progress, failures -------------------------------------------------------------------
+
+
+def _first_lane(problem, first_path):
+    """The index of the first lane; raises where lanes or normals could not be counted."""
+    per_row = problem.lanes // problem.paths[0] if problem.paths and problem.paths[0] else problem.lanes
+    first_lane = _integer("first_path", first_path) * per_row
+    if first_lane + problem.lanes >= 2**63:
+        raise ValueError(f"first_path is {first_path}, but lanes are counted in 63 bits; use a smaller one")
+    streams = problem.method.streams
+    per_step = max(map(streams.count, streams), default=0) * problem.structure.channels
+    if (problem.first_step + problem.steps) * per_step > 2**34:
+        raise ValueError(
+            f"{problem.steps} steps from first_step = {problem.first_step} on take {per_step} normals each of a path's "
+            f"2**34; take fewer steps, or continue with another seed"
+        )
+    return first_lane
 
 
 def _normals(problem, noise):

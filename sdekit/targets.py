@@ -228,16 +228,12 @@ def _spread(covs, stds, shape, names):
     if covs is None:
         stds = _array(stds, names[1])
         if stds.ndim > len(shape) or (stds < 0).any():
-            raise ValueError(
-                f"{names[1]} must be >= 0 and of shape {shape} or its leading axes, got {stds}"
-            )
+            raise ValueError(f"{names[1]} must be >= 0 and of shape {shape} or its leading axes, got {stds}")
         stds = stds.reshape(stds.shape + (1,) * (len(shape) - stds.ndim))
         return None, np.broadcast_to(stds, shape).copy()
     covs = _array(covs, names[0])
     if covs.size != count * d * d or (d > 1 and covs.shape[-2:] != (d, d)):
-        raise ValueError(
-            f"{names[0]} must hold {count} matrices {d} by {d}, got shape {covs.shape}"
-        )
+        raise ValueError(f"{names[0]} must hold {count} matrices {d} by {d}, got shape {covs.shape}")
     covs = covs.reshape(count, d, d)
     if not np.allclose(covs, covs.swapaxes(1, 2), rtol=0.0, atol=1e-10 * np.abs(covs).max()):
         raise ValueError(f"{names[0]} must be symmetric")
@@ -309,9 +305,7 @@ class Gaussian(NamedTuple):
 def _mixture(weights, means, covs=None, stds=None):
     weights, means = _array(weights, "weights"), _array(means, "means")
     if weights.ndim != 1 or not (weights > 0).all() or means.shape[:1] != weights.shape:
-        raise ValueError(
-            f"weights must be positive, one per mean, got {weights} for means {means.shape}"
-        )
+        raise ValueError(f"weights must be positive, one per mean, got {weights} for means {means.shape}")
     return weights / weights.sum(), means, *_spread(covs, stds, means.shape, ("covs", "stds"))
 
 
@@ -340,9 +334,7 @@ class GaussianMixture(NamedTuple):
     def score(self, process=None):
         """The exact score under a process with `marginal`; without one, of the clean data."""
         means = self.means.reshape(len(self.means), -1)
-        return MixtureScore(
-            _with_marginal(process), np.log(self.weights), means, *self.eigen(), self.event_dims
-        )
+        return MixtureScore(_with_marginal(process), np.log(self.weights), means, *self.eigen(), self.event_dims)
 
     def log_prob(self, x):
         """log p(x), of the shape of x's path axes."""
@@ -367,9 +359,7 @@ def _empirical(data, bandwidth=0.0):
         data = np.asarray(data)
     data = floating(data)
     if data.ndim == 0 or 0 in data.shape or not _library(data).isfinite(data).all():
-        raise ValueError(
-            f"data must be finite and not empty, of shape (N, *event), got {tuple(data.shape)}"
-        )
+        raise ValueError(f"data must be finite and not empty, of shape (N, *event), got {tuple(data.shape)}")
     if not (math.isfinite(bandwidth) and bandwidth >= 0):
         raise ValueError(f"bandwidth must be finite and >= 0, got {bandwidth}")
     return data, float(bandwidth)
@@ -397,9 +387,7 @@ class Empirical(NamedTuple):
         center = data.mean(0)
         data = data - center
         points = _concatenate([data, -0.5 * (data * data).sum(1)[:, None]], 1)
-        return EmpiricalScore(
-            _with_marginal(process), center, points, self.bandwidth, self.event_dims
-        )
+        return EmpiricalScore(_with_marginal(process), center, points, self.bandwidth, self.event_dims)
 
     def log_prob(self, x):
         """log p(x), of the shape of x's path axes; raises where bandwidth = 0."""
@@ -417,9 +405,7 @@ class Empirical(NamedTuple):
 
 def _with_marginal(process):
     if process is not None and not hasattr(process, "marginal"):
-        raise ValueError(
-            f"{type(process).__name__} has no marginal(t), so there is no exact score under it"
-        )
+        raise ValueError(f"{type(process).__name__} has no marginal(t), so there is no exact score under it")
     return process
 
 

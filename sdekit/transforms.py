@@ -17,16 +17,9 @@ def _reverse(process, score, eta=1.0):
     name = type(process).__name__
     for method in ("marginal", "rates", "diffusion"):
         if not hasattr(process, method):
-            raise ValueError(
-                f"process: {name} has no {method}(t); Reverse needs a process with a marginal"
-            )
-    if (
-        not getattr(process, "additive", False)
-        or getattr(process, "noise", "diagonal") == "general"
-    ):
-        raise ValueError(
-            f"process: the noise of {name} depends on its state; Reverse needs g(t) alone"
-        )
+            raise ValueError(f"process: {name} has no {method}(t); Reverse needs a process with a marginal")
+    if not getattr(process, "additive", False) or getattr(process, "noise", "diagonal") == "general":
+        raise ValueError(f"process: the noise of {name} depends on its state; Reverse needs g(t) alone")
     if not (math.isfinite(eta) and eta >= 0):
         raise ValueError(f"eta must be finite and >= 0, got {eta}")
     if not hasattr(score, "pair"):
@@ -118,9 +111,7 @@ class Reverse(NamedTuple):
         """
         t = weak(self.domain[1] if t is None else t)
         if not math.isfinite(t):
-            raise ValueError(
-                f"the domain of {type(self.process).__name__} ends at {t}; give start a time t"
-            )
+            raise ValueError(f"the domain of {type(self.process).__name__} ends at {t}; give start a time t")
         like = _parameter(self.score) if like is None else like
         return self.sigma(t) * noise.normal(tuple(shape), seed, like=like)
 
@@ -137,9 +128,7 @@ def _rates(process, eta, t, x):
     single = isinstance(t, float)
     if eta:
         if single and isinstance(sigma, float) and sigma == 0.0:
-            raise ValueError(
-                f"sigma(t) = 0 at t = {t}: the reverse drift is infinite there; stop earlier"
-            )
+            raise ValueError(f"sigma(t) = 0 at t = {t}: the reverse drift is infinite there; stop earlier")
         (g,) = schedule([process.diffusion(t, x)], x)
         dsigma = dsigma + 0.5 * eta * eta * (g * g / sigma)
     if single and not (finite(dalpha) and finite(dsigma)):
@@ -218,17 +207,13 @@ def process(drift, diffusion=None, noise="diagonal", calculus="ito", additive=Fa
     if calculus not in ("ito", "stratonovich"):
         raise ValueError(f"calculus must be 'ito' or 'stratonovich', got {calculus!r}")
     if (noise == "none") != (diffusion is None):
-        raise ValueError(
-            f"diffusion is {diffusion!r} with noise={noise!r}; only noise='none' goes without one"
-        )
+        raise ValueError(f"diffusion is {diffusion!r} with noise={noise!r}; only noise='none' goes without one")
     if event_dims is not None and not (isinstance(event_dims, int) and event_dims >= 0):
         raise ValueError(f"event_dims must be an integer >= 0 or None, got {event_dims!r}")
     count = _states(drift, "drift")
     if diffusion is not None and len({count, _states(diffusion, "diffusion")} - {None}) > 1:
         raise ValueError("drift and diffusion take different numbers of state arguments")
-    return Functions(
-        drift, diffusion, noise, calculus, bool(additive), event_dims if count == 1 else 1
-    )
+    return Functions(drift, diffusion, noise, calculus, bool(additive), event_dims if count == 1 else 1)
 
 
 def _states(function, name):

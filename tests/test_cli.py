@@ -35,18 +35,18 @@ def test_a_row_holds_the_claims_of_the_record():
     assert cli.method_row(sk.euler_maruyama) == (
         "euler_maruyama",
         "Itô",
-        "general, diagonal, additive",
+        "additive, diagonal, general",
         "general 0.5, diagonal 0.5, additive 1",
         *("1", "1", "1", "1"),
     )
     assert cli.method_row(sk.rk4) == ("rk4", "–", "none (ODE)", "–", "–", "4", "4", "0")
-    assert cli.method_row(sk.milstein_strat)[1:4] == ("Stratonovich", "diagonal, additive", "1")
+    assert cli.method_row(sk.milstein_strat)[1:4] == ("Stratonovich", "additive, diagonal", "1")
 
     @sk.method(strong={"diagonal": 1.5}, weak=2.5, order=3, drifts=4, normals=2)
     def mine(sde, t, t1, x, h, dw, dz):
         return x
 
-    assert cli.method_row(mine) == ("mine", "Itô", "diagonal", "1.5", "2.5", "3", "4", "2")
+    assert cli.method_row(mine) == ("mine", "Itô", "additive, diagonal", "1.5", "2.5", "3", "4", "2")
 
 
 def test_the_text_table_is_aligned():

@@ -16,7 +16,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 def blocks(page):
     """(source, line before its first line) of each block of Python on a page."""
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     return [(found[1], text.count("\n", 0, found.start(1))) for found in BLOCK.finditer(text)]
 
 
@@ -47,15 +47,15 @@ def test_the_table_of_methods_is_that_of_the_records(capsys):
     """Every row that the page shows; a method may exist before it is documented."""
     assert main(["methods", "--markdown"]) == 0
     rows = capsys.readouterr().out.strip().splitlines()
-    page = (ROOT / "docs" / "methods.md").read_text().splitlines()
+    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8").splitlines()
     shown = [line for line in page if line.startswith("| `")]
     assert len(shown) >= 14 and set(shown) <= set(rows)
 
 
 def test_processes_are_listed_with_their_defaults():
     """Every process that the page lists; one may exist before it is documented."""
-    page = (ROOT / "docs" / "processes.md").read_text()
-    listed = re.findall(r"^\| `(\w+)\(.*?\)` \|", page, re.MULTILINE)
+    page = (ROOT / "docs" / "processes.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([A-Z]\w+)\(.*?\)` \|", page, re.MULTILINE)
     assert len(listed) >= 16
     for name in listed:
         defaults = getattr(sk.processes, name)._field_defaults
@@ -65,5 +65,5 @@ def test_processes_are_listed_with_their_defaults():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         assert "://" in target or (page.parent / target).exists(), target

@@ -140,9 +140,7 @@ def test_log_normal_outside_of_its_support():
     for y in (-1.0, 0.0):
         assert law.log_prob(y) == -math.inf
         assert math.isnan(law.score(y))
-    np.testing.assert_allclose(
-        LogNormal(-2.0, 0.3).log_prob(np.array([-1.0, 1.0])), [law.log_prob(1.0), -math.inf]
-    )
+    np.testing.assert_allclose(LogNormal(-2.0, 0.3).log_prob(np.array([-1.0, 1.0])), [law.log_prob(1.0), -math.inf])
 
 
 @pytest.mark.parametrize("law", [Normal, LogNormal])

@@ -40,9 +40,7 @@ def module_name(path):
 
 
 FILES = {
-    module_name(path): path
-    for package in ("sdekit", "generative")
-    for path in sorted((ROOT / package).rglob("*.py"))
+    module_name(path): path for package in ("sdekit", "generative") for path in sorted((ROOT / package).rglob("*.py"))
 }
 
 
@@ -73,7 +71,7 @@ def imports(source, module, is_package, everywhere):
 
 def imports_of(module, everywhere):
     path = FILES[module]
-    return imports(path.read_text(), module, path.name == "__init__.py", everywhere)
+    return imports(path.read_text(encoding="utf-8"), module, path.name == "__init__.py", everywhere)
 
 
 def longest_known(name, known):
@@ -108,8 +106,7 @@ def test_imports_point_down(module):
 def test_no_import_cycles():
     """Also inside a layer: what a module needs at import time does not need it back."""
     graph = {
-        module: {longest_known(name, FILES) for name in imports_of(module, False)} - {None, module}
-        for module in FILES
+        module: {longest_known(name, FILES) for name in imports_of(module, False)} - {None, module} for module in FILES
     }
     list(TopologicalSorter(graph).static_order())  # raises CycleError
 

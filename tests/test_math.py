@@ -88,9 +88,7 @@ def ulps(got, exact):
         exponent = info.minexp
         if target:
             exponent = max(mp.frexp(target)[1] - 1, exponent)
-        worst = max(
-            worst, abs(mp.mpf(float(value)) - target) * mp.mpf(2) ** (info.nmant - exponent)
-        )
+        worst = max(worst, abs(mp.mpf(float(value)) - target) * mp.mpf(2) ** (info.nmant - exponent))
     return float(worst)
 
 
@@ -178,9 +176,7 @@ def test_numba_edges_of_two_arguments_are_those_of_numpy(name, dtype):
     x, y = np.array(list(itertools.product(values, values)), dtype).T.copy()
     with np.errstate(all="ignore"):
         expected = getattr(np, name)(x, y)
-    np.testing.assert_allclose(
-        evaluate(name, x, y), expected, rtol=4 * info.eps, atol=info.smallest_subnormal
-    )
+    np.testing.assert_allclose(evaluate(name, x, y), expected, rtol=4 * info.eps, atol=info.smallest_subnormal)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -193,9 +189,7 @@ def test_numba_sine_and_cosine_stay_bounded_beyond_their_domain(name, dtype):
 LIBM = "exp|expm1|log|log1p|log2|sqrt|sin|cos|tan|tanh|atan|pow|floor|fma|fmin|fmax|copysign"
 
 
-x86_only = pytest.mark.skipif(
-    platform.machine().lower() not in ("x86_64", "amd64"), reason="reads x86 assembly"
-)
+x86_only = pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="reads x86 assembly")
 
 
 def libm_calls(function):
@@ -262,9 +256,7 @@ def test_numba_where_expand_and_inside():
 
 
 @pytest.mark.parametrize("name", UNARY)
-@pytest.mark.parametrize(
-    "value", [0, 0.3, -0.3, 1000.0, -1000.0, 1e308, math.inf, -math.inf, math.nan]
-)
+@pytest.mark.parametrize("value", [0, 0.3, -0.3, 1000.0, -1000.0, 1e308, math.inf, -math.inf, math.nan])
 def test_numbers_give_python_numbers_with_the_values_of_numpy(name, value):
     with np.errstate(all="ignore"):
         expected = getattr(np, name)(float(value))
@@ -311,9 +303,7 @@ def test_arrays_are_numpys_without_warnings(name, dtype, recwarn):
 def test_numbers_do_not_widen_float32_arrays(name, number):
     x = np.array([0.25, 1.0, np.nan], np.float32)
     if name == "where":
-        assert (
-            sm.where(x > 0.5, x, number).dtype == sm.where(x > 0.5, number, x).dtype == np.float32
-        )
+        assert sm.where(x > 0.5, x, number).dtype == sm.where(x > 0.5, number, x).dtype == np.float32
     else:
         function, expected = getattr(sm, name), getattr(np, name)
         assert function(x, number).dtype == function(number, x).dtype == np.float32
@@ -339,9 +329,7 @@ def test_inside_returns_times_of_the_domain(t):
     assert sm.inside(Limited(), t) is t
 
 
-@pytest.mark.parametrize(
-    "t", [2, 0.0, math.nan, math.inf, np.array([0.5, 2.0]), np.array(math.nan)]
-)
+@pytest.mark.parametrize("t", [2, 0.0, math.nan, math.inf, np.array([0.5, 2.0]), np.array(math.nan)])
 def test_inside_raises_outside_of_the_domain_and_says_where(t):
     with pytest.raises(ValueError, match=r"t = (2.0|0.0|nan|inf) .* Limited.*0.25 <= t <= 1.0"):
         sm.inside(Limited(), t)

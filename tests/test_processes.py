@@ -350,9 +350,7 @@ def test_time_inverts_log_snr(process):
     np.testing.assert_allclose(back - lo, times - lo, rtol=1e-9 if lo == 0 else 1e-6, atol=slack)
     assert np.all(back >= process.domain[0]) and np.all(back <= process.domain[1])
     small = times - lo > 1e-7 * (hi - lo)  # t = −1 + 1e-9 has seven digits left
-    np.testing.assert_allclose(
-        forms.log_ratio(process, back)[small], log_snr[small], rtol=0, atol=1e-10
-    )
+    np.testing.assert_allclose(forms.log_ratio(process, back)[small], log_snr[small], rtol=0, atol=1e-10)
     for i in (2, 5, 8):
         one = process.time(float(log_snr[i]))
         assert isinstance(one, float)
@@ -389,9 +387,7 @@ def test_perturb(process):
 # --- stationary laws ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "process", [p for p in WITH_TRANSITION if hasattr(p, "stationary")], ids=label
-)
+@pytest.mark.parametrize("process", [p for p in WITH_TRANSITION if hasattr(p, "stationary")], ids=label)
 def test_stationary_law_is_invariant(process):
     if getattr(process, "theta", 1.0) <= 0 or getattr(process, "kappa", 1.0) <= 0:
         with pytest.raises(ValueError, match="theta|kappa"):
@@ -472,9 +468,7 @@ def test_discrete_vp_takes_a_tensor_table_and_integer_times():
     np.testing.assert_allclose(plain.marginal(np.array([0, 3, 7]))[1], want[1], rtol=1e-14)
     single = process.marginal(torch.tensor([0.0, 2.5]))
     assert single[0].dtype == torch.float32
-    assert process.transition(0.3, 5.1, 1.0).mean == pytest.approx(
-        plain.transition(0.3, 5.1, 1.0).mean, rel=1e-6
-    )
+    assert process.transition(0.3, 5.1, 1.0).mean == pytest.approx(plain.transition(0.3, 5.1, 1.0).mean, rel=1e-6)
 
 
 def test_flow_path_at_its_ends():
@@ -650,9 +644,7 @@ def test_float32_stays_float32(process, kind):
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 3, 3), (3, 3), (3,)], ids=str)
-@pytest.mark.parametrize(
-    "process", [p for p in ALL if p.event_dims == 0], ids=lambda p: type(p).__name__
-)
+@pytest.mark.parametrize("process", [p for p in ALL if p.event_dims == 0], ids=lambda p: type(p).__name__)
 def test_times_belong_to_the_leading_axis(process, shape):
     """With B = C = H = W a time that is broadcast from the right goes unnoticed but for this."""
     rng = np.random.default_rng(3)

@@ -61,12 +61,8 @@ def test_moments_of_gaussian_data_are_kept(process, eta):
         g = float(np.ravel(reverse.diffusion(t, np.zeros(1)))[0])
         here, spread = alpha * mean, alpha**2 * var + sigma**2
         rate = 2 * (alpha * dalpha * var + sigma * dsigma)
-        assert a * here + b == pytest.approx(
-            dalpha * mean, rel=1e-9, abs=1e-9 * (abs(b) + abs(a * here))
-        )
-        assert 2 * a * spread - g * g == pytest.approx(
-            rate, rel=1e-9, abs=1e-9 * (g * g + abs(a) * spread)
-        )
+        assert a * here + b == pytest.approx(dalpha * mean, rel=1e-9, abs=1e-9 * (abs(b) + abs(a * here)))
+        assert 2 * a * spread - g * g == pytest.approx(rate, rel=1e-9, abs=1e-9 * (g * g + abs(a) * spread))
 
 
 @pytest.mark.parametrize(
@@ -111,9 +107,7 @@ def test_one_time_per_path_on_images():
     """With B = C = H = W a time on the wrong axis keeps the shape."""
     process, t = processes.VP(), torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
     x = torch.randn(3, 3, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    reverse = transforms.Reverse(
-        process, scores.from_noise(lambda t, x: t[:, None, None, None] * x, process)
-    )
+    reverse = transforms.Reverse(process, scores.from_noise(lambda t, x: t[:, None, None, None] * x, process))
     drift, g = reverse.drift(t, x), reverse.diffusion(t, x)
     for i in range(3):
         alone = reverse.drift(float(t[i]), x[i : i + 1])
@@ -121,9 +115,7 @@ def test_one_time_per_path_on_images():
         assert (g * torch.ones_like(x))[i].eq(process.diffusion(float(t[i]), x[i])).all()
 
 
-@pytest.mark.parametrize(
-    "process", [processes.VP(), processes.FlowPath()], ids=lambda p: type(p).__name__
-)
+@pytest.mark.parametrize("process", [processes.VP(), processes.FlowPath()], ids=lambda p: type(p).__name__)
 def test_types_are_kept(process):
     for x in (np.ones((2, 3), np.float32), torch.ones(2, 3)):
         for t in (0.5, np.float64(0.5), 0.5 + 0 * x[:, 0]):
@@ -247,9 +239,7 @@ def test_a_process_from_functions():
         pull, unit, "diagonal", "ito", True, 0)  # fmt: skip
     assert own.drift(0.0, 2.0) == -2.0 and own.diffusion(0.0, 2.0) == 1.0
     assert pickle.loads(pickle.dumps(own)) == own
-    pair = transforms.process(
-        lambda t, x, v: (v, -x), lambda t, x, v: ((0.0,), (1.0,)), noise="general"
-    )
+    pair = transforms.process(lambda t, x, v: (v, -x), lambda t, x, v: ((0.0,), (1.0,)), noise="general")
     assert pair.event_dims == 1 and pair.drift(0.0, 1.0, 2.0) == (2.0, -1.0)
     assert transforms.process(pull, noise="none").g is None
     assert transforms.process(pull, noise="none", event_dims=None).event_dims is None

@@ -61,9 +61,7 @@ def test_adapters_give_the_exact_pair(kind, process):
         tolerance = 1e-12 * max(1.0, abs(x).max()) / min(1.0, alpha, sigma) ** 2
         np.testing.assert_allclose(clean, exact.pair(t, x)[0], rtol=0, atol=tolerance)
         np.testing.assert_allclose(eps, exact.pair(t, x)[1], rtol=0, atol=tolerance)
-        np.testing.assert_allclose(
-            alpha * clean + sigma * eps, x, rtol=0, atol=1e-12 * max(1, abs(x).max())
-        )
+        np.testing.assert_allclose(alpha * clean + sigma * eps, x, rtol=0, atol=1e-12 * max(1, abs(x).max()))
         np.testing.assert_allclose(score(t, x), exact(t, x), rtol=0, atol=tolerance / sigma)
 
 
@@ -177,9 +175,7 @@ def test_times_go_to_the_left_of_the_event_axes():
 
 def test_wrong_networks_are_named():
     for network, got in [(lambda t, x: x[:1], r"\(1, 2\)"), (lambda t, x: 1.0, "float")]:
-        with pytest.raises(
-            ValueError, match=rf"network returned .*{got}.* for x of shape \(3, 2\)"
-        ):
+        with pytest.raises(ValueError, match=rf"network returned .*{got}.* for x of shape \(3, 2\)"):
             scores.from_noise(network, processes.VP()).pair(0.5, np.ones((3, 2)))
     with pytest.raises(ValueError, match="event_dims = 2"):
         scores.from_noise(silent, processes.VP(), event_dims=2).pair(0.5, np.ones(3))

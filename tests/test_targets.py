@@ -37,8 +37,7 @@ class At(NamedTuple):
 def mixture_log_prob(weights, means, covs, x):
     """log Σ w N(x; m, C) by torch's own distributions."""
     parts = [
-        math.log(w)
-        + torch.distributions.MultivariateNormal(torch.as_tensor(m), torch.as_tensor(c)).log_prob(x)
+        math.log(w) + torch.distributions.MultivariateNormal(torch.as_tensor(m), torch.as_tensor(c)).log_prob(x)
         for w, m, c in zip(weights, means, covs, strict=True)
     ]
     return torch.logsumexp(torch.stack(parts), 0)
@@ -95,20 +94,14 @@ def test_one_component_and_diagonal_covariances_agree_with_the_general_case():
         pairs = [
             targets.Gaussian(MEAN, np.diag(std**2)).score(process).pair(0.4, x),
             targets.Gaussian(MEAN, std=std).score(process).pair(0.4, x),
-            targets.GaussianMixture([2.0, 6.0], [MEAN, MEAN], stds=[std, std])
-            .score(process)
-            .pair(0.4, x),
-            targets.GaussianMixture([1.0], [MEAN], covs=[np.diag(std**2)])
-            .score(process)
-            .pair(0.4, x),
+            targets.GaussianMixture([2.0, 6.0], [MEAN, MEAN], stds=[std, std]).score(process).pair(0.4, x),
+            targets.GaussianMixture([1.0], [MEAN], covs=[np.diag(std**2)]).score(process).pair(0.4, x),
         ]
         for pair in pairs[1:]:
             np.testing.assert_allclose(pair, pairs[0], rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize(
-    "target", [targets.Gaussian(MEAN, COV), MIXTURE, targets.Empirical(DATA, 0.3)]
-)
+@pytest.mark.parametrize("target", [targets.Gaussian(MEAN, COV), MIXTURE, targets.Empirical(DATA, 0.3)])
 def test_both_ends(target):
     """At sigma = 0 the state is the data; at alpha = 0 it says nothing, and D is the mean."""
     x = RNG.normal(size=(5, 3))
@@ -118,9 +111,7 @@ def test_both_ends(target):
     tiny = target.score(At(0.5, 1e-12)).pair(0.0, x)
     np.testing.assert_allclose(tiny[1], -1e-12 * target.score(At(0.5, 0.0))(0.0, x), rtol=1e-10)
     clean, eps = target.score(At(0.0, 3.0)).pair(0.0, x)
-    mean = {"Gaussian": MEAN, "GaussianMixture": WEIGHTS @ MEANS, "Empirical": DATA.mean(0)}[
-        type(target).__name__
-    ]
+    mean = {"Gaussian": MEAN, "GaussianMixture": WEIGHTS @ MEANS, "Empirical": DATA.mean(0)}[type(target).__name__]
     np.testing.assert_allclose(clean, np.broadcast_to(mean, x.shape), rtol=0, atol=1e-13)
     np.testing.assert_allclose(eps, x / 3.0, rtol=1e-15)
 
@@ -132,9 +123,7 @@ def test_singular_covariances():
     assert sorted(target.eigen()[0])[:2] == [0.0, 0.0]
     x = RNG.normal(size=(4, 3))
     clean, eps = target.score(At(1.0, 0.0)).pair(0.0, x)
-    np.testing.assert_allclose(
-        clean, MEAN + np.outer((x - MEAN) @ direction, direction), atol=1e-14
-    )
+    np.testing.assert_allclose(clean, MEAN + np.outer((x - MEAN) @ direction, direction), atol=1e-14)
     np.testing.assert_array_equal(eps, np.zeros_like(x))
     with pytest.raises(ValueError, match="singular"):
         target.log_prob(x)
@@ -149,12 +138,8 @@ def test_log_prob_of_clean_targets():
     one = mixture_log_prob([1.0], [MEAN], [COV], x)
     np.testing.assert_allclose(targets.Gaussian(MEAN, COV).log_prob(x.numpy()), one, rtol=1e-12)
     blurred = mixture_log_prob(np.full(40, 1 / 40), DATA, np.stack([0.09 * np.eye(3)] * 40), x)
-    np.testing.assert_allclose(
-        targets.Empirical(DATA, 0.3).log_prob(x.numpy()), blurred, rtol=1e-12
-    )
-    assert targets.Gaussian(1.0, std=2.0).log_prob(0.0) == pytest.approx(
-        -0.125 - math.log(2 * math.sqrt(2 * math.pi))
-    )
+    np.testing.assert_allclose(targets.Empirical(DATA, 0.3).log_prob(x.numpy()), blurred, rtol=1e-12)
+    assert targets.Gaussian(1.0, std=2.0).log_prob(0.0) == pytest.approx(-0.125 - math.log(2 * math.sqrt(2 * math.pi)))
 
 
 def test_scalar_targets_act_on_each_entry():
@@ -205,9 +190,7 @@ def test_images_and_times_per_path():
         )
 
 
-@pytest.mark.parametrize(
-    "target", [targets.Gaussian(MEAN, COV), MIXTURE, targets.Empirical(DATA, 0.3)]
-)
+@pytest.mark.parametrize("target", [targets.Gaussian(MEAN, COV), MIXTURE, targets.Empirical(DATA, 0.3)])
 def test_types_are_kept_and_float32_is_as_good_as_its_input(target):
     score, x = target.score(processes.VP()), RNG.normal(size=(6, 3)).astype(np.float32)
     want = np.asarray(score.pair(0.3, x.astype(np.float64)))
@@ -217,15 +200,11 @@ def test_types_are_kept_and_float32_is_as_good_as_its_input(target):
             assert all(type(p) is type(y) and p.dtype == y.dtype for p in pair)
             assert score(time, y).dtype == score.log_prob(time, y).dtype == y.dtype
             if y.dtype in (np.float32, torch.float32):
-                np.testing.assert_allclose(
-                    np.stack([np.asarray(p) for p in pair]), want, rtol=2e-6, atol=2e-6
-                )
+                np.testing.assert_allclose(np.stack([np.asarray(p) for p in pair]), want, rtol=2e-6, atol=2e-6)
     assert score.pair(0.3, np.ones((2, 3), int))[0].dtype == np.float64
 
 
-@pytest.mark.parametrize(
-    "target", [targets.Gaussian(MEAN, COV), MIXTURE, targets.Empirical(DATA, 0.3)]
-)
+@pytest.mark.parametrize("target", [targets.Gaussian(MEAN, COV), MIXTURE, targets.Empirical(DATA, 0.3)])
 def test_differentiable(target):
     """The Jacobian of D, posterior covariance times alpha/sigma², is symmetric; by differences."""
     score, x = target.score(processes.VP()), torch.tensor([0.3, -0.2, 0.8], dtype=torch.float64)
@@ -236,9 +215,7 @@ def test_differentiable(target):
     torch.testing.assert_close(jacobian, jacobian.T, rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "target", [targets.Gaussian(MEAN, COV), MIXTURE, targets.Empirical(DATA, 0.3)]
-)
+@pytest.mark.parametrize("target", [targets.Gaussian(MEAN, COV), MIXTURE, targets.Empirical(DATA, 0.3)])
 def test_constants_follow_x_to_its_device(target, device):
     score, x = target.score(processes.VP()), RNG.normal(size=(6, 3))
     y = torch.tensor(x, device=device)
@@ -247,9 +224,7 @@ def test_constants_follow_x_to_its_device(target, device):
         assert clean.device == eps.device == y.device
         np.testing.assert_allclose(clean.cpu(), score.pair(0.3, x)[0], rtol=0, atol=1e-12)
         np.testing.assert_allclose(score(time, y).cpu(), score(0.3, x), rtol=0, atol=1e-11)
-        np.testing.assert_allclose(
-            score.log_prob(time, y).cpu(), score.log_prob(0.3, x), rtol=1e-12
-        )
+        np.testing.assert_allclose(score.log_prob(time, y).cpu(), score.log_prob(0.3, x), rtol=1e-12)
     assert target.sample(4, like=y).device == y.device
 
 
@@ -263,9 +238,7 @@ def test_empirical_is_a_mixture_of_equal_weights(process):
     for t in (0.01, 0.3, 1.0):
         np.testing.assert_allclose(empirical.pair(t, x), mixture.pair(t, x), rtol=0, atol=2e-13)
         np.testing.assert_allclose(empirical(t, x), mixture(t, x), rtol=1e-11, atol=1e-11)
-        np.testing.assert_allclose(
-            empirical.log_prob(t, x), mixture.log_prob(t, x), rtol=0, atol=1e-12
-        )
+        np.testing.assert_allclose(empirical.log_prob(t, x), mixture.log_prob(t, x), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("bandwidth", [0.0, 0.2])
@@ -295,9 +268,7 @@ def test_cancellation_at_small_noise(dtype, sigma, offset):
     step = np.zeros(64)
     step[0] = 2 * sigma
     data = np.concatenate([data, data + step])
-    x = np.concatenate(
-        [data[:30] + 0.5 * step, data[:10] + sigma * rng.normal(size=(10, 64))]
-    ).astype(dtype)
+    x = np.concatenate([data[:30] + 0.5 * step, data[:10] + sigma * rng.normal(size=(10, 64))]).astype(dtype)
     clean, _ = targets.Empirical(data).score(At(1.0, sigma)).pair(0.0, x)
     want, _ = direct(data, 0.0, 1.0, sigma, x)
     error = np.abs(clean - want).max()
@@ -312,12 +283,8 @@ def test_bandwidth_zero_at_no_noise_is_the_nearest_point():
     for y in (x, x.astype(np.float32), torch.tensor(x)):
         for t in (0.0, 1e-9, 1e-150, 0.0 * y[:, 0]):
             clean, eps = score.pair(t, y)
-            np.testing.assert_allclose(
-                clean, nearest, rtol=0, atol=1e-6 if y.dtype == np.float32 else 1e-8
-            )
-            assert (
-                np.isfinite(np.asarray(eps)).all() or t == 1e-150
-            )  # (x − D)/1e-150 leaves float32
+            np.testing.assert_allclose(clean, nearest, rtol=0, atol=1e-6 if y.dtype == np.float32 else 1e-8)
+            assert np.isfinite(np.asarray(eps)).all() or t == 1e-150  # (x − D)/1e-150 leaves float32
     assert not score.pair(0.0, x)[1].any()
     for undefined in (lambda: score(0.0, x), lambda: targets.Empirical(DATA).log_prob(x)):
         with pytest.raises(ValueError, match="bandwidth"):
@@ -340,9 +307,7 @@ def test_empirical_takes_tensors():
     tensor = targets.Empirical(torch.tensor(DATA), 0.3)
     x = RNG.normal(size=(5, 3))
     want = targets.Empirical(DATA, 0.3).score(PATHS[0]).pair(0.4, x)
-    np.testing.assert_allclose(
-        tensor.score(PATHS[0]).pair(0.4, torch.tensor(x))[0], want[0], rtol=1e-13
-    )
+    np.testing.assert_allclose(tensor.score(PATHS[0]).pair(0.4, torch.tensor(x))[0], want[0], rtol=1e-13)
     np.testing.assert_allclose(tensor.score(PATHS[0]).pair(0.4, x)[0], want[0], rtol=1e-13)
     draws = tensor.sample(6)
     assert isinstance(draws, torch.Tensor) and draws.shape == (6, 3)
@@ -351,9 +316,7 @@ def test_empirical_takes_tensors():
 # --- draws ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "target", [targets.Gaussian(MEAN, COV), MIXTURE, targets.Empirical(DATA, 0.5)]
-)
+@pytest.mark.parametrize("target", [targets.Gaussian(MEAN, COV), MIXTURE, targets.Empirical(DATA, 0.5)])
 def test_samples_have_the_moments(target):
     """Means and covariances of 1e5 draws within 5 standard errors.
 
@@ -390,9 +353,7 @@ def test_samples_are_reproducible_and_append():
         np.testing.assert_allclose(single, draws, rtol=1e-5, atol=1e-5)
     exact = targets.Empirical(DATA).sample(1000)
     assert (exact[:, None] == DATA).all(-1).any(1).all()
-    images = targets.GaussianMixture(
-        [1, 1], RNG.normal(size=(2, 2, 4)), covs=np.stack([np.eye(8)] * 2)
-    )
+    images = targets.GaussianMixture([1, 1], RNG.normal(size=(2, 2, 4)), covs=np.stack([np.eye(8)] * 2))
     assert images.sample(5).shape == (5, 2, 4)
 
 
@@ -400,9 +361,7 @@ def test_scalar_mixture_draws_follow_its_distribution_function():
     """Kolmogorov's distance of 1e5 draws; a true sampler exceeds 2.6/√n with probability 2e-6."""
     from scipy.stats import norm
 
-    x = np.sort(
-        targets.GaussianMixture([1.0, 3.0], [-1.0, 2.0], stds=[0.5, 1.0]).sample(100_000, seed=5)
-    )
+    x = np.sort(targets.GaussianMixture([1.0, 3.0], [-1.0, 2.0], stds=[0.5, 1.0]).sample(100_000, seed=5))
     cdf = 0.25 * norm.cdf(x, -1, 0.5) + 0.75 * norm.cdf(x, 2, 1)
     assert np.abs(cdf - (np.arange(len(x)) + 0.5) / len(x)).max() < 2.6 / math.sqrt(len(x))
 
@@ -410,9 +369,7 @@ def test_scalar_mixture_draws_follow_its_distribution_function():
 # --- records -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "target", [targets.Gaussian(MEAN, COV), MIXTURE, targets.Empirical(DATA, 0.5)]
-)
+@pytest.mark.parametrize("target", [targets.Gaussian(MEAN, COV), MIXTURE, targets.Empirical(DATA, 0.5)])
 def test_records_pickle(target):
     x = RNG.normal(size=(2, 3))
     copy = pickle.loads(pickle.dumps(target))

@@ -112,9 +112,7 @@ def _kernel(process, s, t, whole, depth=0):
     joined = _compose(first, second)
     scales = joined[0], joined[3], joined[2]
     errors = (abs(j - w) for j, w in zip(joined, whole, strict=True))
-    close = all(
-        np.all(error <= PRECISION * scale) for error, scale in zip(errors, scales, strict=False)
-    )
+    close = all(np.all(error <= PRECISION * scale) for error, scale in zip(errors, scales, strict=False))
     if close or depth == DEPTH or not s < middle < t:
         return joined
     return _compose(

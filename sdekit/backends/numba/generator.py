@@ -1,5 +1,6 @@
 """The normals of `sdekit.noise`, made a block at a time in vector instructions."""
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -20,8 +21,10 @@ def widest_vectors(typingctx):
     """Let the calling function use 512-bit vectors; LLVM's own choice for most CPUs that have them is 256."""
 
     def emit(context, builder, signature, args):
-        # llvmlite checks names against a list of its own, which lacks this attribute of LLVM's
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        # llvmlite checks names against a list of its own, which lacks this attribute of LLVM's. Should its
+        # attributes cease to be a set, narrower vectors are all that is lost.
+        with contextlib.suppress(TypeError, AttributeError):
+            set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 
     return types.none(), emit

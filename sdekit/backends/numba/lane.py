@@ -346,6 +346,8 @@ def _pow(x, y):
             return lambda x, y: as_like(1.0, x)
         if 0 < n <= 64:
             return lambda x, y: _multiplied(x, y)
+        if -64 <= n < 0:
+            return source(f"def impl(x, y):\n    return 1.0 / x ** {-n}")
     return lambda x, y: sm.power(x, y)
 
 

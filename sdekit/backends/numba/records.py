@@ -22,8 +22,8 @@ from numba.extending import (
     unbox,
 )
 
-from ...arrays import is_tensor
 from ... import laws
+from ...arrays import is_tensor
 from ...equation import path_parameters
 from .lane import INLINE, real, source
 
