@@ -64,7 +64,7 @@ def serves(method, process):
     cls = type(process)
     served = method.noise if method.noise == ("none",) else (*method.noise, "none")
     sense = kind(cls) in ("none", "additive") or getattr(cls, "calculus", "ito") == method.calculus
-    if "transition" in method.needs and sense:
+    if "transition" in method.needs:  # a law, which both calculi share
         return hasattr(cls, "transition") and hasattr(process.transition(*times(process)[:2], 1.0), "sample")
     return kind(cls) in served and sense
 
