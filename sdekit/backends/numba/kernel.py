@@ -58,7 +58,7 @@ def run(
             scale = np.sqrt(abs(h))
             place = places(base, stride, phase)
             health = value(as_like(0, real(x[0, 0])))
-            for i in range(LANES):
+            for i in range(x.shape[1]):  # LANES, unsaid: unrolled in full it would compile for longer
                 old = load(x, i)
                 new = as_like(step(at(sde, own, i), now, then, old, h, *draw(z, place, i, scale)), old)
                 store(x, i, new)
@@ -71,7 +71,7 @@ def run(
                 _look(x, out, rows[s + 1], start, end)
 
 
-@njit(**OPTIONS)
+@njit(cache=True, **OPTIONS)
 def _bury(x, dead):
     """Lanes that are not finite, or were not once, become NaN in all components."""
     for i in range(LANES):
@@ -82,14 +82,14 @@ def _bury(x, dead):
                 x[c, i] = np.nan
 
 
-@njit(**OPTIONS)
+@njit(cache=True, **OPTIONS)
 def _look(x, out, row, start, end):
     for i in range(min(LANES, end - start)):
         for c in range(x.shape[0]):
             out[row, start + i, c] = x[c, i]
 
 
-@njit(**OPTIONS)
+@njit(cache=True, **OPTIONS)
 def _copy(given, z, base, stride, s, phase, ahead, start):
     """Explicit normals (draws, steps, lanes, m) of the steps s … s + ahead − 1 into the rows of z."""
     for j in range(ahead):
