@@ -124,7 +124,7 @@ def solve(
         threads=_integer("threads", _cpus() if threads is None else threads, least=1),
         ticker=None,
     )
-    _check_parameters(process, problem.paths)
+    _check_parameters(process, problem)
     problem = problem._replace(first_lane=_first_lane(problem, first_path), noise=_normals(problem, noise))
     engine = _backend(backend, problem)
     with _progress(progress) as ticker:
@@ -143,7 +143,7 @@ def solve(
 def _no_more(unknown, tol):
     """Raise for arguments that `solve` does not have, or not yet."""
     for name in unknown:
-        near = difflib.get_close_matches(name, inspect.signature(solve).parameters, n=1)
+        near = ["h"] if name == "dt" else difflib.get_close_matches(name, inspect.signature(solve).parameters, n=1)
         raise ValueError(f"solve has no argument {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     if tol is not None:
         raise ValueError(f"tol is {tol!r}, but steps of adaptive size are not offered; give h or grid")
@@ -344,6 +344,8 @@ def _compatible(process, method, form, t):
         raise ValueError(
             f"ts decrease, but the noise of {name} depends on the state; times may decrease for ODEs and additive noise"
         )
+    if len(t) > 1 and t[1] > t[0] and kind != "none" and callable(getattr(process, "denoise", None)):
+        raise ValueError(f"ts increase from {t[0]} to {t[-1]}, but {name} with noise runs from noise to data: decrease")
     low, high = getattr(process, "domain", (-math.inf, math.inf))
     low, high = float(getattr(low, "max", lambda: low)()), float(getattr(high, "min", lambda: high)())
     outside = t[(t < low) | (t > high)]
@@ -358,12 +360,15 @@ def _compatible(process, method, form, t):
         )
 
 
-def _check_parameters(process, paths):
-    """Raise for array parameters that do not broadcast over the path axes."""
+def _check_parameters(process, problem):
+    """Raise for array parameters that do not broadcast over the path axes, or whose gradient would be lost."""
+    paths = problem.paths
     for name in path_parameters(process):
         value = getattr(process, name)
+        if getattr(value, "requires_grad", False) and not arrays.is_tensor(problem.x0):
+            raise ValueError(f"{name} of {type(process).__name__} requires a gradient, but x0 is no tensor: pass one")
         if path_parameters(value):
-            _check_parameters(value, paths)
+            _check_parameters(value, problem)
         elif isinstance(value, list):
             raise ValueError(
                 f"{name} of {type(process).__name__} is a list; give a number, or an array of one per path"
