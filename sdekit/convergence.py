@@ -1,7 +1,6 @@
 """Orders of convergence, measured: the same Brownian paths on a ladder of step sizes."""
 
 import math
-import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from . import arrays
 from . import noise as streams
 from .equation import Structure, as_record, structure
 from .methods import Method
-from .solve import solve
+from .solve import integer, solve
 
 __all__ = ["Estimate", "coarsen", "strong_order", "weak_order"]
 
@@ -67,7 +66,7 @@ def coarsen(normals, factor=2):
     ζ' keeps the area under the path, which independent new normals would lose.
     """
     z = np.asarray(normals)
-    factor = _integer("factor", factor)
+    factor = integer("factor", factor, least=1)
     if z.ndim < 2 or z.shape[0] not in (1, 2):
         raise ValueError(f"normals must have shape (1 or 2, steps, *shape of dw), got {z.shape}")
     if z.shape[1] % factor:
@@ -198,7 +197,7 @@ def _coupling(process, method, x0, ts, steps, paths, seed, reference, solution, 
     streams.key(seed)  # raises for what is no seed
     process, x0 = as_record(process), x0 if arrays.is_tensor(x0) else np.asarray(x0)
     form = structure(process, x0[None], ts[0])
-    paths = _integer("paths", paths, least=2) if form.noise != "none" else 1
+    paths = integer("paths", paths, least=2) if form.noise != "none" else 1
     fine = _finest(fine, steps, solution is not None)
     return Coupling(process, method, x0, form, ts, steps, paths, seed, reference, solution, fine, backend)
 
@@ -294,16 +293,6 @@ def _host(x):
 # --- arguments -----------------------------------------------------------------------------------
 
 
-def _integer(name, value, least=1):
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least:
-        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
-    return number
-
-
 def _with_a_path(name, method):
     if not isinstance(method, Method):
         raise ValueError(f"{name} must be a Method such as sdekit.methods.euler_maruyama, got {method!r}")
@@ -326,7 +315,7 @@ def _ends(ts):
 
 def _ladder(steps):
     try:
-        counts = tuple(_integer("steps", n) for n in steps)
+        counts = tuple(integer("steps", n, least=1) for n in steps)
     except TypeError:
         counts = ()
     if len(counts) < 2 or list(counts) != sorted(set(counts)):
@@ -338,7 +327,7 @@ def _finest(fine, steps, solved):
     common = math.lcm(*steps)
     if fine is None:
         return common if solved else REFINE * common
-    fine = _integer("fine", fine)
+    fine = integer("fine", fine, least=1)
     if fine % common or (fine == steps[-1] and not solved):
         raise ValueError(
             f"fine must be a multiple of {common} steps{'' if solved else f' and more than {steps[-1]}'}, got {fine}"

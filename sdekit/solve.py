@@ -118,10 +118,10 @@ def solve(
         dtype=dtype,
         seed=seed,
         first_lane=0,
-        first_step=_integer("first_step", first_step),
+        first_step=integer("first_step", first_step),
         memory=memory,
         noise=None,
-        threads=_integer("threads", _cpus() if threads is None else threads, least=1),
+        threads=integer("threads", _cpus() if threads is None else threads, least=1),
         ticker=None,
     )
     _check_parameters(process, problem)
@@ -193,7 +193,7 @@ def _state(x0, paths):
         raise ValueError("x0 must be finite, got NaN or infinite entries")
     if paths is None:
         return x0, tuple(x0.shape), dtype
-    return x0[None], (_integer("paths", paths, least=1), *x0.shape), dtype
+    return x0[None], (integer("paths", paths, least=1), *x0.shape), dtype
 
 
 def _backend(backend, problem):
@@ -209,7 +209,8 @@ def _backend(backend, problem):
     return backend
 
 
-def _integer(name, value, least=0):
+def integer(name, value, least=0):
+    """`value` as an integer, which has to be at least `least`."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -415,7 +416,7 @@ def _denoising(step, remembers):
 def _first_lane(problem, first_path):
     """The index of the first lane; raises where lanes or normals could not be counted."""
     per_row = problem.lanes // problem.paths[0] if problem.paths and problem.paths[0] else problem.lanes
-    first_lane = _integer("first_path", first_path) * per_row
+    first_lane = integer("first_path", first_path) * per_row
     if first_lane + problem.lanes >= 2**63:
         raise ValueError(f"first_path is {first_path}, but lanes are counted in 63 bits; use a smaller one")
     streams = problem.method.streams

@@ -1,0 +1,49 @@
+"""Small equations and a method whose paths show which normals they used."""
+
+from typing import NamedTuple
+
+import sdekit as sk
+
+
+class Walk(NamedTuple):
+    """Brownian motion in two components, as diagonal noise."""
+
+    scale: float = 1.0
+    additive = True
+
+    def drift(self, t, x, y):
+        return 0.0, 0.0
+
+    def diffusion(self, t, x, y):
+        return self.scale, self.scale
+
+
+class Mixed(NamedTuple):
+    """Two components driven by three noises."""
+
+    noise = "general"
+    additive = True
+
+    def drift(self, t, x, y):
+        return 0.0, 0.0
+
+    def diffusion(self, t, x, y):
+        return (1.0, 0.5, 0.0), (0.0, -1.0, 2.0)
+
+
+class Fan(NamedTuple):
+    """One component driven by three noises."""
+
+    noise = "general"
+    additive = True
+
+    def drift(self, t, x):
+        return 0.0
+
+    def diffusion(self, t, x):
+        return ((1.0, 10.0, 100.0),)
+
+
+@sk.method(normals=2)
+def both(sde, t, t1, x, h, dw, dz):
+    return x + dw + 10.0 * dz
