@@ -59,34 +59,41 @@ class Outcome(NamedTuple):
     nfe: int
 
 
-class Counted:
-    """Stands in for an object and counts the calls of some of its methods."""
+class Counter:
+    """How often something was evaluated."""
 
-    def __init__(self, target, names):
-        self.target, self.names, self.count = target, names, 0
+    def __init__(self):
+        self.count = 0
+
+
+class Counted:
+    """Stands in for an object and counts its calls and those of some of its methods."""
+
+    def __init__(self, target, counter, names=()):
+        self.target, self.counter, self.names = target, counter, names
 
     def __getattr__(self, name):
         value = getattr(self.target, name)
-        if name not in self.names:
-            return value
-
-        def counting(*args):
-            self.count += 1
-            return value(*args)
-
-        return counting
+        return Counted(value, self.counter) if name in self.names else value
 
     def __call__(self, *args):
-        self.count += 1
+        self.counter.count += 1
         return self.target(*args)
 
 
 def counted(equation):
-    """The equation with a counter of evaluations: of the network where the process has a score, else of the drift."""
-    process = equation.process
+    """The equation with a counter of evaluations: of the networks where the process has a score, else of the drift."""
+    process, counter = equation.process, Counter()
     score = getattr(process, "score", None)
     if hasattr(score, "pair") and hasattr(process, "_replace"):
-        counter = Counted(score, ("pair",))
-        return equation._replace(process=process._replace(score=counter)), counter
-    counter = Counted(process, ("drift",))
-    return equation._replace(process=counter), counter
+        return equation._replace(process=process._replace(score=counted_score(score, counter))), counter
+    return equation._replace(process=Counted(process, counter, ("drift",))), counter
+
+
+def counted_score(score, counter):
+    """The score with its networks counted, also those of the scores that it holds; an exact one counts itself."""
+    fields = score._asdict() if hasattr(score, "_asdict") else {}
+    if "network" in fields:
+        return score._replace(network=Counted(score.network, counter))
+    held = {name: counted_score(field, counter) for name, field in fields.items() if hasattr(field, "pair")}
+    return score._replace(**held) if held else Counted(score, counter, ("pair",))

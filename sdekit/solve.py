@@ -345,7 +345,8 @@ def _compatible(process, method, form, t):
         raise ValueError(
             f"ts decrease, but the noise of {name} depends on the state; times may decrease for ODEs and additive noise"
         )
-    if len(t) > 1 and t[1] > t[0] and kind != "none" and callable(getattr(process, "denoise", None)):
+    noisy = kind != "none" or ("pair" in method.needs and method.normals)
+    if len(t) > 1 and t[1] > t[0] and noisy and callable(getattr(process, "denoise", None)):
         raise ValueError(f"ts increase from {t[0]} to {t[-1]}, but {name} with noise runs from noise to data: decrease")
     low, high = getattr(process, "domain", (-math.inf, math.inf))
     low, high = float(getattr(low, "max", lambda: low)()), float(getattr(high, "min", lambda: high)())
@@ -387,8 +388,9 @@ def _check_parameters(process, problem):
 
 
 def _finished(process, method, end):
-    """The method with a last step that denoises, where it would evaluate the drift at sigma = 0."""
-    if not method.evaluates_end or not callable(getattr(process, "denoise", None)) or process.sigma(end) > 0:
+    """The method with a last step that denoises, where it would evaluate the drift, or log-SNR, at sigma = 0."""
+    at_end = method.evaluates_end or "pair" in method.needs
+    if not at_end or not callable(getattr(process, "denoise", None)) or process.sigma(end) > 0:
         return method
     return dataclasses.replace(method, step=_denoising(method.step, method.init is not None))
 

@@ -94,13 +94,25 @@ class Reverse(NamedTuple):
         t, x = weak(t), floating(x)
         return self.eta * schedule([self.process.diffusion(t, x)], x)[0]
 
+    def pair(self, t, x):
+        """(D, ε) with D = E[x_0 | x_t = x] and x = alpha·D + sigma·ε: one evaluation of the network."""
+        return self.score.pair(t, x)
+
     def denoise(self, t, x):
         """D = E[x_0 | x_t = x]."""
         return self.score.pair(t, x)[0]
 
+    def marginal(self, t):
+        """(alpha, sigma) of x_t = alpha·x_0 + sigma·ε."""
+        return self.process.marginal(t)
+
     def sigma(self, t):
         """The standard deviation of the noise in x_t."""
         return self.process.marginal(t)[1]
+
+    def time(self, log_snr):
+        """The time at which log(alpha/sigma) = log_snr."""
+        return self.process.time(log_snr)
 
     def start(self, shape, seed=0, like=None, t=None):
         """Draws of the prior N(0, sigma(t)²) at the end of the domain, or at another time t.

@@ -17,7 +17,7 @@ from scipy import stats
 import sdekit as sk
 from sdekit import convergence, methods
 from sdekit import math as sm
-from sdekit.convergence import coarsen, strong_order, weak_order
+from sdekit.convergence import coarsen, orders, strong_order, weak_order
 
 METHODS = [getattr(methods, name) for name in methods.__all__]
 REFERENCE = {"backend": sk.backends.reference}  # no compilation: cheaper for some thousand paths
@@ -503,7 +503,7 @@ def test_the_standard_error_is_that_of_the_slope():
     h = 0.5 ** np.arange(4)
     common, own = rng.exponential(size=(1000, 1, 400)), rng.exponential(size=(1000, 4, 400))
     differences = h[:, None] * (common + 0.5 * own)
-    found = [convergence._estimate(h, d) for d in differences]
+    found = [orders._estimate(h, d) for d in differences]
     orders = np.array([f.order for f in found])
     assert orders.mean() == pytest.approx(1.0, abs=5 * orders.std() / math.sqrt(1000))
     assert np.mean([f.stderr for f in found]) == pytest.approx(orders.std(), rel=0.12)
@@ -573,7 +573,7 @@ def test_batches_and_backends_measure_the_same(monkeypatch):
     whole = strong_order(sk.GBM(), sk.sri1w1, 1.0, **given, **REFERENCE)
     compiled = strong_order(sk.GBM(), sk.sri1w1, 1.0, **given)
     np.testing.assert_allclose(compiled.errors, whole.errors, rtol=1e-9)
-    monkeypatch.setattr(convergence, "BATCH", 2 * 64 * 250)
+    monkeypatch.setattr(orders, "BATCH", 2 * 64 * 250)
     parts = strong_order(sk.GBM(), sk.sri1w1, 1.0, **given, **REFERENCE)
     assert (abs(parts.errors - whole.errors) < 5 * np.hypot(parts.stderrs, whole.stderrs)).all()
     assert (parts.errors != whole.errors).all()

@@ -99,6 +99,7 @@ class EDM(NamedTuple):
     calculus = "ito"
     additive = True
     event_dims = 0
+    finest = 2e-3
     x0 = 1.0
 
     @property
@@ -154,6 +155,7 @@ class FlowPath(NamedTuple):
     additive = True
     event_dims = 0
     domain = (0.0, 1.0)
+    finest = 1e-3
     x0 = 1.0
 
     def drift(self, t, x):

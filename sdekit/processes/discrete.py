@@ -47,6 +47,7 @@ class DiscreteVP(NamedTuple):
     calculus = "ito"
     additive = True
     event_dims = 0
+    finest = 0.0
     shared = ("alphas_cumprod",)  # an array of data, not one value per path
     x0 = 1.0
 

@@ -5,7 +5,8 @@ All are linear and Markov: x_t = alpha·x_0 + sigma·ε with x_0 clean data, and
 where each class factors the variance so that nothing cancels, however close s and t are.
 Time runs from data to noise and has no unit, except where a class says so; the state has the unit
 of the data. `time(log_snr)` inverts log(alpha/sigma), which falls in t. `rates` are the derivatives
-of `marginal`; where sigma starts like √t its rate at 0 is inf.
+of `marginal`; where sigma starts like √t its rate at 0 is inf. `finest` is the smallest time at which
+networks are usually evaluated (Song et al. 2021, appendix C), where `sdekit.grids` end unless told.
 """
 
 import math
@@ -41,6 +42,7 @@ class VP(NamedTuple):
     additive = True
     event_dims = 0
     domain = (0.0, 1.0)
+    finest = 1e-3
     x0 = 1.0
 
     def variance(self):
@@ -132,6 +134,7 @@ class CosineVP(NamedTuple):
     additive = True
     event_dims = 0
     domain = (0.0, 0.9946)
+    finest = 1e-3
     x0 = 1.0
 
     def variance(self):
@@ -200,6 +203,7 @@ class SubVP(NamedTuple):
     additive = True
     event_dims = 0
     domain = (0.0, 1.0)
+    finest = 1e-3
     x0 = 1.0
 
     def variance(self):

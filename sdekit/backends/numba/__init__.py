@@ -9,7 +9,7 @@ from numba.core.errors import NumbaError
 
 from ... import arrays, noise
 from ...equation import Equation, with_parameters
-from ...problem import Counted, Outcome
+from ...problem import Counted, Counter, Outcome
 from . import kernel
 from .generator import LANES, block, discard
 from .records import compiled, is_record, prepare
@@ -158,8 +158,9 @@ def _evaluations(problem):
     the last, a first, a middle and the last step are replayed.
     """
     one = with_parameters(problem.equation.process, lambda a: float(a.reshape(-1)[0]) if 0 not in a.shape else 1.0)
-    counter = Counted(SimpleNamespace(drift=lambda t, x: 0.0 * x), ("drift",))
-    sde = Equation(one, lambda process, t, x: counter.drift(t, x), lambda process, t, x, dw: 0.0 * x + 1.0)
+    counter = Counter()
+    drift = Counted(lambda t, x: 0.0 * x, counter)
+    sde = Equation(one, lambda process, t, x: drift(t, x), lambda process, t, x, dw: 0.0 * x + 1.0)
     form, method = problem.structure, problem.method
     dws = [np.ones((form.channels, 1) if problem.dw_axes else 1)] * method.normals
     x = np.ones((form.components, 1) if form.components else 1)

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import arrays
-from . import noise as streams
-from .equation import Structure, as_record, structure
-from .methods import Method
-from .solve import integer, solve
+from .. import arrays
+from .. import noise as streams
+from ..equation import Structure, as_record, structure
+from ..methods import Method
+from ..solve import integer, solve
 
 __all__ = ["Estimate", "coarsen", "strong_order", "weak_order"]
 
