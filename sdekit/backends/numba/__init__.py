@@ -2,7 +2,6 @@
 
 import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from types import SimpleNamespace
 
 import numpy as np
 from numba.core.errors import NumbaError
