@@ -5,7 +5,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("numpy", "numba", "llvmlite", "torch", "torchsde", "jax", "jaxlib", "diffrax")
+PACKAGES = ("numpy", "numba", "llvmlite", "torch", "torchsde", "jax", "jaxlib", "diffrax", "diffusers", "scikit-learn")
 MARKERS = "<!-- benchmark -->", "<!-- /benchmark -->"
 HEADER = """\
 | | form | paths × steps | million path-steps/s (range) | sdekit's OU is faster by | compiling, s |

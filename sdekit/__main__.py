@@ -1,4 +1,4 @@
-"""Command line: `python -m sdekit methods | simulate | demo`; each has --help."""
+"""Command line: `python -m sdekit methods | simulate | bench | demo`; each has --help."""
 
 import argparse
 import dataclasses
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__, methods, processes
+from . import __version__, bench, methods, processes
 from .solve import solve
 
 
@@ -48,6 +48,7 @@ def parser():
     command.set_defaults(run=show_methods)
 
     add_simulate(commands)
+    bench.add(commands)
 
     text = "simulate four processes, sample handwritten digits, draw figures (about a minute)"
     command = commands.add_parser("demo", help=text, description=text.capitalize() + ".")

@@ -19,8 +19,8 @@ import numpy as np
 from . import arrays
 from . import math as sm
 
-PATH, SECOND, CORRECTOR, SAMPLE, BRIDGE = range(5)
-"""Streams: dW, dz, corrector and churn, `sample` and `start`, BrownianPath."""
+PATH, SECOND, CORRECTOR, SAMPLE, BRIDGE, PROBE = range(6)
+"""Streams: dW, dz, corrector and churn, `sample` and `start`, BrownianPath, probes of a divergence."""
 
 MASK = 0xFFFFFFFF
 ROUNDS = 10

@@ -345,7 +345,7 @@ def _compatible(process, method, form, t):
         raise ValueError(
             f"ts decrease, but the noise of {name} depends on the state; times may decrease for ODEs and additive noise"
         )
-    noisy = kind != "none" or ("pair" in method.needs and method.normals)
+    noisy = method.normals if "pair" in method.needs else kind != "none"
     if len(t) > 1 and t[1] > t[0] and noisy and callable(getattr(process, "denoise", None)):
         raise ValueError(f"ts increase from {t[0]} to {t[-1]}, but {name} with noise runs from noise to data: decrease")
     low, high = getattr(process, "domain", (-math.inf, math.inf))

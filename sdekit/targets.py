@@ -21,7 +21,7 @@ from .scores import checked, floating, like, nonzero, path_axes, per_path, weak
 __all__ = ["Empirical", "Gaussian", "GaussianMixture"]
 
 TINY = 1e-290  # stands for a variance of zero, so that 0/0 becomes 0
-# Paths and distances that `Empirical` works on at a time: 2 MB, which stay in cache.
+# Paths (at least) and distances that `Empirical` works on at a time: 2 MB, which stay in cache.
 PATHS, ENTRIES = 256, 2**18
 
 # `Reverse.start` draws normal 0 of the same stream, from other Philox counters than these.
@@ -145,7 +145,8 @@ class EmpiricalScore(NamedTuple):
         center = like(self.center[:, None], x)
         query = [(x - alpha * center) * (alpha / v), 0 * x[:1] + alpha * alpha / v]
         query, count = _concatenate(query, 0), x.shape[1]
-        parts = [query[:, a : a + PATHS] for a in range(0, max(count, 1), PATHS)]
+        size = max(PATHS, ENTRIES // len(self.points))
+        parts = [query[:, a : a + size] for a in range(0, max(count, 1), size)]
         logs, means = zip(*(_mix(self._chunks(part)) for part in parts), strict=True)
         return v, center + _concatenate(means, 1), _concatenate(logs, 0)
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from . import noise
 from .equation import arguments
-from .scores import checked, finite, floating, from_score, schedule, weak
+from .processes import forms
+from .scores import checked, differs, example, finite, floating, from_score, schedule, weak
 
 __all__ = ["Langevin", "Reverse", "process"]
 
@@ -26,18 +27,9 @@ def _reverse(process, score, eta=1.0):
         if not callable(score):
             raise ValueError(f"score must be a Score or a function (t, x) -> score, got {score!r}")
         score = from_score(score, process)
-    elif _differs(score.process, process):
+    elif differs(score.process, process):
         raise ValueError(f"score belongs to {score.process}, but the process is {process}")
     return process, score, float(eta)
-
-
-def _differs(a, b):
-    """Whether a score's process is plainly another one (numbers are compared, arrays are not)."""
-    if a is b or type(a) is not type(b):
-        return a is not b
-    numbers = (int, float)
-    pairs = zip(a, b, strict=True) if isinstance(a, tuple) else ()
-    return any(isinstance(u, numbers) and isinstance(v, numbers) and u != v for u, v in pairs)
 
 
 @checked(_reverse)
@@ -112,26 +104,20 @@ class Reverse(NamedTuple):
 
     def time(self, log_snr):
         """The time at which log(alpha/sigma) = log_snr."""
-        return self.process.time(log_snr)
+        return forms.time_of(self.process, log_snr)
 
     def start(self, shape, seed=0, like=None, t=None):
         """Draws of the prior N(0, sigma(t)²) at the end of the domain, or at another time t.
 
         `shape` holds the path axes and the state. The type, floating-point type and device are those of
-        `like`; without it those of a torch network's parameters, else numpy float64.
+        `like`; without it those of a torch network's parameters (float32 at least), else numpy float64.
         The data's share alpha(t)·x_0 is left out.
         """
         t = weak(self.domain[1] if t is None else t)
         if not math.isfinite(t):
             raise ValueError(f"the domain of {type(self.process).__name__} ends at {t}; give start a time t")
-        like = _parameter(self.score) if like is None else like
+        like = example(self.score) if like is None else like
         return self.sigma(t) * noise.normal(tuple(shape), seed, like=like)
-
-
-def _parameter(score):
-    """A parameter of the score's torch network, or None."""
-    parameters = getattr(getattr(score, "network", None), "parameters", None)
-    return next(iter(parameters()), None) if callable(parameters) else None
 
 
 def _rates(process, eta, t, x):

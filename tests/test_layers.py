@@ -26,9 +26,12 @@ LAYERS = {
     "sdekit.solve": 2,
     "sdekit": 3,
     "sdekit.__main__": 3,
+    "sdekit.bench": 3,
     "sdekit.convergence": 3,
     "sdekit.demo": 3,
     "sdekit.figures": 3,
+    "sdekit.likelihood": 3,
+    "sdekit.restart": 3,
     "generative": 4,
 }
 HEAVY = {"numba", "torch"}

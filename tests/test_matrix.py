@@ -10,7 +10,9 @@ import sdekit as sk
 from sdekit import methods, processes
 
 REFERENCE = {"backend": sk.backends.reference}
-METHODS = [getattr(methods, name) for name in methods.__all__ if "score" not in getattr(methods, name).needs]
+EVERY = [getattr(methods, name) for name in methods.__all__]
+SAMPLERS = [method for method in EVERY if {"score", "pair"} & {*method.needs}]
+METHODS = [method for method in EVERY if method not in SAMPLERS]
 DTYPES = [np.float32, np.float64]
 
 
@@ -179,3 +181,27 @@ def test_every_method_on_numba(method):
 @pytest.mark.parametrize("method", [sk.sra1, sk.milstein, sk.sri1w1], ids=repr)
 def test_matrix_noise_that_is_additive_on_numba(method):
     compare(Waves(), method)
+
+
+@pytest.mark.parametrize("method", SAMPLERS, ids=repr)
+@pytest.mark.parametrize("cls", [sk.VP, sk.EDM, sk.FlowPath, sk.DiscreteVP], ids=lambda c: c.__name__)
+def test_every_sampler_on_both(cls, method):
+    """Methods that need a score, backwards in time: types, claimed cost, and torch against the reference."""
+    torch = pytest.importorskip("torch")
+    process = cls()
+    rev = sk.Reverse(process, sk.GaussianMixture([0.4, 0.6], [-1.0, 0.5], stds=0.4).score(process))
+    x0 = rev.start((7, 2), seed=1)
+    grid = sk.grids.log_snr(process, 5, process.time(-1.5), process.time(1.0))
+    shape = (5, 7, 2) if method.normals == 1 else (method.normals, 5, 7, 2)
+    noise = np.random.default_rng(0).normal(size=shape) if method.normals else None
+    how = {"grid": grid, "method": method, "seed": 5}
+    want = sk.solve(rev, x0, noise=noise, **how)
+    assert want.nfe == 5 * method.drifts and np.isfinite(want.x).all()
+    got = sk.solve(rev, torch.as_tensor(x0), noise=noise, **how)
+    np.testing.assert_allclose(got.x, want.x, rtol=1e-11, atol=1e-11)
+    generated = sk.solve(rev, x0, **how).x
+    np.testing.assert_allclose(sk.solve(rev, torch.as_tensor(x0), **how).x, generated, rtol=1e-10, atol=1e-10)
+    for start in (x0.astype(np.float32), torch.as_tensor(x0).float()):
+        single = sk.solve(rev, start, **how)
+        assert single.x.dtype == start.dtype and single.nfe == want.nfe
+        np.testing.assert_allclose(single.x, generated, rtol=2e-3, atol=2e-3 * np.abs(generated).max())

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+import sdekit as sk
 from sdekit import processes, scores, targets
 
 torch = pytest.importorskip("torch")
@@ -40,6 +41,20 @@ def exact_network(kind, process):
     return network
 
 
+EVERY = [
+    cls()
+    for cls in (getattr(processes, name) for name in processes.__all__)
+    if hasattr(cls, "marginal") and hasattr(cls, "rates")
+]
+
+
+def interior(process):
+    """Times at which every prediction is defined, near the ends of the domain too."""
+    lo, hi = process.domain
+    lo, hi = max(lo, 0.0), min(hi, 3.0)
+    return [lo + u * (hi - lo) for u in (0.01, 0.2, 0.5, 0.9, 0.999)]
+
+
 def adapter(kind):
     return getattr(scores, f"from_{kind}")
 
@@ -63,6 +78,58 @@ def test_adapters_give_the_exact_pair(kind, process):
         np.testing.assert_allclose(eps, exact.pair(t, x)[1], rtol=0, atol=tolerance)
         np.testing.assert_allclose(alpha * clean + sigma * eps, x, rtol=0, atol=1e-12 * max(1, abs(x).max()))
         np.testing.assert_allclose(score(t, x), exact(t, x), rtol=0, atol=tolerance / sigma)
+
+
+def test_every_process_with_rates_is_tested():
+    assert {type(p).__name__ for p in EVERY} >= {
+        "VP", "CosineVP", "SubVP", "DiscreteVP", "VE", "EDM", "FlowPath", "OU", "Brownian",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("process", EVERY, ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize("kind", KINDS)
+def test_to_a_network_and_back(kind, process):
+    """pair → prediction → pair, with x in the units of x_t and the error in those of D and ε.
+
+    A division by alpha (or sigma) takes the rounding of x, a few 1e-16 |x|, to that of D (or ε).
+    """
+    exact = MIXTURE.score(process)
+    score = adapter(kind)(getattr(scores, f"as_{kind}")(exact), process, event_dims=1)
+    for t in interior(process):
+        alpha, sigma = process.marginal(t)
+        x = np.random.default_rng(0).normal(size=(50, 2)) * math.hypot(alpha, sigma)
+        for got, want, weight in zip(score.pair(t, x), exact.pair(t, x), (alpha, sigma)):
+            amplified = max(1.0, abs(x).max() / min(1.0, weight) / 1e3)
+            np.testing.assert_allclose(got, want, rtol=0, atol=1e-12 * amplified)
+
+
+@pytest.mark.parametrize("process", EVERY, ids=lambda p: type(p).__name__)
+def test_networks_predict_what_the_definitions_say(process):
+    exact = MIXTURE.score(process)
+    x, t = np.random.default_rng(0).normal(size=(5, 2)), np.full(5, interior(process)[2])
+    for kind in KINDS:
+        want = exact_network(kind, process)(t, x)
+        np.testing.assert_allclose(
+            getattr(scores, f"as_{kind}")(exact)(t, x), want, rtol=0, atol=1e-13 * abs(want).max()
+        )
+
+
+def test_networks_raise_where_what_they_predict_is_not_defined():
+    flow, x = processes.FlowPath(), np.ones((2, 3))
+    with pytest.raises(ValueError, match=r"sigma\(t\) = 0"):
+        scores.as_score(scores.from_v(silent, flow))(0.0, x)
+    with pytest.raises(ValueError, match=r"alpha\(t\) = 0"):
+        scores.as_denoiser(scores.from_noise(silent, flow))(1.0, x)
+    with pytest.raises(ValueError, match=r"sigma\(t\) = 0"):
+        scores.as_noise(scores.from_denoiser(silent, flow))(0.0, x)
+    for t in (0.0, np.array([0.5, 0.0]), torch.tensor([0.5, 0.0])):
+        x = torch.ones(2, 3) if scores.evaluation.arrays.is_tensor(t) else np.ones((2, 3))
+        for velocity in (
+            scores.as_velocity(scores.from_v(silent, processes.VP())),
+            scores.from_velocity(silent, processes.VP()).pair,
+        ):
+            with pytest.raises(ValueError, match="infinite at t = "):
+                velocity(t, x)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -192,6 +259,43 @@ def test_types_are_kept_and_gradients_flow():
     assert network.weight.grad.abs().sum() > 0 and x.grad.abs().sum() > 0
     clean = scores.from_noise(lambda t, x: x.to(torch.bfloat16), processes.VP()).pair(0.5, x)[0]
     assert clean.dtype == torch.float32
+
+
+class Half(torch.nn.Module):
+    """Twice x, in the type of its parameters; remembers what it saw."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(2.0, dtype=dtype))
+
+    def forward(self, t, x):
+        self.seen = t.dtype, x.dtype, t.shape
+        return self.scale * x
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("state", [torch.float32, torch.float64, torch.bfloat16])
+def test_half_networks_compute_in_half_and_the_state_keeps_its_type(half, state):
+    network, flow = Half(half), processes.FlowPath()
+    score = scores.from_noise(network, flow)
+    x = torch.tensor([[1.001], [2.003]], dtype=state)
+    clean, eps = score.pair(0.25, x)
+    assert network.seen == (torch.float32, half, (2,)) and clean.dtype == eps.dtype == state
+    rounded = (2 * x.to(half)).to(state)
+    torch.testing.assert_close(eps, rounded, rtol=0, atol=0)
+    torch.testing.assert_close(clean, (x - 0.25 * rounded) / 0.75, rtol=0, atol=0)
+    rev = sk.Reverse(flow, score, eta=0.0)
+    start = rev.start((2, 1))
+    assert start.dtype == torch.float32
+    sol = sk.solve(rev, start, [0.9, 0.5], h=0.1)
+    assert sol.x.dtype == torch.float32 and sol.nfe == 4 and network.seen[1] == half
+
+
+def test_the_state_follows_the_network_inside_other_scores():
+    score = scores.from_noise(Half(torch.float64), processes.VP())
+    nested = scores.clipped(scores.guided(score.given(1), score, 2.0))
+    assert sk.Reverse(processes.VP(), nested).start((2, 1)).dtype == torch.float64
+    assert sk.Reverse(processes.VP(), MIXTURE.score(processes.VP())).start((2, 2)).dtype == np.float64
 
 
 @pytest.mark.parametrize("kind", KINDS)

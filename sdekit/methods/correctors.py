@@ -1,4 +1,4 @@
-"""Langevin steps, alone and as the corrector of a predictor–corrector method.
+"""Langevin steps, alone, as the corrector of a predictor–corrector method, and over falling noise levels.
 
 `sde.process` must have a score (`Langevin`, `Reverse`).
 """
@@ -9,7 +9,7 @@ from .. import noise
 from .method import Method, family, method
 from .stochastic import euler_maruyama
 
-__all__ = ["langevin", "predictor_corrector"]
+__all__ = ["langevin", "predictor_corrector", "annealed_langevin"]
 
 
 @family
@@ -79,3 +79,30 @@ def predictor_corrector(predictor=euler_maruyama, corrector=langevin(0.16)):
         return correct(sde, t1, t1, y, h, *dws[split:])
 
     return predictor_corrector
+
+
+@method(noise=("none", "additive"), drifts=0, streams=(), needs=("pair",))
+def relabel(sde, t, t1, x, h):
+    """x' = (a1/a0) x: the same x/alpha, taken for one of the noise level of t1; a1 D + s1 ε where a0 = 0."""
+    (a0, _), (a1, s1) = sde.process.marginal(t), sde.process.marginal(t1)
+    if a0 > 0:
+        return (a1 / a0) * x
+    clean, eps = sde.process.pair(t, x)
+    return a1 * clean + s1 * eps
+
+
+@family
+def annealed_langevin(snr=0.16, steps=1):
+    """Annealed Langevin dynamics: at each noise level of the grid, `steps` Langevin steps of size 2 (snr · sigma)².
+
+        y = (alpha(t1)/alpha(t)) x,   then  y ← y + τ s(t1, y) + √(2τ) z,   `steps` times,   τ = 2 (snr · sigma(t1))²
+
+    Nothing but the Langevin steps moves x/alpha from level to level: use many levels, or many steps. This is
+    `predictor_corrector` with a predictor that changes the label alone. A step to sigma = 0 returns D.
+    Cost: `steps` scores (one more where alpha(t) = 0).
+    Source: Y. Song, S. Ermon, "Generative modeling by estimating gradients of the data distribution", NeurIPS
+    2019, arXiv:1907.05600, algorithm 1 (there τ = alpha_i/2 = ½ epsilon sigma_i²/sigma_L²: epsilon = (2 snr sigma_L)²).
+    """
+    if snr is None:
+        raise ValueError("snr must be positive (0.16, say), got None")
+    return predictor_corrector(relabel, langevin(snr, steps))

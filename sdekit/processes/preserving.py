@@ -172,9 +172,16 @@ class CosineVP(NamedTuple):
     drift = VP.drift
     diffusion = VP.diffusion
     rates = VP.rates
-    time = forms.bisect_time
     perturb = forms.perturb
     stationary = VP.stationary
+
+    def time(self, log_snr):
+        """From tan(u)² = tan(u₀)² + e^{−2 log_snr}/cos(u₀)² with u = π/2 − v, u₀ = π/2 − v₀ = k·offset."""
+        k = self.speed()
+        first = k * self.offset
+        tan, cos = sm.tan(first), sm.cos(first)
+        angle = sm.arctan(sm.sqrt(tan * tan + sm.exp(-2.0 * log_snr) / (cos * cos)))
+        return forms.into_domain(self, (angle - first) / k, log_snr)
 
     def check(self):
         forms.finite(self, "offset")

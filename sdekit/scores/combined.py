@@ -1,0 +1,195 @@
+"""Scores made from scores. Each is evaluated through the scores it holds, once each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from .. import math as sm
+from ..processes import forms
+from .evaluation import differs, floating, holds, like, marginal, nonzero, schedule, weak
+from .predictions import gradient
+
+
+def _process(score):
+    return score.score.process
+
+
+def _event_dims(score):
+    return score.score.event_dims
+
+
+def _given(score, c):
+    """The same with the score inside conditioned on c."""
+    return score._replace(score=score.score.given(c))
+
+
+def _replaced(score, t, x, change):
+    """The pair with `change(D)` for D, and the ε that goes with it: ε + (alpha/sigma) (D − change(D))."""
+    t, x = weak(t), floating(x)
+    alpha, sigma = marginal(score.process, t, x)
+    nonzero(sigma, t, "sigma", "another denoised state does not give the noise there")
+    clean, eps = score.pair(t, x)
+    new = change(clean)
+    return new, eps + alpha / sigma * (clean - new)
+
+
+class Clipped(NamedTuple):
+    """Made by `clipped`."""
+
+    score: Any
+    lo: float
+    hi: float
+
+    process = property(_process)
+    event_dims = property(_event_dims)
+    __call__ = gradient
+    given = _given
+
+    def pair(self, t, x):
+        return _replaced(self.score, t, x, lambda clean: sm.minimum(sm.maximum(clean, self.lo), self.hi))
+
+
+def clipped(score, lo=-1.0, hi=1.0):
+    """The score with D clipped to [lo, hi], the range of the data, and ε = (x − alpha D) / sigma after that.
+
+    Entries whose D lies inside keep their ε to the last bit. The pair is undefined where sigma = 0 and raises
+    there. With guidance, clip the guided score.
+    """
+    if not lo < hi:
+        raise ValueError(f"lo must be below hi, got lo = {lo} and hi = {hi}")
+    return Clipped(score, float(lo), float(hi))
+
+
+class Guided(NamedTuple):
+    """Made by `guided`."""
+
+    conditional: Any
+    unconditional: Any
+    weight: float
+
+    @property
+    def process(self):
+        return self.conditional.process
+
+    @property
+    def event_dims(self):
+        return self.conditional.event_dims
+
+    def _terms(self):
+        terms = (1.0 - self.weight, self.unconditional), (self.weight, self.conditional)
+        return [(w, score) for w, score in terms if w]
+
+    def pair(self, t, x):
+        terms = [(w, *score.pair(t, x)) for w, score in self._terms()]
+        return sum(w * clean for w, clean, _ in terms), sum(w * eps for w, _, eps in terms)
+
+    def __call__(self, t, x):
+        return sum(w * score(t, x) for w, score in self._terms())
+
+    def given(self, c):
+        return self._replace(conditional=self.conditional.given(c))
+
+
+def guided(conditional, unconditional, weight):
+    """Classifier-free guidance: D = D_u + weight (D_c − D_u), the same for ε, hence for the score.
+
+    **weight = 0 is the unconditional score, 1 the conditional one**, and above 1 the condition is
+    overstated: the score of p(x) p(c | x)^weight at each noise level. This is `guidance_scale` in diffusers
+    (there in force above 1 only); Ho and Salimans' own w, and that of libraries which follow them, is weight − 1.
+
+    Both scores are evaluated, two network calls per pair, except the one that weight 0 or 1 leaves out. With
+    one network and a null condition: `guided(score.given(c), score.given(null), weight)`. `given(c)`
+    conditions the conditional score alone.
+    Source: J. Ho, T. Salimans, "Classifier-free diffusion guidance", 2022, arXiv:2207.12598, equation 6.
+    """
+    if differs(conditional.process, unconditional.process):
+        raise ValueError(
+            f"conditional belongs to {conditional.process}, but unconditional to {unconditional.process}; "
+            f"on_path takes one to the process of the other"
+        )
+    if not math.isfinite(weight):
+        raise ValueError(f"weight must be finite, got {weight}")
+    return Guided(conditional, unconditional, float(weight))
+
+
+class Inpainted(NamedTuple):
+    """Made by `inpainted`."""
+
+    score: Any
+    known: Any
+    mask: Any
+
+    process = property(_process)
+    event_dims = property(_event_dims)
+    __call__ = gradient
+    given = _given
+
+    def pair(self, t, x):
+        def change(clean):
+            return sm.where(like(self.mask, clean) != 0, like(self.known, clean), clean)
+
+        return _replaced(self.score, t, x, change)
+
+
+def inpainted(score, known, mask):
+    """The score given the data where `mask` is true: there D = known, and elsewhere what it was.
+
+        D = mask·known + (1 − mask)·D,   ε = (x − alpha D) / sigma
+
+    `known` and `mask` have the shape of one state, or broadcast with x; entries of `known` outside the mask are
+    not looked at. The pair is undefined where sigma = 0 and raises there.
+
+    For the known entries this D is E[x_0 | x_t, known], and samples end at them exactly. For the others D knows
+    of the known data only what x_t shows of them through its noise. It is exact where the two groups are
+    independent (a Gaussian with diagonal covariance) and else **biased towards the unconditional law**: at high
+    noise, where the others begin to be decided, x_t shows little. What is missing is sigma² ∇ log p(known | x_t)
+    / alpha, which takes derivatives of the network.
+    Source: Y. Wang, J. Yu, J. Zhang, "Zero-shot image restoration using denoising diffusion null-space model",
+    ICLR 2023, arXiv:2212.00490.
+    """
+    return Inpainted(score, known, mask)
+
+
+class OnPath(NamedTuple):
+    """Made by `on_path`."""
+
+    score: Any
+    process: Any
+
+    event_dims = property(_event_dims)
+    __call__ = gradient
+    given = _given
+
+    def pair(self, t, x):
+        t, x, own = weak(t), floating(x), self.score.process
+        log_snr, end = forms.log_ratio(self.process, t), own.domain[1]
+        if end < math.inf:
+            log_snr = sm.maximum(log_snr, forms.log_ratio(own, end))
+        u = weak(forms.time_of(own, log_snr))
+        if not holds(sm.isfinite(u)):
+            raise forms.unreached(own, log_snr)
+        alpha, sigma = schedule(self.process.marginal(t), x)
+        a, s = schedule(own.marginal(u), x)
+        total = alpha * alpha + sigma * sigma
+        clean, eps = self.score.pair(u, x * sm.sqrt((a * a + s * s) / total))
+        rest = (x - alpha * clean - sigma * eps) / total  # rounding, or where u is clamped the signal left out
+        return clean + alpha * rest, eps + sigma * rest
+
+
+def on_path(score, process):
+    """A score of one process, (alpha′, sigma′) say, as the score of another, (alpha, sigma), of the same data.
+
+    States of equal alpha/sigma differ by a factor alone: with t′ the time at which the score's own process
+    has log(alpha′/sigma′) = log(alpha/sigma),
+
+        (D, ε)(t, x) = (D′, ε′)(t′, x √(alpha′² + sigma′²) / √(alpha² + sigma²)).
+
+    Where t is noisier than any time of the score's process, alpha = 0 included, t′ is the noisiest one, which
+    sees no signal where there is very little, as a start from the prior does; ε then keeps
+    x = alpha·D + sigma·ε. Where t is less noisy than any time of the score's process it raises.
+    """
+    for name, owner in (("score", score.process), ("process", process)):
+        if not hasattr(owner, "marginal"):
+            raise ValueError(f"{name}: {type(owner).__name__} has no marginal, which on_path needs")
+    return OnPath(score, process)

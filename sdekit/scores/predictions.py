@@ -1,0 +1,248 @@
+"""A network read as a score, whatever it predicts, and a score read as a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from .. import math as sm
+from .evaluation import evaluate, floating, holds, marginal, nonzero, schedule, weak
+
+
+class Score(Protocol):
+    """What `Reverse` and the samplers need to know about a distribution under a process.
+
+    `event_dims` counts the trailing axes that make up one state; None: all axes but the first.
+    """
+
+    @property
+    def process(self) -> Any: ...
+
+    @property
+    def event_dims(self) -> int | None: ...
+
+    def pair(self, t, x) -> tuple[Any, Any]:
+        """(D, ε) at time t, both of x's shape; t is a number or one value per path."""
+
+    def __call__(self, t, x) -> Any:
+        """∇ log p_t(x), of x's shape."""
+
+
+def gradient(score, t, x):
+    """∇ log p_t(x) = −ε/sigma; raises where sigma = 0."""
+    t, x = weak(t), floating(x)
+    _, sigma = marginal(score.process, t, x)
+    nonzero(sigma, t, "sigma", "the score −ε/sigma is undefined there; use the pair")
+    return -score.pair(t, x)[1] / sigma
+
+
+# --- a network read as a score -------------------------------------------------------------------
+
+
+def _given(score, c):
+    """The score whose network is called `(t, x, c)`, in one step for all the paths of a state.
+
+    c holds one value per path, (B, …), or a single one for all: a number, or (1, …). None takes a condition
+    away. An object of any other kind is handed to the network as it is.
+    """
+    return score._replace(condition=c)
+
+
+def _check(score, data, seed=0):
+    """The score itself; raises where `check` finds that its network is not what it was given as."""
+    from .checks import check
+
+    return check(score, data, seed)
+
+
+class Prediction(NamedTuple):
+    """A network together with the rule that turns its output into the pair."""
+
+    network: Callable
+    process: Any
+    event_dims: int | None
+    to_pair: Callable
+    condition: Any = None
+
+    def pair(self, t, x):
+        t, x = weak(t), floating(x)
+        return self.to_pair(self.process, t, x, evaluate(self.network, t, x, self.event_dims, self.condition))
+
+    __call__ = gradient
+    given = _given
+    check = _check
+
+
+class Direct(NamedTuple):
+    """A network that is the score; without a process it has no pair."""
+
+    network: Callable
+    process: Any
+    event_dims: int | None
+    condition: Any = None
+
+    def pair(self, t, x):
+        t, x = weak(t), floating(x)
+        return self.to_pair(self.process, t, x, self(t, x))
+
+    def __call__(self, t, x):
+        return evaluate(self.network, weak(t), floating(x), self.event_dims, self.condition)
+
+    @property
+    def to_pair(self):
+        return _score
+
+    given = _given
+    check = _check
+
+
+def from_score(fn, process=None, event_dims=None):
+    """A network that predicts the score s = ∇ log p_t:  D = (x + sigma² s) / alpha,  ε = −sigma s.
+
+    The pair is undefined at both ends, alpha = 0 and sigma = 0, and raises there.
+    """
+    return Direct(fn, process, event_dims)
+
+
+def from_noise(net, process, event_dims=None):
+    """A network that predicts the noise ε:  D = (x − sigma ε) / alpha.
+
+    The pair is undefined where alpha = 0 and raises there; so does the score where sigma = 0.
+    """
+    return Prediction(net, process, event_dims, _noise)
+
+
+def from_denoiser(net, process, event_dims=None):
+    """A network that predicts the clean data D:  ε = (x − alpha D) / sigma.
+
+    The pair and the score are undefined where sigma = 0 and raise there.
+    """
+    return Prediction(net, process, event_dims, _denoiser)
+
+
+def from_v(net, process, event_dims=None):
+    """A network that predicts v = alpha ε − sigma D.
+
+        D = (alpha x − sigma v) / (alpha² + sigma²),   ε = (sigma x + alpha v) / (alpha² + sigma²)
+
+    Defined at both ends; the score raises where sigma = 0.
+    Source: T. Salimans, J. Ho, "Progressive distillation for fast sampling of diffusion models",
+    ICLR 2022, arXiv:2202.00512, appendix D (there alpha² + sigma² = 1).
+    """
+    return Prediction(net, process, event_dims, _v)
+
+
+def from_velocity(net, process, event_dims=None):
+    """A network that predicts the velocity u = alpha′ D + sigma′ ε, in the process's own time.
+
+        D = (sigma′ x − sigma u) / w,   ε = (alpha u − alpha′ x) / w,
+        w = alpha sigma′ − alpha′ sigma
+
+    Defined wherever the rates are finite, as at both ends of `FlowPath`, where u = ε − x_0; raises
+    elsewhere (`VP` at t = 0, where sigma′ is infinite).
+    Source: Y. Lipman et al., "Flow matching for generative modeling", ICLR 2023, arXiv:2210.02747.
+    """
+    return Prediction(net, process, event_dims, _velocity)
+
+
+def _score(process, t, x, score):
+    alpha, sigma = marginal(process, t, x)
+    nonzero(alpha, t, "alpha", "a score does not give the denoised state there")
+    nonzero(sigma, t, "sigma", "a score does not give the noise there")
+    return (x + sigma * sigma * score) / alpha, -sigma * score
+
+
+def _noise(process, t, x, eps):
+    alpha, sigma = schedule(process.marginal(t), x)
+    nonzero(alpha, t, "alpha", "predicted noise does not give the denoised state there")
+    return (x - sigma * eps) / alpha, eps
+
+
+def _denoiser(process, t, x, clean):
+    alpha, sigma = schedule(process.marginal(t), x)
+    nonzero(sigma, t, "sigma", "a denoised state does not give the noise there")
+    return clean, (x - alpha * clean) / sigma
+
+
+def _v(process, t, x, v):
+    alpha, sigma = schedule(process.marginal(t), x)
+    total = alpha * alpha + sigma * sigma
+    return (alpha * x - sigma * v) / total, (sigma * x + alpha * v) / total
+
+
+def _velocity(process, t, x, u):
+    alpha, sigma = schedule(process.marginal(t), x)
+    dalpha, dsigma = _rates(process, t, x)
+    det = alpha * dsigma - dalpha * sigma
+    return (dsigma * x - sigma * u) / det, (alpha * u - dalpha * x) / det
+
+
+def _rates(process, t, x):
+    rates = schedule(process.rates(t), x)
+    if not all(holds(sm.isfinite(rate)) for rate in rates):
+        raise ValueError(f"alpha′ or sigma′ is infinite at t = {t}: a velocity and the pair do not give each other")
+    return rates
+
+
+RULES = {"noise": _noise, "denoiser": _denoiser, "v": _v, "velocity": _velocity, "score": _score}
+
+
+# --- a score read as a network -------------------------------------------------------------------
+
+
+class Network(NamedTuple):
+    """What a perfect network of one kind predicts; callable `(t, x)` or, with a condition, `(t, x, c)`."""
+
+    score: Any
+    read: Callable
+
+    def __call__(self, t, x, c=None):
+        score = self.score if c is None else self.score.given(c)
+        return self.read(score, weak(t), floating(x))
+
+
+def as_score(score):
+    """The network `from_score` takes: ∇ log p_t(x) = −ε/sigma. Raises where sigma = 0."""
+    return Network(score, _as_score)
+
+
+def as_noise(score):
+    """The network `from_noise` takes: ε. Like all of these it raises where the score has no pair."""
+    return Network(score, _as_noise)
+
+
+def as_denoiser(score):
+    """The network `from_denoiser` takes: D."""
+    return Network(score, _as_denoiser)
+
+
+def as_v(score):
+    """The network `from_v` takes: alpha ε − sigma D."""
+    return Network(score, _as_v)
+
+
+def as_velocity(score):
+    """The network `from_velocity` takes: alpha′ D + sigma′ ε. Raises where a rate is infinite."""
+    return Network(score, _as_velocity)
+
+
+def _as_score(score, t, x):
+    return score(t, x)
+
+
+def _as_noise(score, t, x):
+    return score.pair(t, x)[1]
+
+
+def _as_denoiser(score, t, x):
+    return score.pair(t, x)[0]
+
+
+def _as_v(score, t, x):
+    (alpha, sigma), (clean, eps) = schedule(score.process.marginal(t), x), score.pair(t, x)
+    return alpha * eps - sigma * clean
+
+
+def _as_velocity(score, t, x):
+    (dalpha, dsigma), (clean, eps) = _rates(score.process, t, x), score.pair(t, x)
+    return dalpha * clean + dsigma * eps
