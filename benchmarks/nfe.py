@@ -96,7 +96,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--fresh", action="store_true", help="measure everything anew")
     options.add_argument("--draw", action="store_true", help="measure nothing")
-    options.add_argument("--quick", type=Path, metavar="FOLDER", help="a hundredth of the samples; figures there, no JSON")
+    options.add_argument("--quick", type=Path, metavar="FOLDER", help="few samples, figures there, no JSON")
     given = options.parse_args()
     report = {"cells": {}} if given.fresh or given.quick else load()
     if not given.draw:

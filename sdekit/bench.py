@@ -182,8 +182,12 @@ def _object(what, node, module):
     found = getattr(module, name)
     if node is not call and not isinstance(found, type):
         return found
-    positional = [ast.literal_eval(value) for value in call.args]
-    return found(*positional, **{key.arg: ast.literal_eval(key.value) for key in call.keywords})
+    try:
+        positional = [ast.literal_eval(value) for value in call.args]
+        named = {key.arg: ast.literal_eval(key.value) for key in call.keywords}
+    except ValueError:
+        raise ValueError(f"{what} {ast.unparse(node)!r} has an argument that is no number") from None
+    return found(*positional, **named)
 
 
 def whole(name, text):

@@ -7,7 +7,7 @@ design", 2008; densities use `cividis`.
 import contextlib
 import importlib
 import os
-from itertools import cycle
+from itertools import cycle, product
 
 import numpy as np
 
@@ -248,17 +248,19 @@ def work_precision(path, record, metric, title):
     methods = record.of(metric)
     with figure(path, 9, 6) as drawn:
         panel = drawn.subplots()
-        kinds = [(c, m, ls) for m, ls in zip("os^", ("-", "--", ":")) for c in (BLUE, RED, GREEN, PINK, ORANGE, SKY, BLACK)]
+        colors, lines = (BLUE, RED, GREEN, PINK, ORANGE, SKY, BLACK), (("o", "-"), ("s", "--"), ("^", ":"))
         ends = []
-        for (name, rows), (color, marker, ls) in zip(methods.items(), cycle(kinds)):
+        for (name, rows), ((marker, ls), color) in zip(methods.items(), cycle(product(lines, colors))):
             rows = [row for row in rows if row.value > 0]
             if not rows:
                 continue
             nfe, value, error = (np.array([getattr(row, key) for row in rows]) for key in ("nfe", "value", "stderr"))
             below = np.minimum(error, 0.9 * value)
-            panel.errorbar(nfe, value, (below, error), color=color, marker=marker, ls=ls, mfc="w", lw=1.3, elinewidth=0.8)
+            style = {"color": color, "marker": marker, "ls": ls, "mfc": "w", "lw": 1.3, "elinewidth": 0.8}
+            panel.errorbar(nfe, value, (below, error), **style)
             ends.append((nfe[-1], value[-1], name, color))
-        panel.set(xscale="log", yscale="log", xlabel="network evaluations per sample (NFE)", ylabel=DISTANCES.get(metric, metric))
+        panel.set(xscale="log", yscale="log", ylabel=DISTANCES.get(metric, metric))
+        panel.set_xlabel("network evaluations per sample (NFE)")
         rows = [row for rows in methods.values() for row in rows]
         ticks = sorted({row.budget for row in rows})
         panel.set_xticks(ticks, map(str, ticks))
@@ -279,7 +281,8 @@ def _reach(panel, rows):
     low, high = 0.5 * min(values), min(top, 1.5 * max(values))
     if floor > 0.02 * low:
         panel.axhline(floor, color=GREY, lw=1, ls=(0, (6, 3)), zorder=0)
-        panel.text(0.01, floor, "exact samples", color=GREY, fontsize=8.5, va="bottom", transform=panel.get_yaxis_transform())
+        beside = panel.get_yaxis_transform()
+        panel.text(0.01, floor, "exact samples", color=GREY, fontsize=8.5, va="bottom", transform=beside)
         low = min(low, 0.6 * floor)
     panel.set_ylim(low, high)
 
@@ -291,8 +294,9 @@ def _at_line_ends(panel, ends, gap=0.034):
     wanted = np.clip([(np.log(value) - low) / (high - low) for _, value, _, _ in ends], 0, 1)
     places = _apart(wanted, gap)
     for place, (nfe, value, name, color) in zip(places, ends, strict=True):
-        panel.annotate(name, (nfe, value), (1.04, place), textcoords="axes fraction", color=color, fontsize=8.5, va="center",
-                       arrowprops={"arrowstyle": "-", "color": color, "lw": 0.5, "alpha": 0.6, "relpos": (0, 0.5)}, annotation_clip=False)
+        leader = {"arrowstyle": "-", "color": color, "lw": 0.5, "alpha": 0.6, "relpos": (0, 0.5)}
+        style = {"color": color, "fontsize": 8.5, "va": "center", "arrowprops": leader, "annotation_clip": False}
+        panel.annotate(name, (nfe, value), (1.04, place), textcoords="axes fraction", **style)
 
 
 def _apart(wanted, gap):

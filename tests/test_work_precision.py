@@ -23,7 +23,7 @@ MIXTURE = sk.GaussianMixture([0.4, 0.6], [[1.0, -1.0], [-1.0, 0.5]], stds=[0.2, 
 
 @pytest.mark.parametrize("process", [VP, sk.FlowPath(), sk.EDM(), sk.DiscreteVP()], ids=lambda p: type(p).__name__)
 def test_the_flow_of_gaussian_data_is_known(process):
-    """It keeps each entry's distance to the mean in units of the standard deviation; also from alpha = 0, to sigma = 0."""
+    """It keeps distances to the mean in units of the standard deviation; also from alpha = 0, and to sigma = 0."""
     start, (low, _) = process.domain[1], process.domain
     x = np.random.default_rng(0).normal(size=(30, 2))
     for end in (low + 0.3 * (start - low), process.finest, low):
@@ -86,7 +86,7 @@ def test_errors_are_those_of_a_plain_solve():
         method = {"ddim": sk.ddim, "dpmpp_2m": sk.dpmpp_2m}[row.method]
         x = sk.solve(sk.Reverse(VP, MIXTURE.score(VP)), x0, grid=grids.log_snr(VP, row.steps), method=method).x[-1]
         assert row.value == pytest.approx(metrics.rmse(end)(x).value, rel=1e-9)
-    assert [(row.method, row.budget) for row in record.rows] == [("ddim", 10), ("ddim", 20), ("dpmpp_2m", 10), ("dpmpp_2m", 20)]
+    assert [(row.method, row.budget) for row in record.rows[1:3]] == [("ddim", 20), ("dpmpp_2m", 10)]
     assert record.rows[1].value < record.rows[0].value and record.rows[3].value < 0.5 * record.rows[1].value
 
 
@@ -106,8 +106,9 @@ def test_starts_have_the_exact_law():
 
 
 def test_a_metric_on_an_exact_method_meets_its_floor():
-    """Langevin-free check of the whole: 400 fine steps of an SDE sampler have the law, within 4.5 standard errors."""
-    record = work_precision(MIXTURE, VP, [sk.dpmpp_2m_sde], [400], (sliced_cramer, convergence.kernel_mmd), samples=4000)
+    """400 steps of an SDE sampler have the law, within 4.5 standard errors: fails by chance once in 1e4."""
+    laws = sliced_cramer, convergence.kernel_mmd
+    record = work_precision(MIXTURE, VP, [sk.dpmpp_2m_sde], [400], laws, samples=4000)
     for row in record.rows:
         assert abs(row.value - row.floor) < 4.5 * row.stderr
 
@@ -140,7 +141,11 @@ def test_digits_are_followed_point_by_point():
 
 def test_a_score_and_a_metric_of_ones_own():
     score, x0 = PLANE.score(VP), np.random.default_rng(3).normal(size=(20, 2))
-    record = work_precision(score, VP, [sk.ddim, sk.ancestral], (5,), lambda s: lambda run: (float(run.x.mean()), 0.5), x0=x0)
+
+    def mean(setting):
+        return lambda run: (float(run.x.mean()), 0.5)
+
+    record = work_precision(score, VP, [sk.ddim, sk.ancestral], (5,), mean, x0=x0)
     assert [row.stderr for row in record.rows] == [0.5, 0.5] and record.samples == 20
     with pytest.raises(ValueError, match="give the starts x0"):
         work_precision(score, VP, [sk.ddim], (5,), second)
@@ -192,7 +197,8 @@ def test_json_goes_there_and_back(record):
 def test_the_table_has_a_column_for_each_budget(record):
     lines = record.table().splitlines()
     assert lines[0] == "| coupled_rmse at NFE | 3 | 8 |" and {line.count("|") for line in lines} == {4}
-    assert lines[2].startswith("| `ddim` | ") and lines[3].startswith("| `rk4` |  | ") and lines[-1].startswith("| exact")
+    assert lines[2].startswith("| `ddim` | ") and lines[3].startswith("| `rk4` |  | ")
+    assert lines[-1].startswith("| exact samples")
     assert "second" in record.table("second")
 
 

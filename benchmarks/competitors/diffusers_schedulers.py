@@ -197,7 +197,7 @@ def problem(name, samples):
     return Problem(name, target, score, x, y, flow, noisy)
 
 
-def measure(p, choose, tell):
+def measure(p, choose):
     """Rows (side, name, noisy, budget, steps, NFE, value, stderr, floor) of both sides on one grid."""
     rows = []
     for noisy in (False, True):
@@ -207,11 +207,10 @@ def measure(p, choose, tell):
             p.target, PROCESS, bench.named("method", names, sk.methods), BUDGETS, metric, grid=as_grid(choose),
             x0=starts, tol=bench.TOLERANCE,
         )  # fmt: skip
-        rows += [Entry("sdekit", r.method, noisy, r.budget, r.steps, r.nfe, r.value, r.stderr, r.floor) for r in ours.rows]
+        rows += [Entry("sdekit", r.method, noisy, *r[2:]) for r in ours.rows]
         judge = judged(p, noisy)
         for theirs, budget in product([s for s in schedulers() if s.noisy == noisy], BUDGETS):
             rows += their_rows(p, theirs, choose, budget, starts, judge)
-        tell(rows)
     return rows
 
 
@@ -277,7 +276,7 @@ def main(argv=None):
         samples = {"eight": (500, 5_000), "digits": (50, 100)}
     clock, results = time.perf_counter(), []
     for name, choose in product(samples, GRIDS.values()):
-        rows = measure(problem(name, samples[name]), choose, lambda rows: None)
+        rows = measure(problem(name, samples[name]), choose)
         judged_rows = list(verdicts(rows))
         results.append({"target": name, "grid": choose.__name__, "samples": samples[name], "columns": Entry._fields,
                         "rows": rows, "verdicts": judged_rows})  # fmt: skip

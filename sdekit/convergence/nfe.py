@@ -14,7 +14,6 @@ import numpy as np
 from .. import grids, noise
 from ..methods import Method
 from ..solve import integer, solve
-from ..targets import Gaussian
 from ..transforms import Reverse
 from . import metrics
 from .flow import reference_flow
@@ -160,9 +159,8 @@ def work_precision(
                 rows.append(Row(name, label, budget, len(run.times) - 1, count, *_measured(measure(run))))
                 if tell:
                     tell(rows[-1])
-    return WorkPrecision(
-        type(target).__name__, repr(process), grid.__name__, setting.start, setting.end, len(setting.x0), seed, tuple(rows)
-    )
+    names = type(target).__name__, repr(process), grid.__name__
+    return WorkPrecision(*names, setting.start, setting.end, len(setting.x0), seed, tuple(rows))
 
 
 def _measured(result):
@@ -241,7 +239,7 @@ def _maker(method):
     if isinstance(method, Method):
         return repr(method), lambda steps: method
     if not callable(method) or not isinstance(method(1), Method):
-        raise ValueError(f"methods must be Methods such as sdekit.ddim, or make one of a number of steps, got {method!r}")
+        raise ValueError(f"methods must be Methods such as sdekit.ddim, or functions (steps) -> Method, got {method!r}")
     return method.__name__, method
 
 
@@ -341,9 +339,7 @@ def wasserstein(setting):
     truth = exact_law(setting.target, setting.process, setting.end)
 
     def measure(run):
-        made = gaussian_law(
-            setting.target, setting.process, run.method, run.times, eta=run.eta, start="exact"
-        )
+        made = gaussian_law(setting.target, setting.process, run.method, run.times, eta=run.eta, start="exact")
         return made.w2(truth)
 
     return measure

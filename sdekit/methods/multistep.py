@@ -145,7 +145,7 @@ def dpmpp_2m_sde(sde, t, t1, x, dt, dw, memory):
     """
     plan = _, _, a1, _, _ = schedule(sde, t, t1)
     known = memory.after(t, sde.process.pair(t, x)[0])
-    x = stochastic(plan, x, known.values[0], dw / math.sqrt(abs(dt)))
+    x = stochastic(plan, x, known.values[0], dw, 1 / math.sqrt(abs(dt)))
     return bent(x, sde, t1, known.times, known.values, middle_sde, a1), known.last(1)
 
 
