@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "nfe.json"
 FIGURES = ROOT / "docs" / "figures"
 BUDGETS = (5, 10, 20, 50)
-SAMPLES = {"gaussian": (None, None), "eight": (10_000, 1_000_000), "digits": (1_500, 3_000)}
+SAMPLES = {"gaussian": (None, None), "eight": (10_000, 1_000_000), "digits": (1_000, 2_000)}
 PROCESSES = sk.VP(), sk.FlowPath(), sk.EDM()
 NOT_INVARIANT = {
     False: "euler, midpoint, heun_ode, rk4",
@@ -32,7 +32,7 @@ NOT_INVARIANT = {
 }
 INVARIANT = {
     False: "ddim, edm_heun, dpm_solver(2), dpm_solver(3), dpmpp_2m, dpmpp_3m, unipc(1), unipc(2), unipc(3), deis(2), "
-    "deis(3), deis(4)",
+    "deis(3), deis(4), lms(2), lms(3), lms(4)",
     True: "ancestral, dpmpp_sde, dpmpp_2m_sde, annealed_langevin(0.16, 5)",
 }
 

@@ -16,7 +16,7 @@ __all__ = ["FLOW", "NOISY", "TARGETS", "Case", "add", "digit_data", "measure", "
 
 FLOW = (
     "euler, heun_ode, ddim, edm_heun, dpm_solver(2), dpm_solver(3), dpmpp_2m, dpmpp_3m, unipc(2), unipc(3), deis(2), "
-    "deis(3)"
+    "deis(3), lms(3)"
 )
 NOISY = "euler_maruyama, heun, sra1, ancestral, exponential_euler, dpmpp_sde, dpmpp_2m_sde, predictor_corrector"
 TOLERANCE = 1e-8  # of the exact flow: far below any error here

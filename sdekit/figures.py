@@ -269,7 +269,7 @@ def work_precision(path, record, metric, title):
             _reach(panel, rows)
             _at_line_ends(panel, ends)
         samples = "" if metric == "wasserstein" else f", {record.samples:,} samples"
-        panel.set_title(f"{title}: {record.process}, {record.grid} grid to t = {record.end:g}{samples}")
+        panel.set_title(f"{title}\n{record.process}, {record.grid} grid to t = {record.end:g}{samples}")
 
 
 def _reach(panel, rows):

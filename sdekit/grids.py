@@ -129,4 +129,6 @@ def _faintest(process):
     """The end of the domain, or, where alpha = 0 there, the time where alpha/sigma = 1e-3."""
     process = _bare(process)
     high = float(process.domain[1])
-    return high if not math.isfinite(high) or process.marginal(high)[0] > 0 else forms.time_of(process, math.log(FAINTEST))
+    return (
+        high if not math.isfinite(high) or process.marginal(high)[0] > 0 else forms.time_of(process, math.log(FAINTEST))
+    )

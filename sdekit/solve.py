@@ -390,7 +390,7 @@ def _check_parameters(process, problem):
 def _finished(process, method, end):
     """The method with a last step that denoises, where it would evaluate the drift, or log-SNR, at sigma = 0."""
     at_end = method.evaluates_end or "pair" in method.needs
-    if not at_end or not callable(getattr(process, "denoise", None)) or process.sigma(end) > 0:
+    if not at_end or method.reaches_zero or not callable(getattr(process, "denoise", None)) or process.sigma(end) > 0:
         return method
     return dataclasses.replace(method, step=_denoising(method.step, method.init is not None))
 

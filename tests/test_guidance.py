@@ -13,11 +13,7 @@ from sdekit import processes, scores
 torch = pytest.importorskip("torch")
 
 VP, FLOW = sk.VP(), sk.FlowPath()
-PATHS = [
-    cls()
-    for cls in (getattr(processes, name) for name in processes.__all__)
-    if hasattr(cls, "marginal")
-]
+PATHS = [cls() for cls in (getattr(processes, name) for name in processes.__all__) if hasattr(cls, "marginal")]
 MIXTURE = sk.GaussianMixture([0.3, 0.7], [[1.0, -1.0], [-0.5, 2.0]], stds=[0.4, 0.9])
 X = np.random.default_rng(0).normal(size=(6, 2))
 
@@ -342,16 +338,26 @@ def test_a_moved_score_samples_the_same_points():
     assert second.nfe == 4 * 299
 
 
-def test_path_errors():
-    with pytest.raises(ValueError, match="score: Bare has no time"):
-        scores.on_path(scores.from_score(lambda t, x: x, Bare()), VP)
-    with pytest.raises(ValueError, match="process: GBM has no marginal"):
-        scores.on_path(MIXTURE.score(VP), sk.GBM())
-
-
 class Bare:
+    """`EDM` without the inverse of its noise levels."""
+
+    domain = (0.0, 80.0)
+
     def marginal(self, t):
         return 1.0, t
+
+
+def test_a_process_without_time_is_inverted_by_bisection():
+    exact = MIXTURE.score(VP)
+    moved = scores.on_path(scores.from_noise(scores.as_noise(MIXTURE.score(sk.EDM())), Bare(), 1), VP)
+    near(moved.pair(0.4, X), exact.pair(0.4, X), 1e-10)
+
+
+def test_path_errors():
+    with pytest.raises(ValueError, match="score: NoneType has no marginal"):
+        scores.on_path(scores.from_score(lambda t, x: x), VP)
+    with pytest.raises(ValueError, match="process: GBM has no marginal"):
+        scores.on_path(MIXTURE.score(VP), sk.GBM())
 
 
 def test_scores_of_scores_pickle():

@@ -31,7 +31,7 @@ LAST = len(PROCESS.alphas_cumprod)
 COMMON = {"num_train_timesteps": LAST, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 OURS_FLOW = (
     "euler, midpoint, heun_ode, rk4, ddim, edm_heun, dpm_solver(2), dpm_solver(3), dpmpp_2m, dpmpp_3m, unipc(1), "
-    "unipc(2), unipc(3), deis(2), deis(3), deis(4)"
+    "unipc(2), unipc(3), deis(2), deis(3), deis(4), lms(2), lms(3), lms(4)"
 )
 OURS_NOISY = "euler_maruyama, heun, sra1, ancestral, exponential_euler, dpmpp_sde, dpmpp_2m_sde"
 

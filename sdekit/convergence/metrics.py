@@ -13,6 +13,7 @@ with functions g_m whose expectations are known exactly.
 """
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -283,5 +284,6 @@ def _powers(z, count):
     """z⁰, …, z^count as rows, in single precision: off by 1e-6, which is nothing beside 1/√n."""
     rows = np.empty((count + 1, len(z)), np.complex64)
     rows[0] = 1
-    rows[1:] = z
-    return np.multiply.accumulate(rows, axis=0)
+    for before, after in pairwise(rows):
+        np.multiply(before, z, out=after, casting="same_kind")
+    return rows

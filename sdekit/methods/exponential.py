@@ -23,9 +23,9 @@ SERIES, TERMS = 1.5, 22  # for |z| below the first, phi is that many terms of it
 
 
 def schedule(sde, t, t1):
-    """(a0, s0, a1, s1, h): alpha and sigma at both ends and h = log(a1/s1) − log(a0/s0), inf where a0 = 0."""
+    """(a0, s0, a1, s1, h): alpha and sigma at both ends, h = log(a1/s1) − log(a0/s0), inf where a0 = 0 or s1 = 0."""
     (a0, s0), (a1, s1) = sde.process.marginal(t), sde.process.marginal(t1)
-    h = sm.log((a1 / a0) * (s0 / s1)) if a0 > 0 else math.inf
+    h = sm.log((a1 / a0) * (s0 / s1)) if a0 > 0 and s1 > 0 else math.inf
     return a0, s0, a1, s1, h
 
 

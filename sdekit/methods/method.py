@@ -26,6 +26,7 @@ class Method:
     streams     noise stream of each dw.
     init        function (sde, t, x) -> memory that starts a multistep method, or None.
     evaluates_end   whether a step evaluates the drift at t1.
+    reaches_zero    whether a step that reads the pair is regular at sigma(t1) = 0; otherwise it is replaced by D.
     needs       methods of the process, besides drift and diffusion, that a step calls.
     """
 
@@ -40,6 +41,7 @@ class Method:
     streams: tuple[int, ...] = (0,)
     init: Callable | None = None
     evaluates_end: bool = False
+    reaches_zero: bool = False
     needs: tuple[str, ...] = ()
     made_by: tuple | None = None  # (module, name, args) of a member of a family
 
@@ -87,6 +89,7 @@ def method(
     streams: tuple[int, ...] | None = None,
     init: Callable | None = None,
     evaluates_end: bool = False,
+    reaches_zero: bool = False,
     needs: tuple[str, ...] = (),
 ) -> Callable[[Callable], Method]:
     """Make a `Method` of a step function; see `Method` for the claims.
@@ -118,6 +121,7 @@ def method(
             streams=streams,
             init=init,
             evaluates_end=evaluates_end,
+            reaches_zero=reaches_zero,
             needs=needs,
         )
 

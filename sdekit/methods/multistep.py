@@ -7,7 +7,7 @@ With λ = log(alpha/sigma), h = λ1 − λ0 and a node at λ_j = λ0 + u_j for e
 
 where D is replaced by the polynomial through its values, and w_j depends on λ alone: x/alpha is the same on
 every process at equal signal-to-noise ratios. With (alpha, D) and (sigma, ε) exchanged, so that λ changes its
-sign, the formula holds as well: `deis`.
+sign, the formula holds as well: `deis`. `lms` has polynomials in sigma/alpha.
 A method of order k takes its first k − 1 steps at the orders 1, …, k − 1. The local error of the first one, a
 multiple of h² (h³ where it is corrected), stays in the result; from an exact memory the orders are those named.
 A time where alpha = 0 is infinitely far from the others: the step from there is of first order, and it serves as
@@ -23,7 +23,7 @@ from .. import noise
 from .exponential import first_order, phi, schedule, stochastic
 from .method import family, method
 
-__all__ = ["deis", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m", "unipc"]
+__all__ = ["deis", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m", "lms", "unipc"]
 
 
 class Memory(NamedTuple):
@@ -73,6 +73,13 @@ def middle(h, nodes):
 def middle_sde(h, nodes):
     """`middle` for a line in the reverse SDE, where e^{2(u−h)} 2 du weighs D."""
     return [-math.expm1(-2 * h) * (0.5 * h / nodes[0])]
+
+
+def in_sigma(h, nodes):
+    """w_j with Σ w_j (v_j − v_0) = ∫ (v − v_0) dσ from σ = 1 over the step, for polynomials v in σ = e^{−u}."""
+    end, *places = np.expm1(-np.array([h, *nodes]))
+    degrees = np.arange(1, len(nodes) + 1)
+    return np.linalg.solve((np.array(places) / end) ** degrees[:, None], end / (degrees + 1)).tolist()
 
 
 def bent(x, sde, t1, times, values, rule, scale, sign=1.0):
@@ -202,3 +209,29 @@ def deis(order=3):
         return x, known.last(order - 1)
 
     return deis
+
+
+@family
+def lms(order=4):
+    """Linear multistep: Adams–Bashforth of order 1 … 4 for d(x/alpha)/dσ = ε over σ = sigma/alpha.
+
+        x' = (a1/a0) x + a1 ∫ p(σ) dσ from s0/a0 to s1/a1,    p(σ_j) = ε_j for the last `order` evaluations
+
+    ρAB-DEIS is the same. σ = 0 is a point like any other: the last step there is of full order too, where other
+    samplers return D. Polynomials in σ suit long steps near the data, those in λ (`deis`) the others.
+    Order: that named (2 at most from its own start). Cost: 1 evaluation.
+    Source: K. Crowson, k-diffusion, 2022 (the sampler "LMS"); Q. Zhang, Y. Chen, "Fast sampling of diffusion models
+    with exponential integrator", ICLR 2023, arXiv:2204.13902.
+    """
+    if order not in (1, 2, 3, 4):
+        raise ValueError(f"order must be 1, 2, 3 or 4, got {order!r}")
+
+    @method(noise=("none", "additive"), order=order, streams=(), needs=("pair",), init=empty, reaches_zero=True)
+    def lms(sde, t, t1, x, dt, memory):
+        clean, eps = sde.process.pair(t, x)
+        a0, s0, a1, s1, _ = schedule(sde, t, t1)
+        known = memory.after(t, eps)
+        x, scale = a1 * clean + s1 * eps, a1 * s0 / a0 if a0 > 0 else 0.0
+        return bent(x, sde, t1, known.times, known.values, in_sigma, scale), known.last(order - 1)
+
+    return lms
