@@ -6,7 +6,6 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("numpy", "numba", "llvmlite", "torch", "torchsde", "jax", "jaxlib", "diffrax", "diffusers", "scikit-learn")
-MARKERS = "<!-- benchmark -->", "<!-- /benchmark -->"
 HEADER = """\
 | | form | paths × steps | million path-steps/s (range) | sdekit's OU is faster by | compiling, s |
 |---|---|---|---|---|---|"""
@@ -82,10 +81,11 @@ def table(results, ours, others):
     return "\n".join([CAPTION.format(**work), "", HEADER, *rows, "", on])
 
 
-def put_between_markers(text, insert):
-    """`text` with what stands between the two markers replaced."""
-    before, _, rest = text.partition(MARKERS[0])
-    _, found, after = rest.partition(MARKERS[1])
+def put_between_markers(text, insert, name="benchmark"):
+    """`text` with what stands between <!-- name --> and <!-- /name --> replaced."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
     if not found:
-        raise ValueError(f"the text must hold the markers {MARKERS[0]} and {MARKERS[1]}")
-    return f"{before}{MARKERS[0]}\n{insert}\n{MARKERS[1]}{after}"
+        raise ValueError(f"the text must hold the markers {begin} and {end}")
+    return f"{before}{begin}\n{insert}\n{end}{after}"

@@ -1,0 +1,240 @@
+"""Six families of generative models, and two GANs of old, on eight Gaussians: KL to the truth after equal training.
+
+    python -m benchmarks.toy --jobs 2       # trains what benchmarks/results/toy.json does not hold yet
+    python -m benchmarks.toy --fresh        # begins again
+    python -m benchmarks.toy --draw         # draws docs/figures/toy.png and prints the table of what is there
+    python -m benchmarks.toy --quick FOLDER # seconds of training, one seed; results and figure into FOLDER
+
+Each family and seed is a cell: training samples of its own, one thread, a time limit (`--seconds` for all families).
+Finished cells are saved, so that a broken run goes on where it stopped. GAN and clipped WGAN are the classical ones,
+with normals alone as their code; the WGAN-GP's has random signs beside them.
+
+"KL, cells": of 400,000 samples on 50 × 50 cells, with its floor. "KL, density": mean of log q − log p over 10,000 draws
+from q, where the model has a density; the VAE's log q is a bound, which makes that KL one, too. Diffusion and flow
+matching are sampled twice, by 32 steps of their ODE with the models' own methods and by 50 ancestral steps; their
+densities belong to the ODE. The limits are published figures whose data and estimator are not known: an indication.
+"""
+
+import argparse
+import base64
+import json
+import statistics
+import time
+import types
+import zlib
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import sdekit as sk
+from generative import fit
+from generative.data import eight_gaussians as target
+from generative.families import make
+from generative.metrics import kl_exact, kl_grid, modes_found
+
+from .report import machine, versions
+
+ROOT = Path(__file__).parents[1]
+RESULTS, FIGURES = ROOT / "benchmarks" / "results", ROOT / "docs" / "figures"
+SEEDS, TRAINING, SAMPLES, FEW = (0, 1, 2), 500_000, 400_000, 10_000
+PIXELS = 160  # of a figure's histogram, a side
+
+
+class Family(NamedTuple):
+    """title, published KL (None: none), time limit in seconds, samplers by name, settings of `families.make`."""
+
+    title: str
+    limit: float | None = None
+    seconds: float = 165
+    samplers: dict = {"": {}}
+    settings: dict = {}
+
+
+SAMPLERS = {"SDE": {"method": sk.ancestral, "steps": 50}, "ODE": {"steps": 32}}
+EXACT = {"method": sk.rk4, "steps": 32}  # of the ODE, for the samples whose density is taken
+FAMILIES = {
+    "gmm": Family("GMM", 0.0099),
+    "vae": Family("VAE", 0.0950),
+    "flow": Family("normalizing flow", 0.0165),
+    "wgan": Family("WGAN-GP", 0.1502),
+    "diffusion": Family("diffusion", 0.0149, samplers=SAMPLERS),
+    "flow-matching": Family("flow matching", 0.0164, samplers=SAMPLERS),
+    "gan": Family("GAN", seconds=60, settings={"signs": 0}),
+    "wgan-clip": Family("WGAN, clipped", seconds=60, settings={"signs": 0}),
+}
+
+
+class Scale(NamedTuple):
+    """How much a run does."""
+
+    seconds: float | None = None  # None: each family's own
+    seeds: tuple = SEEDS
+    samples: int = SAMPLES
+    few: int = FEW
+
+
+def cell(name, seed, scale):
+    """Trains one family with one seed; the result as plain data."""
+    torch.set_num_threads(1)
+    family = FAMILIES[name]
+    data = target.sample(TRAINING, seed=1000 + seed)
+    model, options = make(name, seed=seed, **family.settings)
+    record = fit(model, data, seconds=scale.seconds or family.seconds, seed=seed, **options)
+    row = {"training_seconds": record.seconds, "steps": record.steps}
+    row["parameters"] = sum(weight.numel() for weight in model.parameters())
+    row["samplers"] = {key: sampled(model, options, seed, scale) for key, options in family.samplers.items()}
+    if model.density != "none":
+        along_ode = EXACT if "ODE" in family.samplers else {}
+        law = types.SimpleNamespace(sample=partial(model.sample, **along_ode), log_prob=model.log_prob)
+        row["kl_density"], row["kl_density_error"] = kl_exact(law, target, scale.few, seed=seed + 100)
+        row["density"] = model.density
+    return row
+
+
+def sampled(model, options, seed, scale):
+    """Metrics of samples, and of the first seed their histogram."""
+    begun = time.perf_counter()
+    x = model.sample(scale.samples, seed=seed, **options)
+    row = {"sampling_seconds": time.perf_counter() - begun, "nfe": model.nfe}
+    row["finite"] = float(x.isfinite().all(1).double().mean())
+    x = x[x.isfinite().all(1)]
+    row["kl"], row["floor"] = kl_grid(x, target)
+    row["modes"], row["quality"] = modes_found(x, target.modes, target.std)
+    return row if seed else row | {"histogram": packed(histogram(x))}
+
+
+def histogram(x):
+    edges = np.linspace(-target.box, target.box, PIXELS + 1)
+    return np.histogram2d(*x.double().numpy().T, bins=(edges, edges))[0].astype("<u4")
+
+
+def packed(counts):
+    """Counts as text for JSON."""
+    return base64.b64encode(zlib.compress(counts.tobytes(), 9)).decode()
+
+
+def unpacked(text):
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u4").reshape(PIXELS, PIXELS)
+
+
+def measure(results, scale, jobs, save):
+    """Trains the missing cells, `jobs` at a time; all families with one seed before the next seed."""
+    todo = [(name, seed) for seed in scale.seeds for name in FAMILIES if f"{name}/{seed}" not in results["cells"]]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(cell, name, seed, scale): f"{name}/{seed}" for name, seed in todo}
+        for count, future in enumerate(as_completed(running), 1):
+            key = running[future]
+            row = results["cells"][key] = future.result()
+            save(results)
+            found = ", ".join(f"{way} {part['kl']:.4f}".strip() for way, part in row["samplers"].items())
+            print(f"{count}/{len(todo)} {key:20} {row['training_seconds']:4.0f} s  KL {found}", flush=True)
+
+
+def rows(results):
+    """(family, sampler, cells of the seeds, the sampler's parts of them), in the order of FAMILIES."""
+    for name, family in FAMILIES.items():
+        cells = [cell for key, cell in results["cells"].items() if key.rpartition("/")[0] == name]
+        for way in family.samplers if cells else ():
+            yield name, way, cells, [cell["samplers"][way] for cell in cells]
+
+
+def spread(values, digits=4):
+    """Mean ± standard deviation over the seeds."""
+    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{deviation}"
+
+
+def markdown(results):
+    lines = [
+        "| | KL, cells | limit | KL, density | modes | quality | training, s | steps | sampling, µs | NFE |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, way, cells, parts in rows(results):
+        title, limit = FAMILIES[name][:2]
+        kl, density = [part["kl"] for part in parts], ""
+        met = "" if limit is None else f"{limit:.4f}{'' if statistics.mean(kl) <= limit else ', missed'}"
+        if way != "SDE" and "kl_density" in cells[0]:
+            bound = "≥ " if cells[0]["density"] == "bound" else ""
+            density = bound + spread([cell["kl_density"] for cell in cells])
+        rate = 1e6 * statistics.mean(part["sampling_seconds"] for part in parts) / results["samples"]
+        texts = (
+            f"{title}, {way}" if way else title, spread(kl), met, density,
+            " ".join(str(part["modes"]) for part in parts), spread([part["quality"] for part in parts], 3),
+            f"{statistics.mean(cell['training_seconds'] for cell in cells):.0f}",
+            f"{statistics.mean(cell['steps'] for cell in cells):,.0f}", f"{rate:.1f}", str(parts[0]["nfe"]),
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(texts)} |")
+    where = results["machine"]
+    seeds = len({key.rpartition("/")[2] for key in results["cells"]})
+    floor = next(part["floor"] for *_, parts in rows(results) for part in parts)
+    lines += ["", f"Mean ± standard deviation over {seeds} seeds; floor of the cells {floor:.4f}; {where['cpu']}."]
+    return "\n".join(lines)
+
+
+def draw(results, path):
+    """Histograms of the data and of every family's samples, seed 0, on one scale of colours."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    panels = [("data", histogram(target.sample(results["samples"], seed=7)))]
+    for name, way, cells, parts in rows(results):
+        first = next((part for part in parts if "histogram" in part), None)
+        if first and (way != "ODE" or len(cells[0]["samplers"]) == 1):
+            panels.append((f"{FAMILIES[name].title}  {first['kl']:.4f}", unpacked(first["histogram"])))
+    columns = 3
+    figure, axes = plt.subplots(-(-len(panels) // columns), columns, figsize=(7.8, 8.2), layout="constrained")
+    top, box = panels[0][1].max(), (-target.box, target.box) * 2
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, (title, counts) in zip(axes.flat, panels, strict=False):
+        axis.imshow(np.sqrt(counts.T), origin="lower", extent=box, cmap="cividis", vmin=0, vmax=top**0.5)
+        axis.set(xlim=(-3, 3), ylim=(-3, 3))
+        axis.set_title(title, loc="left", fontsize=10)
+    figure.suptitle("KL(samples ‖ p) on 50 × 50 cells; colour: √density", fontsize=10, x=0.01, ha="left")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--jobs", type=int, default=1, help="trainings at a time, of one thread each")
+    options.add_argument("--seconds", type=float, help="time limit of each training, instead of each family's own")
+    options.add_argument("--fresh", action="store_true", help="train everything anew")
+    options.add_argument("--draw", action="store_true", help="train nothing")
+    options.add_argument("--quick", type=Path, metavar="FOLDER", help="little of everything, results there")
+    given = options.parse_args()
+    scale = Scale(given.seconds)
+    if given.quick:
+        scale = Scale(given.seconds or 3, seeds=(0,), samples=20_000, few=200)
+    folder, figures = (given.quick, given.quick) if given.quick else (RESULTS, FIGURES)
+    path = folder / "toy.json"
+    settings = {"seconds": given.seconds, "samples": scale.samples}
+    results = {"cells": {}, **settings}
+    if path.exists() and not given.fresh:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        differ = [name for name, value in settings.items() if not given.draw and results[name] != value]
+        if differ:
+            raise SystemExit(f"{path} holds a run with other {' and '.join(differ)}: add --fresh, or move it away")
+
+    def save(results):
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".partial")
+        part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
+
+    if not given.draw:
+        results |= {"machine": machine(), "versions": versions(), "jobs": given.jobs}
+        measure(results, scale, given.jobs, save)
+    draw(results, figures / "toy.png")
+    print(markdown(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Command line: `python -m generative train | sample | compare`; each has --help."""
+
+import argparse
+import ast
+import contextlib
+import inspect
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import sdekit as sk
+
+from . import compare, runs
+from .checkpoints import load
+from .data import sets
+from .families import FAMILIES, settings
+
+
+def main(argv=None):
+    """Run a command; returns the exit status: 0, 2 for arguments that make no sense, 130 for Ctrl-C."""
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (OSError, ValueError, FloatingPointError, ModuleNotFoundError) as error:
+        print(f"python -m generative {arguments.command}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser():
+    """The parser of all commands; each sets `run`, a function of the parsed arguments."""
+    top = argparse.ArgumentParser(
+        prog="python -m generative", description="Train, sample and compare generative models."
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+
+    def command(name, run, text):
+        added = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        added.set_defaults(run=run)
+        return added.add_argument
+
+    add = command("train", train, "train a model into a folder; an interrupted training continues")
+    add("family", choices=FAMILIES, metavar="FAMILY", help=", ".join(FAMILIES))
+    add("data", choices=runs.DATA, metavar="DATA", help=", ".join(runs.DATA))
+    add("--out", type=Path, required=True, metavar="FOLDER", help="gets config.json, model.pt, losses.npy, result.json")
+    add("--seconds", type=float, metavar="S", help="of training (60, where --steps is left out too)")
+    add("--steps", type=int, metavar="N", help="of training; with --seconds whichever is first")
+    add("--seed", type=int, default=0, metavar="N", help="(%(default)s)")
+    add(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the family, its batch and lr among them"
+    )
+    add("--force", action="store_true", help="replace the training in the folder")
+
+    add = command("sample", sample, "sample a trained model into a .npz file, and a picture")
+    add("model", type=Path, metavar="MODEL.pt", help="checkpoint")
+    add("-n", type=int, default=1000, metavar="N", help="number of samples (%(default)s)")
+    add("--seed", type=int, default=0, metavar="N", help="a sample depends on it and on its index (%(default)s)")
+    add("--method", metavar="NAME", help="of sdekit, such as dpmpp_2m (the model's own)")
+    add("--steps", type=int, metavar="N", help="of the method (the model's own)")
+    add("--label", type=int, metavar="C", help="class, for models with classes")
+    add("--guidance", type=float, metavar="W", help="0 ignores the label, 1 follows it, more overstates it (1)")
+    add("--out", type=Path, required=True, metavar="FILE.npz", help="gets x and settings, a JSON text")
+    add("--plot", type=Path, metavar="FILE.png", help="draw the samples (.png, .pdf, .svg)")
+    add("--force", action="store_true", help="replace files that exist")
+
+    add = command("compare", run_compare, "train all families on one data set and measure them")
+    add("data", nargs="?", choices=sets, default="eight_gaussians", metavar="DATA", help=", ".join(sets))
+    add("--out", type=Path, required=True, metavar="FOLDER", help="gets the trainings, tables.md and comparison.png")
+    add("--seconds", type=float, default=60.0, metavar="S", help="of training, each (%(default)g)")
+    add("--seed", type=int, default=0, metavar="N", help="(%(default)s)")
+    add("--samples", type=int, default=400_000, metavar="N", help="for the KL on cells (%(default)s)")
+    add("--jobs", type=int, metavar="N", help="families at a time, on one thread each (2, or the number of CPUs)")
+    add("--families", nargs="+", choices=FAMILIES, default=compare.SIX, metavar="NAME", help=", ".join(FAMILIES))
+    add("--all", dest="families", action="store_const", const=compare.ALL, help="the GAN and the clipped WGAN as well")
+    add("--force", action="store_true", help="replace the results in the folder")
+    return top
+
+
+def train(arguments):
+    a = arguments
+    seconds = 60.0 if a.seconds is None and a.steps is None else a.seconds
+    for name, value in (("--seconds", seconds), ("--steps", a.steps)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+    given = read_settings(a.family, a.set)
+    options = {"seconds": seconds, "steps": a.steps, "seed": a.seed, "settings": given, "force": a.force}
+    _, result = runs.train(a.family, a.data, a.out, **options)
+    print(f"{a.out}: {result['steps']:,} steps in {result['seconds']:.1f} s")
+
+
+def read_settings(family, texts):
+    """{name: value} of texts NAME=VALUE, checked against the family's."""
+    known, found = settings(family), {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in known:
+            have = ", ".join(f"{key}={default}" for key, default in known.items())
+            raise ValueError(f"--set {text}: {family} has NAME=VALUE for {have}")
+        with contextlib.suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(value)
+        kind = type(known[name]) if isinstance(known[name], (str, bool)) else (int, float)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(
+                f"--set {name} must be like {'a number' if known[name] is None else known[name]}, got {value}"
+            )
+        found[name] = value
+    return found
+
+
+def sample(arguments):
+    a = arguments
+    for file in filter(None, (a.out, a.plot)):
+        if file.exists() and not a.force:
+            raise ValueError(f"{file} exists already; give another name, or --force to replace it")
+        if not file.parent.is_dir():
+            raise ValueError(f"{file}: there is no folder {file.parent}")
+    if a.plot and a.plot.suffix not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"--plot must end in .png, .pdf or .svg, got {a.plot}")
+    if a.n < 1:
+        raise ValueError(f"-n must be at least 1, got {a.n}")
+    model = load(a.model)
+    given = {"c": a.label, "method": a.method, "steps": a.steps, "guidance": a.guidance}
+    given = {name: value for name, value in given.items() if value is not None}
+    classes = getattr(model, "net", model).config.get("classes", 0)
+    if a.label is not None and not 0 <= a.label < classes:
+        raise ValueError(f"--label must be one of the model's {classes} classes, got {a.label}")
+    for name in given.keys() - inspect.signature(model.sample).parameters.keys():
+        raise ValueError(f"--{name} means nothing to a {type(model).__name__}; leave it out")
+    if a.method is not None and a.method not in sk.methods.__all__:
+        raise ValueError(f"unknown method {a.method!r}; there are {', '.join(sk.methods.__all__)}")
+    options = given | ({"method": getattr(sk, a.method)} if a.method else {})
+    x = model.sample(a.n, seed=a.seed, **options).numpy()
+    text = json.dumps({"model": str(a.model), "n": a.n, "seed": a.seed, **given, "versions": runs.packages()}, indent=1)
+    with runs.replacing(a.out) as part, part.open("wb") as file:
+        np.savez(file, x=x, settings=np.array(text))
+    print(f"{a.out}: x {x.shape} {x.dtype}, {model.nfe} network evaluations each")
+    if a.plot:
+        compare.grid(a.plot, x[:100]) if x.ndim == 4 else compare.panels(a.plot, {a.model.parent.name: x})
+        print(f"{a.plot}: drawn")
+
+
+def run_compare(arguments):
+    a = arguments
+    options = {"families": tuple(a.families), "seconds": a.seconds, "seed": a.seed, "samples": a.samples}
+    print(compare.compare(a.data, a.out, **options, jobs=a.jobs, force=a.force))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Baselines with a likelihood: mixture of Gaussians, normalizing flow, variational autoencoder."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+import zuko
+from torch import nn
+
+import sdekit as sk
+
+from .checkpoints import recorded
+from .standard import Standard, standardise, unlabelled
+
+__all__ = ["GMM", "VAE", "RealNVP"]
+
+
+@recorded
+class GMM(nn.Module):
+    """Mixture of Gaussians with full covariances, fitted by expectation maximisation (scikit-learn).
+
+    EM starts `restarts` times from k-means and keeps the best likelihood. State and densities are float64.
+    """
+
+    density, nfe = "exact", 0
+
+    def __init__(self, components=8, shape=(2,), restarts=3):
+        super().__init__()
+        self.components, self.shape, self.restarts = components, tuple(shape), restarts
+        d = math.prod(self.shape)
+        self.register_buffer("weights", torch.full((components,), 1 / components, dtype=torch.float64))
+        self.register_buffer("means", torch.zeros(components, d, dtype=torch.float64))
+        self.register_buffer("covs", torch.eye(d, dtype=torch.float64).repeat(components, 1, 1))
+
+    def fit(self, data, seed=0):
+        """EM on data (N, *shape), in place of gradient steps."""
+        from sklearn.mixture import GaussianMixture
+
+        em = GaussianMixture(self.components, n_init=self.restarts, random_state=seed, max_iter=1000)
+        em.fit(data.flatten(1).double().cpu().numpy())
+        for buffer, value in ((self.weights, em.weights_), (self.means, em.means_), (self.covs, em.covariances_)):
+            buffer.copy_(torch.as_tensor(value))
+
+    def mixture(self):
+        """The fitted distribution as a target of sdekit, with its score under any process."""
+        arrays = (buffer.cpu().numpy() for buffer in (self.weights, self.means, self.covs))
+        return sk.GaussianMixture(*arrays)
+
+    def loss(self, x, c=None):
+        return -self.log_prob(x, c).mean()
+
+    def log_prob(self, x, c=None):
+        unlabelled(self, c)
+        return self.mixture().log_prob(x.flatten(1))
+
+    def sample(self, n, c=None, seed=0):
+        unlabelled(self, c)
+        like = self.means.new_empty(0, dtype=torch.float32)
+        return self.mixture().sample(n, seed, like=like).reshape(n, *self.shape)
+
+
+@recorded
+class RealNVP(nn.Module):
+    """Normalizing flow of coupling layers (zuko), trained by maximum likelihood.
+
+    Each layer maps half of the features, affinely or, with `spline`, by monotonic rational-quadratic splines of `bins`
+    pieces on [−5, 5], whose parameters a perceptron computes from the other half.
+    Source: L. Dinh et al., "Density estimation using Real NVP", ICLR 2017, arXiv:1605.08803; C. Durkan et al., "Neural
+    spline flows", NeurIPS 2019, arXiv:1906.04032.
+    """
+
+    density, nfe = "exact", 1
+    standardise = standardise
+
+    def __init__(self, shape=(2,), layers=8, width=64, depth=2, spline=False, bins=8):
+        super().__init__()
+        self.units, d = Standard(shape), math.prod(shape)
+        layer = {"hidden_features": (width,) * depth, "activation": nn.SiLU}
+        if spline:  # small slopes make the gaps between separate parts
+            univariate = functools.partial(zuko.transforms.MonotonicRQSTransform, slope=1e-6)
+            layer |= {"univariate": univariate, "shapes": ((bins,), (bins,), (bins - 1,))}
+        self.flow = zuko.flows.RealNVP(d, transforms=layers, **layer)
+
+    def loss(self, x, c=None):
+        return -self.log_prob(x, c).mean()
+
+    def log_prob(self, x, c=None):
+        unlabelled(self, c)
+        return self.flow().log_prob(self.units(x).flatten(1)) - self.units.log_volume()
+
+    @torch.no_grad()
+    def sample(self, n, c=None, seed=0):
+        unlabelled(self, c)
+        shape = self.units.shape
+        z = sk.noise.normal((n, math.prod(shape)), seed, like=self.units.shift)
+        return self.units.inverse(self.flow().transform.inv(z).reshape(n, *shape))
+
+
+@recorded
+class VAE(nn.Module):
+    """Variational autoencoder with a Gaussian decoder: z ~ N(0, I), x | z ~ N(g(z), σ²) in units of the data.
+
+        loss = −E log mean_k w_k,   w_k = p(x | z_k) (p(z_k) / q(z_k | x))^β,   z_k ~ q(z | x) = N(m(x), diag s²(x))
+
+    `particles` = 1 draw of z gives the evidence bound; more make it tighter, and q need not be the posterior itself. σ
+    is learned, or fixed where it is given. depth = 0 makes m, log s and g affine: the best such model is probabilistic
+    principal component analysis, whose likelihood the bound then reaches.
+    `log_prob` is the bound with β = 1 and `draws` draws of z from the same normals for all x: below
+    log p(x) on average over these, and the closer to it the more they are.
+    Source: D. Kingma, M. Welling, "Auto-encoding variational Bayes", ICLR 2014, arXiv:1312.6114; Y. Burda et al.,
+    "Importance weighted autoencoders", ICLR 2016, arXiv:1509.00519; M. Tipping, C. Bishop, "Probabilistic principal
+    component analysis", 1999, doi:10.1111/1467-9868.00196.
+    """
+
+    density, nfe = "bound", 1
+    standardise = standardise
+
+    def __init__(self, shape=(2,), latent=2, width=128, depth=3, sigma=None, beta=1.0, particles=8, draws=64):
+        super().__init__()
+        self.units, self.latent, self.beta = Standard(shape), latent, beta
+        self.particles, self.draws = particles, draws
+        d, hidden = math.prod(shape), (width,) * depth
+        self.encoder = zuko.nn.MLP(d, 2 * latent, hidden, nn.SiLU)
+        self.decoder = zuko.nn.MLP(latent, d, hidden, nn.SiLU)
+        self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma or 0.5)), requires_grad=sigma is None)
+
+    def loss(self, x, c=None):
+        """The bound's negative mean, in nats per event."""
+        unlabelled(self, c)
+        return -self._bound(x, torch.randn(self.particles, len(x), self.latent, device=x.device), self.beta).mean()
+
+    def log_prob(self, x, c=None, seed=0):
+        unlabelled(self, c)
+        return self._bound(x, sk.noise.normal((self.draws, 1, self.latent), seed, like=x))
+
+    def _bound(self, x, noise, beta=1.0):
+        """log mean w of x (B, *event), from normals (K, B or 1, latent)."""
+        u = self.units(x).flatten(1)
+        mean, log_std = self.encoder(u).chunk(2, 1)
+        z, zero = mean + log_std.exp() * noise, torch.zeros_like(mean)
+        prior, posterior = _log_normal(z, zero, zero), _log_normal(z, mean, log_std)
+        log_w = _log_normal(u, self.decoder(z), self.log_sigma) + beta * (prior - posterior)
+        return log_w.logsumexp(0) - math.log(len(noise)) - self.units.log_volume()
+
+    @torch.no_grad()
+    def sample(self, n, c=None, seed=0):
+        unlabelled(self, c)
+        shape, like = self.units.shape, self.units.shift
+        u = self.decoder(sk.noise.normal((n, self.latent), seed, like=like))
+        u = u + self.log_sigma.exp() * sk.noise.normal(u.shape, seed, like=like, n=1)
+        return self.units.inverse(u.reshape(n, *shape))
+
+
+def _log_normal(x, mean, log_std):
+    """log N(x; mean, std²), summed over the last axis."""
+    return (-0.5 * (((x - mean) / log_std.exp()) ** 2 + math.log(2 * math.pi)) - log_std).sum(-1)

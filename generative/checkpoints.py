@@ -1,0 +1,143 @@
+"""Checkpoints: a model in a file of plain data and tensors, from which it can be built again."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import sdekit as sk
+
+__all__ = ["load", "recorded", "save"]
+
+FORMAT, VERSION = "sdekit.generative", 1
+
+
+def recorded(cls):
+    """Class decorator of a module: instances keep the arguments they were made with, as the dictionary `config`."""
+    plain = cls.__init__
+    signature = inspect.signature(plain)
+
+    @functools.wraps(plain)
+    def init(self, *args, **kwargs):
+        plain(self, *args, **kwargs)
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        self.config = {name: value for name, value in bound.arguments.items() if value is not self}
+
+    cls.__init__ = init
+    return cls
+
+
+def save(model, path):
+    """Writes the model: its class, the arguments it was made with, and its state.
+
+    The file appears only when it is complete. `torch.load(path, weights_only=True)` reads it: it holds tensors and
+    plain data, no code. A model with parts of the user's own is written without its arguments (see `load`).
+    """
+    write(path, contents(model))
+
+
+def load(path, model=None):
+    """The model in a file written by `save` or by `fit`, ready to sample.
+
+    Where `model` is given its state is set from the file: for models with networks of the user's own, which the file
+    cannot name. Raises ValueError for a file that is damaged, foreign, or of another model.
+    """
+    content = read(path)
+    if model is None:
+        if content["config"] is None:
+            raise ValueError(
+                f"{path} holds a {content['class']} with parts of your own: build it, then load(path, model)"
+            )
+        try:
+            model = build(content["config"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} describes a model that this version cannot build: {error}") from error
+    elif type(model).__name__ != content["class"]:
+        raise ValueError(f"{path} holds a {content['class']}, but the model is a {type(model).__name__}")
+    restore(model, content["state"], path)
+    return model.eval()
+
+
+def contents(model):
+    """What a file says about a model."""
+    try:
+        config = describe(model)
+    except TypeError:
+        config = None
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "class": type(model).__name__,
+        "config": config,
+        "state": model.state_dict(),
+    }
+
+
+def write(path, content):
+    """torch.save into a temporary file beside `path`, then renamed: no half-written file ever has that name."""
+    partial = Path(f"{path}.partial")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(content, partial)
+    os.replace(partial, path)
+
+
+def read(path):
+    """The contents of a checkpoint, checked to be one."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # whatever torch meets in bytes that it did not write
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is damaged, or no checkpoint: {reason}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is no checkpoint of this package")
+    if content.get("version") != VERSION:
+        raise ValueError(f"{path} has version {content.get('version')}, this package reads version {VERSION}")
+    missing = {"class", "config", "state"} - content.keys()
+    if missing:
+        raise ValueError(f"{path} is damaged: it lacks {', '.join(sorted(missing))}")
+    return content
+
+
+def restore(model, state, path):
+    """load_state_dict, with an error that names the file."""
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path} does not fit this {type(model).__name__}: {reason}") from error
+
+
+def describe(value):
+    """Plain data from which `build` makes the value again; TypeError for what only the user has the code of."""
+    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
+        return value
+    if isinstance(value, np.ndarray):
+        return torch.as_tensor(value)
+    fields = value._asdict() if hasattr(value, "_asdict") else getattr(value, "config", None)
+    if fields is not None and known(type(value).__name__) is type(value):
+        return {"class": type(value).__name__, "arguments": {name: describe(part) for name, part in fields.items()}}
+    if type(value) in (tuple, list):
+        return [describe(part) for part in value]
+    raise TypeError(f"{type(value).__name__} is no part of this package")
+
+
+def build(value):
+    """The inverse of `describe`; lists come back as tuples."""
+    if isinstance(value, dict):
+        return known(value["class"])(**{name: build(part) for name, part in value["arguments"].items()})
+    return tuple(map(build, value)) if isinstance(value, list) else value
+
+
+def known(name):
+    """The public class of this package, or the process of sdekit, of that name; None where there is none."""
+    package = importlib.import_module(__package__)
+    return getattr(package if name in package.__all__ else sk.processes, name, None)

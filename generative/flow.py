@@ -1,0 +1,238 @@
+"""Flow matching, its straightening by reflow, and continuous normalizing flows by maximum likelihood.
+
+Time runs as everywhere: data at t = 0, noise at the end of the path, so that for straight paths the velocity is
+noise − data (other libraries run time the other way).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+import sdekit as sk
+
+from .checkpoints import recorded
+from .diffusion import FAINTEST, conditioned, draw, log_density, spaced, times_of
+from .standard import Standard
+
+__all__ = ["CNF", "FlowMatching", "StraightPath", "optimal_pairs", "reflow"]
+
+
+class StraightPath(NamedTuple):
+    """The straight path that ends in data blurred by sigma_min; a process as those of sdekit.
+
+        alpha = 1 − t,   sigma = 1 − (1 − sigma_min)(1 − t),   0 <= t <= 1
+        dX = −X/(1 − t) dt + √(2 sigma/(1 − t)) dW
+
+    `sk.FlowPath()` is sigma_min = 0.
+    Source: Y. Lipman et al., "Flow matching for generative modeling", ICLR 2023, arXiv:2210.02747, example II.
+    """
+
+    sigma_min: Any = 0.01
+
+    noise = "diagonal"
+    calculus = "ito"
+    additive = True
+    event_dims = 0
+    domain = (0.0, 1.0)
+    finest = 0.0
+
+    drift = sk.FlowPath.drift
+    perturb = sk.FlowPath.perturb
+
+    def diffusion(self, t, x):
+        t = sk.math.expand(sk.math.inside(self, t), x)
+        return sk.math.sqrt(2 * self.marginal(t)[1] / (1 - t))
+
+    def marginal(self, t):
+        alpha = 1 - sk.math.inside(self, t)
+        return alpha, 1 - (1 - self.sigma_min) * alpha
+
+    def rates(self, t):
+        sk.math.inside(self, t)
+        return -1.0, 1.0 - self.sigma_min
+
+    def time(self, log_snr):
+        return 1 - 1 / (sk.math.exp(-log_snr) + 1 - self.sigma_min)
+
+
+class Velocity(NamedTuple):
+    """dx/dt = alpha′ D + sigma′ ε where that is regular up to sigma = 0, so that no step needs to be replaced there."""
+
+    score: Any
+
+    noise = "none"
+    calculus = "ito"
+    additive = True
+    event_dims = None
+
+    def drift(self, t, x):
+        return sk.scores.as_velocity(self.score)(t, x)
+
+
+@recorded
+class FlowMatching(nn.Module):
+    """A network trained to be the velocity that carries noise to data along the paths alpha·x₀ + sigma·ε.
+
+    net      network (t, x, c=None) -> velocity alpha′ x₀ + sigma′ ε, of x's shape
+    path     a process with marginal and rates: FlowPath (optimal transport), StraightPath(sigma_min), VP, CosineVP;
+             works on data of unit scale
+    pairing  of noise and data: "independent"; "optimal" within each batch; or "given", data being pairs (N, 2, *shape)
+             of noise and sample, as `reflow` makes them
+    drop     share of labels that are dropped in training, so that guidance has a velocity without them
+    shape    of one event; default net.shape
+
+    With independent pairs the velocity determines the score, and every sampler of sdekit applies, stochastic ones
+    too. Other pairs keep the law only along the ODE.
+    Sources: Y. Lipman et al., 2023, arXiv:2210.02747; A. Tong et al., "Improving and generalizing flow-based generative
+    models with minibatch optimal transport", 2024, arXiv:2302.00482; X. Liu et al., "Flow straight and fast", 2023,
+    arXiv:2209.03003.
+    """
+
+    density = "exact"  # of the law that the ODE defines, up to the solver's error
+    nfe = 0
+
+    def __init__(self, net, path=sk.FlowPath(), pairing="independent", *, drop=0.1, shape=None):
+        super().__init__()
+        if pairing not in ("independent", "optimal", "given"):
+            raise ValueError(f"pairing must be 'independent', 'optimal' or 'given', got {pairing!r}")
+        shape = tuple(net.shape if shape is None else shape)
+        self.net, self.process, self.pairing, self.drop = net, path, pairing, drop
+        self.units = Standard(shape, shared=len(shape) > 1)
+        self.clean, self.begin, self.end = times_of(path)
+        if all(map(math.isfinite, path.rates(self.clean))):
+            self.begin = self.clean
+
+    def standardise(self, data):
+        """Sets the units in which the paths run from data (N, *shape); given pairs already have theirs."""
+        if self.pairing != "given":
+            self.units.fit(data)
+
+    def forward(self, t, x, c=None):
+        """The velocity, in units, at times t (B,) of states x (B, *shape)."""
+        return self.net(t, x) if c is None else self.net(t, x, c)
+
+    def loss(self, x, c=None):
+        """E |velocity − (alpha′ x₀ + sigma′ ε)|² at random times, for data x, or given pairs, and labels c."""
+        eps, x0 = x.unbind(1) if self.pairing == "given" else (torch.randn_like(x), x)
+        x0 = self.units(x0)
+        if self.pairing == "optimal":
+            eps = eps[optimal_pairs(x0, eps)]
+        u = (torch.rand((), device=x.device) + torch.arange(len(x), device=x.device) / len(x)) % 1
+        t = self.begin + (self.end - self.begin) * u
+        (a, s), (da, ds) = ([sk.math.expand(v, x0) for v in f(t)] for f in (self.process.marginal, self.process.rates))
+        if c is not None:
+            c = torch.where(torch.rand(c.shape, device=c.device) < self.drop, -1, c)
+        return (self(t, a * x0 + s * eps, c) - (da * x0 + ds * eps)).square().mean()
+
+    def score(self, c=None, guidance=1.0):
+        """The `sk.scores.Score` of the data in units that goes with the velocity; arguments as in `Diffusion.score`."""
+        return conditioned(sk.scores.from_velocity(self, self.process), c, guidance)
+
+    @torch.no_grad()
+    def sample(self, n, c=None, seed=0, *, method=sk.midpoint, steps=16, grid=None, eta=None, guidance=1.0):
+        """n samples, given labels c (n,) or one for all; a function of the seed. Arguments as in `Diffusion.sample`.
+
+        The ODE is the default; methods that draw noise take eta = 1 unless told.
+        """
+        eta = float(method.normals > 0) if eta is None else eta
+        if self.pairing != "independent" and (eta or (method.needs and method.normals)):
+            raise ValueError(f"pairs are {self.pairing}: the velocity gives no score; use an ODE method, or eta=0")
+        grid = self.grid(steps, inside=eta > 0) if grid is None else grid
+        return draw(self, self._process(method, eta), n, c, seed, grid, method, guidance)
+
+    def _process(self, method, eta):
+        """What the sampler moves along, a function of the score."""
+        if method.noise == ("none",) and self.begin == self.clean:
+            return Velocity
+        return lambda score: sk.Reverse(self.process, score, eta)
+
+    def grid(self, steps, inside=False):
+        """Equal steps of time; `inside` keeps away from ends where sigma = 0 or alpha = 0: there SDEs are singular."""
+        begin, end = self.begin, self.end
+        if inside:
+            begin = getattr(self.process, "finest", begin)
+            end = end if self.process.marginal(end)[0] > 0 else self.process.time(math.log(FAINTEST))
+        return spaced(sk.grids.uniform, self.process, steps, (self.clean, begin, end))
+
+    def log_prob(self, x, c=None, *, steps=32, method=sk.rk4, probes=None):
+        """log p(x) of the ODE, of shape (B,); exact divergence, or estimated by `probes`."""
+        grid = sk.grids.uniform(self.process, steps, self.end, self.begin)
+        return log_density(self, self.score(c), x, grid, method, probes)
+
+
+def optimal_pairs(x, y):
+    """The permutation that pairs rows of y with those of x at the least total squared distance (POT)."""
+    import ot
+
+    with torch.no_grad():
+        cost = torch.cdist(x.flatten(1), y.flatten(1)).square().double().cpu().numpy()
+    return torch.as_tensor(ot.emd([], [], cost).argmax(1), device=x.device)
+
+
+def reflow(model, n, c=None, seed=0, **options):
+    """(student, pairs): a copy of a flow, and what `fit(student, pairs)` trains it on to straighten its paths.
+
+    The pairs (n, 2, *shape) are noise, in units, and the samples that the model's ODE carries it to; options are
+    those of `sample`. With labels c (n,) pass them to `fit` as well.
+    Source: X. Liu, C. Gong, Q. Liu, "Flow straight and fast: learning to generate and transfer data with rectified
+    flow", ICLR 2023, arXiv:2209.03003.
+    """
+    student = copy.deepcopy(model)
+    student.pairing = student.config["pairing"] = "given"
+    like = model.units.shift
+    noise = sk.Reverse(model.process, model.score()).start((n, *model.units.shape), seed, like)
+    sigma = model.process.marginal(model.end)[1]
+    return student, torch.stack([noise / sigma, model.sample(n, c, seed, **options)], 1)
+
+
+@recorded
+class CNF(nn.Module):
+    """Continuous normalizing flow: dx/dt = net(t, x) from data at t = 0 to N(0, 1) at t = 1, by maximum likelihood.
+
+    net    network (t, x, c=None) -> velocity, of x's shape
+    steps  of rk4 in training; probes  Hutchinson's, None for the exact divergence
+    Sources: R. Chen et al., 2018, arXiv:1806.07366; W. Grathwohl et al., 2019, arXiv:1810.01367.
+    """
+
+    density = "exact"  # up to the solver's error
+    nfe = 0
+
+    def __init__(self, net, steps=8, *, probes=None, shape=None):
+        super().__init__()
+        shape = tuple(net.shape if shape is None else shape)
+        self.net, self.steps, self.probes, self.process = net, steps, probes, sk.FlowPath()
+        self.units = Standard(shape, shared=len(shape) > 1)
+
+    def standardise(self, data):
+        """Sets the units in which the flow runs from data (N, *shape)."""
+        self.units.fit(data)
+
+    def forward(self, t, x, c=None):
+        """The velocity, in units, at times t (B,) of states x (B, *shape)."""
+        return self.net(t, x) if c is None else self.net(t, x, c)
+
+    def score(self, c=None, guidance=1.0):
+        """The flow as one along `sk.FlowPath()`, whose ODE has any velocity as its drift; it is no score."""
+        return conditioned(sk.scores.from_velocity(self, self.process), c, guidance)
+
+    def loss(self, x, c=None):
+        """−log p(x), the mean over the batch and over the entries of an event."""
+        log = log_density(self, self.score(c), x, self._grid(self.steps), sk.rk4, self.probes, learn=True)
+        return -log.mean() / x[0].numel()
+
+    @torch.no_grad()
+    def sample(self, n, c=None, seed=0, *, method=sk.rk4, steps=16):
+        """n samples, given labels c (n,) or one for all; a function of the seed."""
+        return draw(self, Velocity, n, c, seed, self._grid(steps), method)
+
+    def log_prob(self, x, c=None, *, steps=16, method=sk.rk4, probes=None):
+        """log p(x), of shape (B,); exact divergence, or estimated by `probes`."""
+        return log_density(self, self.score(c), x, self._grid(steps), method, probes)
+
+    def _grid(self, steps):
+        return sk.grids.uniform(self.process, steps, 1.0, 0.0)

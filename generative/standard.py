@@ -1,0 +1,55 @@
+"""Units: the affine map between data space and the unit scale on which a model works."""
+
+import torch
+from torch import nn
+
+__all__ = ["Standard"]
+
+
+class Standard(nn.Module):
+    """u = (x − shift) / scale, with the mean and the standard deviation of the data as buffers.
+
+    `shape` is that of one event, (d,) or (C, H, W). Shift and scale are one number per feature, or one number for
+    all features where `shared` (images: pixels keep their relation to each other). Until `fit` is called u = x.
+    """
+
+    def __init__(self, shape, shared=False):
+        super().__init__()
+        self.shape, self.shared = tuple(shape), shared
+        size = (1,) * len(self.shape) if shared else self.shape
+        self.register_buffer("shift", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
+
+    @torch.no_grad()
+    def fit(self, data):
+        """Sets shift and scale from data of shape (N, *shape); a constant feature keeps scale 1."""
+        if tuple(data.shape[1:]) != self.shape:
+            raise ValueError(f"data must be of shape (N, {', '.join(map(str, self.shape))}), got {tuple(data.shape)}")
+        axes = tuple(range(data.ndim)) if self.shared else (0,)
+        data = data.to(self.shift)
+        scale = data.std(axes, correction=0).reshape(self.scale.shape)
+        self.shift.copy_(data.mean(axes).reshape(self.shift.shape))
+        self.scale.copy_(torch.where(scale > 0, scale, 1.0))
+
+    def forward(self, x):
+        """Data to units."""
+        return (x - self.shift) / self.scale
+
+    def inverse(self, u):
+        """Units to data."""
+        return self.shift + self.scale * u
+
+    def log_volume(self):
+        """log |dx/du| = Σ log scale over the event, so that log p(x) = log q(u) − log_volume."""
+        return self.scale.log().expand(self.shape).sum()
+
+
+def standardise(self, data):
+    """Sets the model's units from the data: a method of models that hold `units`."""
+    self.units.fit(data)
+
+
+def unlabelled(model, c):
+    """A `ValueError` where a model without classes is given labels."""
+    if c is not None:
+        raise ValueError(f"{type(model).__name__} has no classes: leave the labels c out")

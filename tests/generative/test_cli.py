@@ -1,0 +1,160 @@
+"""The command line at tiny sizes: what it writes, what it keeps, what it says about mistakes."""
+
+import json
+
+import numpy as np
+import pytest
+
+for _name in ("torch", "zuko", "sklearn", "ot", "matplotlib", "tqdm"):
+    pytest.importorskip(_name)
+
+import torch  # noqa: E402
+
+from generative import __main__ as cli  # noqa: E402
+from generative import compare, families, runs  # noqa: E402
+from generative.training import cosine, fit  # noqa: E402
+
+PNG = b"\x89PNG\r\n\x1a\n"
+SMALL = ["--steps", "20", "--set", "width=16", "batch=32"]
+TRAIN = ["train", "diffusion", "two_moons", "--out", "run", *SMALL]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def fails(capsys, arguments, *words):
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert all(word in error for word in words) and "Traceback" not in error, error
+
+
+def test_train_then_sample(here, capsys):
+    assert cli.main(TRAIN) == 0
+    assert names(here / "run") == ["config.json", "losses.npy", "model.pt", "result.json"]
+    config, result = (json.loads((here / "run" / f"{name}.json").read_text()) for name in ("config", "result"))
+    assert (config["family"], config["data"], config["seed"], config["steps"]) == ("diffusion", "two_moons", 0, 20)
+    assert config["settings"] == {"width": 16, "batch": 32} and config["fit"] == {"batch": 32, "lr": 4e-3}
+    assert config["model"]["arguments"]["net"]["arguments"]["width"] == 16 and "torch" in config["versions"]
+    assert result["steps"] == 20 and np.load("run/losses.npy").shape == (20,)
+
+    draw = ["sample", "run/model.pt", "-n", "50", "--method", "heun", "--steps", "4", "--seed", "3"]
+    assert cli.main([*draw, "--out", "a.npz", "--plot", "a.png"]) == 0
+    assert (here / "a.png").read_bytes().startswith(PNG) and "x (50, 2)" in capsys.readouterr().out
+    with np.load("a.npz") as file:
+        x, settings = file["x"], json.loads(str(file["settings"]))
+    assert x.shape == (50, 2) and (settings["method"], settings["steps"], settings["seed"]) == ("heun", 4, 3)
+    fails(capsys, [*draw, "--out", "a.npz"], "a.npz exists", "--force")
+    assert cli.main([*draw, "--out", "a.npz", "--force"]) == 0
+    np.testing.assert_array_equal(np.load("a.npz")["x"], x)
+    assert names(here) == ["a.npz", "a.png", "run"]
+
+
+def test_a_finished_training_stays_and_an_interrupted_one_continues(here, capsys, monkeypatch):
+    def interrupted(*args, **kwargs):
+        return fit(*args, **{**kwargs, "every": 5, "schedule": stop})
+
+    def stop(progress):
+        if progress > 0.6:
+            raise KeyboardInterrupt
+        return cosine(progress)
+
+    assert cli.main(TRAIN) == 0
+    losses, model = np.load("run/losses.npy"), (here / "run" / "model.pt").read_bytes()
+    fails(capsys, TRAIN, "run is finished", "--force")
+    fails(capsys, [*TRAIN, "--seed", "1"], "another configuration")
+    assert (here / "run" / "model.pt").read_bytes() == model
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "fit", interrupted)
+        assert cli.main([*TRAIN, "--force"]) == 130
+    assert names(here / "run") == ["config.json", "model.pt"]
+    fails(capsys, [*TRAIN, "--seed", "1"], "another configuration")
+    assert cli.main(TRAIN) == 0
+    np.testing.assert_array_equal(np.load("run/losses.npy"), losses)
+
+
+def test_a_model_without_a_configuration_is_kept(here, capsys):
+    (here / "run").mkdir()
+    (here / "run" / "model.pt").write_bytes(b"precious")
+    fails(capsys, TRAIN, "model.pt", "--force")
+    assert (here / "run" / "model.pt").read_bytes() == b"precious" and names(here / "run") == ["model.pt"]
+
+
+def test_digits_have_labels(here, capsys):
+    train = ["train", "flow-matching", "digits", "--out", "run", "--steps", "2", "--set", "width=8", "batch=8"]
+    assert cli.main(train) == 0
+    draw = ["sample", "run/model.pt", "-n", "12", "--steps", "1", "--out", "a.npz"]
+    assert cli.main([*draw, "--label", "3", "--guidance", "2", "--plot", "a.png"]) == 0
+    assert np.load("a.npz")["x"].shape == (12, 1, 8, 8) and (here / "a.png").read_bytes().startswith(PNG)
+    fails(capsys, [*draw, "--force", "--label", "10"], "--label", "10 classes")
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+@pytest.mark.parametrize("shape", [(2,), (1, 8, 8)])
+def test_each_family_takes_a_step(family, shape):
+    batch = {} if family == "gmm" else {"batch": 4}
+    model, options = families.make(family, shape, 10, **batch)
+    again, _ = families.make(family, shape, 10, **batch)
+    assert all(map(torch.equal, model.state_dict().values(), again.state_dict().values()))
+    assert options.get("batch") == batch.get("batch")
+    if family != "gmm" and not (family == "cnf" and len(shape) > 1):
+        loss = model.loss(torch.randn(4, *shape))
+        assert torch.isfinite(loss)
+
+
+def test_compare(here, capsys):
+    run = ["compare", "--families", "vae", "wgan", "--seconds", "0.3", "--samples", "300", "--jobs", "1", "--out", "c"]
+    assert cli.main(run) == 0
+    printed = capsys.readouterr().out
+    assert printed.strip() == (here / "c" / "tables.md").read_text(encoding="utf-8").strip()
+    assert names(here / "c") == ["comparison.png", "config.json", "result.json", "tables.md", "vae", "wgan"]
+    assert (here / "c" / "comparison.png").read_bytes().startswith(PNG)
+    rows = json.loads((here / "c" / "result.json").read_text())
+    assert list(rows) == ["exact draws", "vae", "wgan"]
+    assert rows["vae"]["density"] == "bound" and "NLL" in rows["vae"] and "NLL" not in rows["wgan"]
+    assert all(word in printed for word in ("KL grid", "8 of 8", "samples/s", "none", "KL/d, d = 16"))
+    fails(capsys, run, "c is finished", "--force")
+    (here / "c" / "result.json").unlink()  # as if it had been interrupted: trainings are kept
+    before = (here / "c" / "wgan" / "model.pt").stat().st_mtime_ns
+    assert cli.main(run) == 0 and (here / "c" / "wgan" / "model.pt").stat().st_mtime_ns == before
+
+
+def test_scaling_measures_the_moments():
+    """A mixture of Gaussians learns the Gaussian: of the order of (d + 3)/4N = 1.25e-4 and 4.75e-4 per dimension,
+    training draws and samples together twice to ten times that with eight components."""
+    row = compare.scaling("gmm", 1.0)
+    assert 0 < row["KL/d, d = 2"] < 2e-3 and 0 < row["KL/d, d = 16"] < 5e-3 and row["step"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "gmm", "rings", "--set", "width=3"], ["width=3", "components=8"]),
+        (["train", "vae", "rings", "--set", "lr=fast"], ["lr", "fast"]),
+        (["train", "flow", "rings", "--set", "spline=1"], ["spline", "True"]),
+        (["train", "vae", "rings", "--steps", "0"], ["--steps", "0"]),
+        (["train", "vae", "rings", "--seconds", "-1"], ["--seconds", "-1"]),
+        (["sample", "nothing.pt"], ["nothing.pt"]),
+        (["sample", "foreign.pt"], ["foreign.pt"]),
+        (["sample", "gmm.pt", "--steps", "3"], ["--steps", "GMM"]),
+        (["sample", "gmm.pt", "--label", "3"], ["--label", "0 classes"]),
+        (["sample", "gmm.pt", "-n", "0"], ["-n", "0"]),
+        (["sample", "gmm.pt", "--plot", "nowhere/a.png"], ["no folder nowhere"]),
+        (["sample", "gmm.pt", "--plot", "a.docx"], ["a.docx", ".png"]),
+        (["sample", "diffusion.pt", "--method", "huen"], ["unknown method 'huen'", "heun"]),
+    ],
+)
+def test_mistakes_are_named(arguments, words, here, capsys):
+    from generative import GMM, save
+
+    save(GMM(), "gmm.pt")
+    save(families.make("diffusion")[0], "diffusion.pt")
+    (here / "foreign.pt").write_bytes(b"not a checkpoint")
+    fails(capsys, [*arguments, "--out", "out"], *words)
+    assert names(here) == ["diffusion.pt", "foreign.pt", "gmm.pt"]

@@ -1,0 +1,278 @@
+"""The training loop and checkpoints: resumed equals uninterrupted, errors keep what is good, files are checked."""
+
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import sdekit as sk  # noqa: E402
+from generative import CNF, MLP, Diffusion, FlowMatching, StraightPath, fit, load, save  # noqa: E402
+from generative.training import cosine  # noqa: E402
+
+LABELS = torch.arange(300) % 3
+DATA = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)) * 2 + LABELS[:, None]
+
+
+class Mean(torch.nn.Module):
+    """Learns the mean of its data; `trouble` maps a step to what happens there."""
+
+    def __init__(self, trouble=None):
+        super().__init__()
+        self.mean, self.calls, self.trouble = torch.nn.Parameter(torch.zeros(2)), 0, trouble or {}
+
+    def loss(self, x, c=None):
+        self.calls += 1
+        return self.trouble.get(self.calls - 1, lambda loss: loss)((x - self.mean).square().mean())
+
+
+def stop(loss):
+    raise KeyboardInterrupt
+
+
+def small(classes=3):
+    torch.manual_seed(0)
+    return Diffusion(MLP((2,), 16, 2, classes=classes), sk.VP(), weighting="likelihood")
+
+
+def equal(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_fit_minimises_the_loss():
+    """Standard error of the mean of all batches: 0.04, of the average at the end about 0.02."""
+    model = Mean()
+    record = fit(model, DATA, steps=300, batch=64, lr=0.05, seed=1)
+    assert (model.mean - DATA.mean(0)).abs().max() < 0.15
+    assert record.steps == 300 == len(record.losses) and record.losses.dtype == torch.float64
+    assert not model.training
+
+
+def test_a_step_is_a_function_of_seed_and_step():
+    models = [small(), small(), small()]
+    for model, seed in zip(models, (5, 5, 6), strict=True):
+        torch.manual_seed(seed + 17)
+        torch.rand(3)
+        before = torch.random.get_rng_state()
+        fit(model, DATA, LABELS, steps=5, batch=32, seed=seed)
+        assert torch.equal(torch.random.get_rng_state(), before)  # the user's own randomness is left alone
+    assert equal(models[0], models[1]) and not equal(models[0], models[2])
+
+
+@pytest.mark.parametrize("killed", [3, 12, 19])
+def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, killed):
+    arguments = {"steps": 20, "batch": 32, "every": 5, "seed": 2}
+    whole, broken, resumed = small(), small(), small()
+    losses = fit(whole, DATA, LABELS, **arguments).losses
+
+    real, calls = broken.loss, iter(range(100))
+    broken.loss = lambda x, c: stop(0) if next(calls) == killed else real(x, c)
+    path = tmp_path / "run.pt"
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken, DATA, LABELS, **arguments, checkpoint=path)
+    torch.manual_seed(99)
+    for parameter in resumed.parameters():
+        torch.nn.init.normal_(parameter)  # whatever it holds, the checkpoint decides, or there is none yet
+    if killed < 5:
+        resumed = small()
+    record = fit(resumed, DATA, LABELS, **arguments, checkpoint=path)
+    assert equal(resumed, whole) and torch.equal(record.losses, losses)
+    again = small()
+    assert fit(again, DATA, LABELS, **arguments, checkpoint=path).steps == 20  # finished: loaded, nothing done
+    assert equal(again, whole) and equal(load(path), whole)
+    assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_average_follows_its_formula():
+    weights = []
+
+    class Watched(Mean):
+        def loss(self, x, c=None):
+            weights.append(self.mean.detach().clone())
+            return super().loss(x, c)
+
+    model = Watched()
+    fit(model, DATA, steps=30, batch=8, lr=0.1, ema=0.7, schedule=lambda progress: 1.0)
+    average = weights[1]  # after the first step
+    for n, w in enumerate(weights[2:], 1):
+        d = min(0.7, (1 + n) / (10 + n))
+        average = d * average + (1 - d) * w
+    d = min(0.7, 30 / 39)
+    assert (model.mean - average).abs().max() <= (1 - d) * 0.11  # all but the last step, which moves by lr at most
+
+
+def test_clipping_and_schedule():
+    steps = []
+
+    class Plain(Mean):
+        def optimizers(self, lr):
+            return (torch.optim.SGD(self.parameters(), lr),)
+
+        def loss(self, x, c=None):
+            steps.append(self.mean.detach().clone())
+            return 100 * super().loss(x, c)
+
+    fit(Plain(), DATA + 50, steps=10, batch=8, lr=1.0, clip=0.5)
+    moved = torch.stack(steps).diff(dim=0).norm(dim=1)
+    expected = torch.tensor([0.5 * cosine((step + 0.5) / 10) for step in range(9)])
+    assert torch.allclose(moved, expected, rtol=1e-4)
+    assert cosine(0) == 0 and cosine(1) == 0 and cosine(0.02) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("trouble", [lambda loss: loss * math.nan, lambda loss: (loss * 0).sqrt()])
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path, trouble):
+    """NaN, and a finite loss with an infinite gradient."""
+    model, path = Mean({12: trouble}), tmp_path / "run.pt"
+    with pytest.raises(FloatingPointError, match="at step 12; .*run.pt holds step 10"):
+        fit(model, DATA, steps=50, batch=8, every=5, checkpoint=path)
+    assert torch.isfinite(model.mean).all()
+    good = Mean()
+    load(path, good)
+    assert torch.isfinite(good.mean).all() and good.mean.abs().sum() > 0
+
+
+def test_stops_on_time():
+    record = fit(Mean(), DATA, seconds=0.3, batch=8)
+    assert record.steps > 5 and 0.3 <= record.seconds < 3
+    assert fit(Mean(), DATA, seconds=60, steps=3).steps == 3
+
+
+def test_models_with_training_of_their_own(tmp_path):
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = torch.nn.Parameter(torch.zeros(1))
+
+        def optimizers(self, lr):
+            return torch.optim.SGD([self.a], 2 * lr), torch.optim.SGD([self.a], lr)
+
+        def training_step(self, x, c, step, optimizers):
+            self.seen = (x.shape, c.shape, step, [o.param_groups[0]["lr"] for o in optimizers])
+            with torch.no_grad():
+                self.a += 1
+            return math.nan if step == 6 else 1.0
+
+    model = Own()
+    with pytest.raises(FloatingPointError, match="step 6"):
+        fit(model, DATA, LABELS, steps=8, batch=4, lr=0.1)
+    shape, labels, step, (first, second) = model.seen
+    assert (shape, labels, step) == ((4, 2), (4,), 6) and first == pytest.approx(2 * second) and second > 0
+
+    class Closed(torch.nn.Module):
+        def fit(self, data, seed):
+            self.register_buffer("mean", data.mean(0) + seed)
+
+    closed = Closed()
+    assert fit(closed, DATA, seed=3, checkpoint=tmp_path / "c.pt").steps == 0
+    assert torch.equal(closed.mean, DATA.mean(0) + 3) and (tmp_path / "c.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"data": DATA}, "steps and seconds"),
+        ({"data": DATA[:, 0], "steps": 1}, r"data must be finite, of shape \(N, \*event\)"),
+        ({"data": DATA * math.inf, "steps": 1}, "data must be finite"),
+        ({"data": DATA, "labels": LABELS[:5], "steps": 1}, "labels must be 300 integers"),
+        ({"data": DATA, "labels": LABELS.float(), "steps": 1}, "labels must be 300 integers"),
+    ],
+)
+def test_arguments_are_checked(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fit(Mean(), **arguments)
+
+
+def test_progress_is_shown(capsys):
+    fit(Mean(), DATA, steps=3, progress=True)
+    assert "3/3" in capsys.readouterr().err
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+TABLE = sk.DiscreteVP(np.array(sk.DiscreteVP().alphas_cumprod[::50]))
+MODELS = {
+    "vp": lambda: Diffusion(MLP((2,), 8, 1), sk.VP(beta_max=12.0), "noise"),
+    "ou": lambda: Diffusion(MLP((2,), 8, 1), sk.OU(), end=4.0),
+    "levels": lambda: Diffusion(MLP((2,), 8, 1), sk.VE(0.1, 10.0), "score", levels=8),
+    "table": lambda: Diffusion(MLP((1, 2, 2), 8, 1, classes=4), TABLE),
+    "flow": lambda: FlowMatching(MLP((2,), 8, 1), StraightPath(0.05), "optimal"),
+    "cnf": lambda: CNF(MLP((2,), 8, 1), steps=3),
+}
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+def test_saved_and_loaded(make, tmp_path):
+    torch.manual_seed(0)
+    model, path = make(), tmp_path / "folder" / "m.pt"
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    model.standardise(3 + 2 * torch.randn(50, *model.units.shape))
+    save(model, path)
+    torch.load(path, weights_only=True)  # tensors and plain data
+    copy = load(path)
+    assert type(copy) is type(model) and equal(copy, model)
+    assert torch.equal(copy.sample(5, seed=1), model.sample(5, seed=1))
+
+
+def test_parts_of_the_users_own_need_the_model(tmp_path):
+    class Own(torch.nn.Module):
+        shape = (2,)
+
+        def __init__(self):
+            super().__init__()
+            self.a = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, t, x):
+            return self.a * x
+
+    path = tmp_path / "m.pt"
+    save(Diffusion(Own(), sk.VP()), path)
+    with pytest.raises(ValueError, match="parts of your own"):
+        load(path)
+    fresh = Diffusion(Own(), sk.VP())
+    fresh.net.a.data.zero_()
+    assert load(path, fresh).net.a == 1
+    with pytest.raises(ValueError, match="holds a Diffusion, but the model is a FlowMatching"):
+        load(path, FlowMatching(Own()))
+    with pytest.raises(ValueError, match="does not fit this Diffusion"):
+        load(path, small())
+
+
+def test_damaged_and_foreign_files(tmp_path):
+    path, bad = tmp_path / "m.pt", tmp_path / "bad.pt"
+    save(small(), path)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"not a checkpoint", whole[:-200]):
+        bad.write_bytes(content)
+        with pytest.raises(ValueError, match=r"bad\.pt is damaged, or no checkpoint"):
+            load(bad)
+    torch.save({"weights": torch.zeros(3)}, bad)
+    with pytest.raises(ValueError, match=r"bad\.pt is no checkpoint of this package"):
+        load(bad)
+    torch.save(torch.nn.Linear(1, 1), bad)  # code: refused
+    with pytest.raises(ValueError, match="damaged, or no checkpoint"):
+        load(bad)
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {"version": 99}, bad)
+    with pytest.raises(ValueError, match="version 99"):
+        load(bad)
+    content["config"]["class"] = "os"
+    torch.save(content, bad)
+    with pytest.raises(ValueError, match="cannot build"):
+        load(bad)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none.pt")
+
+
+def test_a_checkpoint_continues_only_its_own_run(tmp_path):
+    path = tmp_path / "run.pt"
+    fit(small(), DATA, LABELS, steps=4, batch=8, checkpoint=path)
+    with pytest.raises(ValueError, match=r"holds a run with lr = 0\.002"):
+        fit(small(), DATA, LABELS, steps=4, batch=8, lr=1e-3, checkpoint=path)
+    with pytest.raises(ValueError, match="does not fit"):
+        fit(Mean(), DATA, LABELS, steps=4, batch=8, checkpoint=path)
+    save(small(), path)
+    with pytest.raises(ValueError, match="no training to continue"):
+        fit(small(), DATA, LABELS, steps=4, batch=8, checkpoint=path)
