@@ -29,11 +29,11 @@ def flow(shape=(2,), classes=0, *, layers=4, width=64, depth=2, spline=True, bat
     return RealNVP(shape, layers, width, depth, spline), {"batch": batch, "lr": lr}
 
 
-def gan(shape=(2,), classes=0, *, latent=4, signs=0, width=128, depth=3, minimax=False, batch=512, lr=1e-3):
+def gan(shape=(2,), classes=0, *, latent=4, signs=0, width=128, depth=3, minimax=False, batch=256, lr=5e-4):
     return GAN(shape, latent, signs, width, depth, minimax), {"batch": batch, "lr": lr}
 
 
-def wgan(shape=(2,), classes=0, *, latent=4, signs=4, width=128, depth=3, penalty=0.1, batch=256, lr=5e-4):
+def wgan(shape=(2,), classes=0, *, latent=4, signs=4, width=128, depth=3, penalty=1.0, batch=256, lr=2e-3):
     return WGAN(shape, latent, signs, width, depth, penalty), {"batch": batch, "lr": lr}
 
 

@@ -103,11 +103,11 @@ class WGAN(nn.Module):
         f maximises E[f(x)] − E[f(G(z))] − penalty E[max(0, ‖∇f(y)‖ − 1)²],   y uniform between x and G(z)
         G maximises E[f(G(z))], once in `critic_steps` steps
 
-    The penalty is one-sided: where the samples are right f may be flat, and the generator comes to rest. With `clip` the
-    weights of f are cut to [−clip, clip] after each step instead.
+    The penalty is one-sided: where the samples are right f may be flat, and the generator comes to rest. With `clip`
+    the weights of f are cut to [−clip, clip] after each step instead.
     Source: M. Arjovsky et al., "Wasserstein GAN", 2017, arXiv:1701.07875; I. Gulrajani et al., "Improved training of
-    Wasserstein GANs", NeurIPS 2017, arXiv:1704.00028; H. Petzka et al., "On the regularization of Wasserstein GANs", ICLR
-    2018, arXiv:1709.08894.
+    Wasserstein GANs", NeurIPS 2017, arXiv:1704.00028; H. Petzka et al., "On the regularization of Wasserstein GANs",
+    ICLR 2018, arXiv:1709.08894.
     """
 
     density, nfe = "none", 1
