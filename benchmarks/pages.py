@@ -65,7 +65,9 @@ def diffusers_table():
             equal = "as good within 3 standard errors" if verdict["at_least_as_good"] else "worse"
             better = ours < theirs and verdict["at_least_as_good"]
             lines.append("| " + " | ".join([*cells, f"{theirs / ours:.2g}× better" if better else equal]) + " |")
-    return "\n".join(lines) + f"\n\n{measured_on(result)}"
+    raised = {row[1] for part in result["results"] for row in part["rows"] if row[-1]}
+    note = f"Raised an error or gave no finite result: {', '.join(sorted(raised))}." if raised else ""
+    return "\n".join(lines) + f"\n\n{note}\n\n{measured_on(result)}"
 
 
 def overhead_table():

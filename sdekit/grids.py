@@ -85,7 +85,7 @@ def cosine(process, n, start=None, end=None, final=False):
 def _grid(process, n, start, end, final, forward, backward):
     """Times that `forward` makes equidistant; `backward` inverts it for arrays."""
     process = _bare(process)
-    if not n >= 1 or n != int(n):
+    if not (isinstance(n, (int, float, np.number)) and 1 <= n < math.inf and n == int(n)):
         raise ValueError(f"n must be a positive number of steps, got {n!r}")
     low, high = (float(edge) for edge in process.domain)
     start = high if start is None else float(start)
@@ -95,6 +95,8 @@ def _grid(process, n, start, end, final, forward, backward):
         raise ValueError(
             f"start = {start} and end = {end} must be finite times with {low} <= end < start <= {high} for {name}"
         )
+    if final and low == -math.inf:
+        raise ValueError(f"final=True adds a step to the start of the domain, which {name} does not have; leave it out")
     last = process.marginal(low)[1] if final else 0.0
     if final and (last > 0 or end == low):
         found = f"{name} has sigma = {last} there" if last > 0 else f"end = {end} is there already"

@@ -43,7 +43,8 @@ def log_prob(process, x, grid, method=rk4, *, prior=None, probes=None, seed=0):
     """log p(x) of the samples that `process` draws along `grid`, one value per path.
 
     process  a `Reverse`, whose probability-flow ODE is taken whatever its eta, or any process without noise, such as
-             `sdekit.process(velocity, noise="none", event_dims=None)`. Its drift works on tensors.
+             `sdekit.process(velocity, noise="none", event_dims=None)`. Its drift works on tensors
+             and is differentiable: a network that turns gradients off itself would count as constant.
     x        data, path axes first: a tensor, or an array for processes that work on tensors as well.
     grid     the times of the sampler, from the prior's to that of the data; they are followed backwards. A grid that
              ends at ε > 0 takes x as a state at ε and gives log p_ε(x).
@@ -72,6 +73,10 @@ def transport(process, x, grid, method=rk4, *, probes=None, seed=0):
     tensor = x if arrays.is_tensor(x) else torch.as_tensor(np.asarray(x, np.float64))
     tensor = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
     process, times = _ode(process), _backwards(grid)
+    if isinstance(process, Reverse) and times[0] > times[-1]:
+        raise ValueError(f"grid must decrease from noise to data, as for sampling, got {times[-1]} to {times[0]}")
+    if torch.is_inference_mode_enabled():
+        raise ValueError("torch.inference_mode records no derivatives, which the divergence is made of; use no_grad")
     form = structure(process, tensor, times[0])
     if form.noise != "none" or form.components:
         raise ValueError(
@@ -83,7 +88,7 @@ def transport(process, x, grid, method=rk4, *, probes=None, seed=0):
     vectors = _basis(event, tensor) if probes is None else _signs(integer("probes", probes, least=1), seed, tensor)
     keep = torch.is_grad_enabled() and (tensor.requires_grad or sde.drift(times[0], tensor).requires_grad)
     flow = Flow(sde, event, vectors, 1.0 if probes is None else 1.0 / probes, keep)
-    state = torch.cat([tensor.reshape(*path, -1), tensor.new_zeros(*path, 1)], -1)
+    state = torch.cat([tensor.reshape(*path, math.prod(event)), tensor.new_zeros(*path, 1)], -1)
     end = solve(flow, state, grid=times, method=method).x[-1]
     latent, log_det = end[..., :-1].reshape(tensor.shape), end[..., -1]
     if not arrays.is_tensor(x):
@@ -137,7 +142,7 @@ class Flow(NamedTuple):
             x = x if self.keep and x.requires_grad else x.detach().requires_grad_()
             f = self.sde.drift(t, x)
             rate = self.scale * sum(self._form(f, x, v) for v in self.vectors)
-        out = torch.cat([f.reshape(*y.shape[:-1], -1), rate[..., None]], -1)
+        out = torch.cat([f.reshape(*y.shape[:-1], y.shape[-1] - 1), rate[..., None]], -1)
         return out if self.keep else out.detach()
 
     def _form(self, f, x, v):
@@ -148,7 +153,7 @@ class Flow(NamedTuple):
         v = v.expand(x.shape)
         grad = arrays.torch().autograd.grad
         (product,) = grad(f, x, v, retain_graph=True, create_graph=self.keep, materialize_grads=True)
-        return (product * v).reshape(*x.shape[:path], -1).sum(-1)
+        return (product * v).reshape(*x.shape[:path], math.prod(self.event)).sum(-1)
 
 
 def _basis(event, like):
@@ -183,6 +188,7 @@ def _default_prior(process, t):
     def log_density(z):
         dims = getattr(process, "event_dims", 0)
         axes = z.ndim - 1 if dims is None else dims
-        return law.log_prob(z).reshape((*z.shape[: z.ndim - axes], -1)).sum(-1)
+        path, event = z.shape[: z.ndim - axes], z.shape[z.ndim - axes :]
+        return law.log_prob(z).reshape((*path, math.prod(event))).sum(-1)
 
     return log_density

@@ -8,6 +8,7 @@ import numpy as np
 from . import arrays, backends
 from . import math as sm
 from .methods import exact
+from .noise import PATH
 from .solve import EPS, Solution, integer, solve
 
 __all__ = ["restart"]
@@ -37,7 +38,9 @@ def restart(reverse, x0, grid, method, intervals, *, seed=0, first_path=0, first
     how = {"seed": seed, "first_path": first_path, "threads": threads}
     for times in _legs(np.asarray(grid, np.float64), intervals):
         if times[1] > times[0]:
-            sol = solve(reverse.process, x, grid=times, method=exact, first_step=step, backend=engine, **how)
+            # numbered as the method's own steps, which may take several normals of the stream each
+            n = step * max(1, method.streams.count(PATH))
+            sol = solve(reverse.process, x, grid=times, method=exact, first_step=n, backend=engine, **how)
         else:
             sol = solve(reverse, x, grid=times, method=method, first_step=step, memory=memory, backend=backend, **how)
             failed = failed | sol.failed
@@ -49,6 +52,8 @@ def restart(reverse, x0, grid, method, intervals, *, seed=0, first_path=0, first
 
 def _legs(grid, intervals):
     """The stretches of times to run, in order; the rising ones are jumps."""
+    if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) < 0).all():
+        raise ValueError(f"grid must hold two or more decreasing times, got {grid}")
     rounds = {}
     for times, count in intervals:
         times = np.array(times, np.float64)
@@ -57,6 +62,10 @@ def _legs(grid, intervals):
         near = int(np.abs(grid - times[-1]).argmin())
         if abs(grid[near] - times[-1]) > EPS * abs(grid[-1] - grid[0]):
             raise ValueError(f"grid misses {times[-1]}, where an interval ends (nearest: {grid[near]}); add it there")
+        if near == 0:
+            raise ValueError(
+                f"intervals: one ends at {times[-1]}, where the grid begins; there is nothing to go back to"
+            )
         times[-1] = grid[near]
         rounds.setdefault(near, []).extend([times] * integer("intervals: rounds", count))
     cuts = sorted({0, *rounds, len(grid) - 1})

@@ -18,6 +18,7 @@ from .equation import as_record, declared, equation, path_parameters, structure
 from .methods import Method, euler_maruyama
 from .noise import key
 from .problem import Problem
+from .processes import forms
 
 __all__ = ["Solution", "solve"]
 
@@ -390,7 +391,9 @@ def _check_parameters(process, problem):
 def _finished(process, method, end):
     """The method with a last step that denoises, where it would evaluate the drift, or log-SNR, at sigma = 0."""
     at_end = method.evaluates_end or "pair" in method.needs
-    if not at_end or method.reaches_zero or not callable(getattr(process, "denoise", None)) or process.sigma(end) > 0:
+    if not at_end or method.reaches_zero or not callable(getattr(process, "denoise", None)):
+        return method
+    if forms.holds(process.sigma(end) > 0):  # one sigma per path, where a parameter is an array
         return method
     return dataclasses.replace(method, step=_denoising(method.step, method.init is not None))
 

@@ -142,6 +142,8 @@ def test_any_model_and_table_of_this_form_will_do():
     assert pickle.loads(pickle.dumps(score)).pair(2.0, x)[0].shape == (4, 2)
     with pytest.raises(ValueError, match=r"predicts 'flow_prediction'; from_diffusers reads 'epsilon'"):
         scores.from_diffusers(exact_noise, Scheduler("flow_prediction"))
+    with pytest.raises(ValueError, match="must have a table alphas_cumprod, which EDM does not have"):
+        scores.from_diffusers(exact_noise, sk.EDM())
     with pytest.raises(ValueError, match="alphas_cumprod"):
         scores.from_diffusers(exact_noise, Scheduler("epsilon", (0.9, 0.5, 0.0)))
 

@@ -65,6 +65,22 @@ def test_flows_agree_to_the_end(method, name, options, n):
     torch.testing.assert_close(sol.x[1:], theirs(scheduler, rev, start()), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("n", [5, 10, 20])
+def test_heun_agrees_to_the_end(n):
+    """Their states are x/alpha, and each time but the first is there twice, for both stages."""
+    scheduler = diffusers.HeunDiscreteScheduler(**SETTINGS, beta_schedule="linear")
+    scheduler.set_timesteps(n)
+    process = sk.DiscreteVP(scheduler.alphas_cumprod.double().numpy())
+    times = scheduler.timesteps.double().tolist()
+    rev = sk.Reverse(process, TARGET.score(process), 0.0)
+    sol = sk.solve(rev, start(), grid=[times[0], *times[1::2], -1.0], method=sk.edm_heun)
+    x = start() / process.marginal(times[0])[0]
+    for t in scheduler.timesteps:
+        x = scheduler.step(rev.pair(float(t), scheduler.scale_model_input(x, t))[1], t, x).prev_sample
+    assert sol.nfe == len(times) == 2 * n - 1
+    torch.testing.assert_close(sol.x[-1], x, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("method", "name", "options"),
     [

@@ -52,6 +52,12 @@ def test_the_table_of_methods_is_that_of_the_records(capsys):
     assert len(shown) >= 14 and set(shown) <= set(rows)
 
 
+def test_samplers_are_listed():
+    page = (ROOT / "docs" / "sampling.md").read_text(encoding="utf-8")
+    for name in sk.methods.__all__:
+        assert "pair" not in getattr(sk, name).needs or f"| `{name}" in page or f", `{name}`" in page, name
+
+
 def test_processes_are_listed_with_their_defaults():
     """Every process that the page lists; one may exist before it is documented."""
     page = (ROOT / "docs" / "processes.md").read_text(encoding="utf-8")

@@ -472,6 +472,7 @@ def test_what_each_draws():
         (lambda: sk.ddim(1.5), "eta must be between 0, the flow, and 1, ancestral sampling; got 1.5"),
         (lambda: sk.ddim(math.nan), "eta must be between 0"),
         (lambda: sk.dpm_solver(4), "order must be 1, 2 or 3, got 4"),
+        (lambda: sk.dpm_solver(2.0), "order must be 1, 2 or 3, got 2.0"),
         (lambda: sk.edm_heun(40.0), "steps must be the number of steps of the grid where churn > 0, got None"),
         (lambda: sk.edm_heun(40.0, 0), "steps must be .* got 0"),
         (lambda: sk.edm_heun(-1.0), "churn must be finite and at least 0, got -1.0"),
@@ -485,3 +486,26 @@ def test_what_each_draws():
 def test_errors_name_the_argument(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_data_without_noise_start_no_multistep_encoding():
+    """At sigma = 0 x tells nothing of the noise; `ddim` takes what the score says of it."""
+    for method in (sk.dpm_solver, sk.dpm_solver(3), sk.dpmpp_2m, sk.unipc):
+        with pytest.raises(ValueError, match="sigma = 0, .* start later, or use ddim"):
+            sk.solve(reverse(sk.VP()), X, [0.0, 0.5, 1.0], method, **REFERENCE)
+    assert np.isfinite(sk.solve(reverse(sk.VP()), X, [0.0, 0.5, 1.0], sk.ddim, **REFERENCE).x).all()
+
+
+def test_schedules_of_their_own_for_each_path():
+    """Methods on the drift, and those that read alpha and sigma alone, take them; the others say that they do not."""
+    process = sk.VP(beta_max=np.array([10.0, 20.0, 30.0]))
+    rev = sk.Reverse(process, lambda t, x: -x, eta=0.0)
+    for method in (sk.heun_ode, sk.ddim):
+        whole = sk.solve(rev, np.ones((3, 2)), [1.0, 0.5, 0.1], method, **REFERENCE).x[-1]
+        for i, beta in enumerate((10.0, 20.0, 30.0)):
+            one = sk.Reverse(sk.VP(beta_max=beta), lambda t, x: -x, eta=0.0)
+            want = sk.solve(one, np.ones((1, 2)), [1.0, 0.5, 0.1], method, **REFERENCE).x[-1]
+            np.testing.assert_allclose(whole[i : i + 1], want, rtol=1e-12)
+    for method in (sk.ancestral, sk.dpmpp_2m, sk.dpm_solver):
+        with pytest.raises(ValueError, match="one schedule per path"):
+            sk.solve(rev, np.ones((3, 2)), [1.0, 0.5, 0.1], method, **REFERENCE)

@@ -107,6 +107,8 @@ def test_processes_without_an_end_take_explicit_ones():
     assert grids.uniform(process, 4, 2.0, 0.0).tolist() == [2.0, 1.5, 1.0, 0.5, 0.0]
     with pytest.raises(ValueError, match="start = inf .* must be finite"):
         grids.uniform(process, 5, end=0.1)
+    with pytest.raises(ValueError, match="which OU does not have; leave it out"):
+        grids.uniform(process, 5, 4.0, 0.1, final=True)
     with pytest.raises(ValueError, match="start = inf .* must be finite"):
         grids.karras(process, 5, end=0.1)
 
@@ -118,6 +120,8 @@ def test_processes_without_an_end_take_explicit_ones():
         ({"n": 0}, "n must be a positive number of steps, got 0"),
         ({"n": 2.5}, "n must be a positive number of steps, got 2.5"),
         ({"n": math.nan}, "n must be a positive number of steps, got nan"),
+        ({"n": math.inf}, "n must be a positive number of steps, got inf"),
+        ({"n": "5"}, "n must be a positive number of steps, got '5'"),
         ({"n": 5, "start": 1.5}, "start = 1.5 and end = 0.001 must be finite times with 0.0 <= end < start <= 1.0"),
         ({"n": 5, "start": 0.2, "end": 0.2}, "start = 0.2 and end = 0.2"),
         ({"n": 5, "end": -0.1}, "end = -0.1"),

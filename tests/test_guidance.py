@@ -370,3 +370,18 @@ def test_scores_of_scores_pickle():
         scores.from_v(scores.as_v(plain), VP),
     ):
         assert pickle.loads(pickle.dumps(score)) == score
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda f: scores.clipped(f),
+        lambda f: scores.guided(f, MIXTURE.score(VP), 2.0),
+        lambda f: scores.guided(MIXTURE.score(VP), f, 2.0),
+        lambda f: scores.inpainted(f, 0.0, [1, 0]),
+        lambda f: scores.on_path(f, VP),
+    ],
+)
+def test_functions_are_no_scores(make):
+    with pytest.raises(ValueError, match="must be a Score, as from_noise and its kin make one"):
+        make(lambda t, x: -x)

@@ -206,7 +206,15 @@ def in_log_snr(n, start=0.9, end=1e-2):
 
 @pytest.mark.parametrize(
     ("method", "order", "own", "exact"),
-    [(sk.dpmpp_3m, 3, 2, 2), (sk.unipc(2), 3, 3, 2), (sk.unipc(3), 4, None, 3), (sk.deis(4), 4, 2, 3)],
+    [
+        (sk.ddim, 1, 1, 0),
+        (sk.heun_ode, 2, 2, 0),
+        (sk.dpmpp_2m, 2, 2, 1),
+        (sk.dpmpp_3m, 3, 2, 2),
+        (sk.unipc(2), 3, 3, 2),
+        (sk.unipc(3), 4, None, 3),
+        (sk.deis(4), 4, 2, 3),
+    ],
     ids=repr,
 )
 def test_exact_first_steps_let_multistep_methods_start_at_their_order(method, order, own, exact):

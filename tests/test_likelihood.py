@@ -279,6 +279,10 @@ def test_bits_per_dimension():
         (lambda: log_prob(FIELD, np.zeros((4, 3)), []), "grid must hold two or more times"),
         (lambda: log_prob(sk.Reverse(sk.VP(), MIXTURE.score(sk.VP())), np.zeros((4, 2)), [1, 0]), "infinite at t = 0"),
         (lambda: log_prob(FIELD, np.zeros((4, 3)), [1, 0], sk.dpmpp_2m), "pair"),
+        (
+            lambda: log_prob(sk.Reverse(sk.EDM(), MIXTURE.score(sk.EDM())), np.zeros((4, 2)), [1, 2]),
+            "grid must decrease",
+        ),
         (lambda: bits_per_dim(0.0, 3, 0.0), "width must be positive"),
         (lambda: bits_per_dim(0.0, 0), "dims must be an integer"),
     ],
@@ -286,3 +290,17 @@ def test_bits_per_dimension():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_inference_mode_has_no_divergence():
+    """Nothing is recorded in it, so that every field would seem to be constant."""
+    x = torch.zeros(4, 3)
+    with torch.inference_mode(), pytest.raises(ValueError, match="use no_grad"):
+        log_prob(FIELD, x, [1, 0])
+
+
+def test_no_data_have_no_likelihoods():
+    process = sk.FlowPath()
+    rev = sk.Reverse(process, MIXTURE.score(process))
+    for probes in (None, 2):
+        assert log_prob(rev, np.zeros((0, 2)), [1.0, 0.5, 0.0], probes=probes).shape == (0,)

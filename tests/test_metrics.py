@@ -135,6 +135,15 @@ def test_mmd_is_for_the_plane():
         metrics.kernel_mmd(sk.Gaussian(np.zeros(3), std=1.0).mixture())
 
 
+def test_laws_without_a_density():
+    law = sk.GaussianMixture([1.0, 1.0], np.eye(2), stds=0.0)
+    with pytest.raises(ValueError, match="law has no density"):
+        metrics.sliced_cramer(law)
+    with pytest.raises(ValueError, match="bandwidth must be positive"):
+        metrics.kernel_mmd(law)
+    assert metrics.kernel_mmd(law, bandwidth=0.5)(np.eye(2)).value < 1e-9
+
+
 def test_class_frequencies_are_pearsons():
     data, labels = np.arange(6.0)[:, None], np.array([3, 3, 3, 7, 7, 9])
     x = np.array([[0.1], [1.2], [3.9], [5.0]])

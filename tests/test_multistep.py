@@ -308,6 +308,17 @@ def test_a_run_cut_anywhere_and_continued(method, process):
         assert memory.times == whole.memory.times
 
 
+def test_memory_that_does_not_belong():
+    rev, grid = sk.Reverse(VP, MIXTURE.score(VP)), np.linspace(1.0, 0.05, 9)
+    memory = solve(rev, np.ones(3), grid[:4], sk.dpmpp_2m).memory
+    with pytest.raises(ValueError, match="memory is not that of unipc"):
+        solve(rev, np.ones(3), grid[3:], sk.unipc, memory=memory)
+    with pytest.raises(ValueError, match=r"memory is of a state of shape \(3,\), not \(1,\)"):
+        solve(rev, np.ones(1), grid[3:], sk.dpmpp_2m, memory=memory)
+    with pytest.raises(ValueError, match="memory already holds t = "):
+        solve(rev, np.ones(3), grid[2:], sk.dpmpp_2m, memory=memory)
+
+
 @each
 def test_memory_is_bounded_and_plain(method):
     rev = sk.Reverse(VP, MIXTURE.score(VP))
@@ -326,6 +337,8 @@ def test_orders_on_offer():
         (lambda: sk.deis(5), "order must be 1, 2, 3 or 4, got 5"),
         (lambda: sk.deis(2.5), "order must be 1, 2, 3 or 4, got 2.5"),
         (lambda: sk.lms(0), "order must be 1, 2, 3 or 4, got 0"),
+        (lambda: sk.unipc(2.0), "order must be 1, 2 or 3, got 2.0"),
+        (lambda: sk.lms(3.0), "order must be 1, 2, 3 or 4, got 3.0"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

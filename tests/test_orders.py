@@ -505,9 +505,9 @@ def test_the_standard_error_is_that_of_the_slope():
     common, own = rng.exponential(size=(1000, 1, 400)), rng.exponential(size=(1000, 4, 400))
     differences = h[:, None] * (common + 0.5 * own)
     found = [orders._estimate(h, d) for d in differences]
-    orders = np.array([f.order for f in found])
-    assert orders.mean() == pytest.approx(1.0, abs=5 * orders.std() / math.sqrt(1000))
-    assert np.mean([f.stderr for f in found]) == pytest.approx(orders.std(), rel=0.12)
+    slopes = np.array([f.order for f in found])
+    assert slopes.mean() == pytest.approx(1.0, abs=5 * slopes.std() / math.sqrt(1000))
+    assert np.mean([f.stderr for f in found]) == pytest.approx(slopes.std(), rel=0.12)
     assert np.mean([f.stderrs for f in found], 0) == pytest.approx(np.std([f.errors for f in found], 0), rel=0.12)
 
 

@@ -68,6 +68,22 @@ def test_no_normal_is_used_twice():
     assert len(seen) == 4 + 3 * 2 + 2 == len({float(z[0]) for z in seen})
 
 
+def test_no_normal_of_a_method_with_several_is_used_twice():
+    """The jumps' normals too, which are found in what they add."""
+    seen, process = [], sk.VP()
+
+    @sk.method(noise=("none", "additive"), streams=(sk.noise.PATH, sk.noise.PATH), needs=("pair",))
+    def watcher(sde, t, t1, x, h, *dws):
+        seen.extend(float(dw[0]) / math.sqrt(-h) for dw in dws)
+        return 0 * x if t == 0.7 else x
+
+    jumps = []
+    sol = sk.restart(reverse(process), X, [1.0, 0.7, 0.4], watcher, [([0.9, 0.4], 1)])
+    law = process.transition(0.4, 0.9, 0.0)
+    jumps.append(float(sol.x[0, 0] / law.std))
+    assert len(seen) == 6 and min(abs(a - b) for a in jumps for b in seen) > 1e-9
+
+
 def test_a_multistep_method_starts_anew_after_a_jump():
     """And goes on with its memory where a round ends."""
     seen = []
@@ -160,8 +176,16 @@ def test_paths_that_fail_stay_nan_and_touch_no_other():
         ([([0.9, 0.4], -1)], "rounds must be an integer >= 0, got -1"),
         ([([0.9, 0.4], 1.5)], "rounds must be an integer >= 0, got 1.5"),
         ([([1.5, 0.4], 1)], "time 1.5 is outside the domain"),
+        ([([1.2, 1.0], 1)], "one ends at 1.0, where the grid begins"),
     ],
 )
 def test_impossible_intervals(intervals, message):
     with pytest.raises(ValueError, match=message):
         sk.restart(reverse(sk.VP()), X, GRID, sk.ddim, intervals)
+
+
+@pytest.mark.parametrize("grid", [[0.1, 0.5, 1.0], [0.5], [1.0, 0.5, 0.5]])
+def test_impossible_grids(grid):
+    """A rising one would add noise, step by step."""
+    with pytest.raises(ValueError, match="grid must hold two or more decreasing times"):
+        sk.restart(reverse(sk.VP()), X, grid, sk.ddim, [])

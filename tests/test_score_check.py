@@ -260,3 +260,11 @@ def test_a_few_huge_losses_do_not_hide_a_mistake(kind):
     base = perfect(kind, process, sk.Empirical(corners))
     with pytest.raises(ValueError, match="its times run the other way, with clean data at 1 "):
         read(kind, lambda t, x: base(1.0 - t, x), process).check(corners)
+
+
+def test_what_cannot_be_checked():
+    for score in (lambda t, x: x, scores.from_score(lambda t, x: -x)):
+        with pytest.raises(ValueError, match="score must be a Score of a noising process"):
+            scores.check(score, np.ones((3, 2)))
+    with pytest.raises(ValueError, match="must hold samples that differ"):
+        scores.check(scores.from_noise(lambda t, x: x, sk.VP()), np.ones((0, 2)))

@@ -303,3 +303,10 @@ def test_adapters_pickle(kind):
     score = adapter(kind)(silent, processes.VP(), 2)
     copy = pickle.loads(pickle.dumps(score))
     assert copy == score and copy.event_dims == 2 and copy.process == processes.VP()
+
+
+@pytest.mark.parametrize("kind", ["noise", "denoiser", "v", "velocity"])
+@pytest.mark.parametrize("process", [None, processes.VP, processes.GBM()], ids=str)
+def test_predictions_need_a_noising_process(kind, process):
+    with pytest.raises(ValueError, match="process must be a noising process with a marginal"):
+        adapter(kind)(silent, process)

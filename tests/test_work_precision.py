@@ -51,6 +51,12 @@ def test_the_flow_keeps_type_and_shape():
     assert found.shape == x.shape and found.dtype == torch.float32
 
 
+@pytest.mark.parametrize(("start", "end"), [(0.0, 0.9), (0.5, 0.5)])
+def test_where_no_flow_starts(start, end):
+    with pytest.raises(ValueError, match="start must be a time with noise, and another than end"):
+        convergence.reference_flow(VP, MIXTURE.score(VP), np.ones((1, 2)), start, end)
+
+
 # --- the measurement ---
 
 
@@ -163,6 +169,8 @@ def test_methods_that_know_the_number_of_steps():
     ("change", "message"),
     [
         ({"methods": ["ddim"]}, "methods must be Methods"),
+        ({"methods": [sk.rk4]}, "no method is given that takes a step within them"),
+        ({"methods": []}, "no method is given that takes a step within them"),
         ({"nfe": [0]}, "nfe must be an integer >= 1"),
         ({"samples": 1}, "samples must be an integer >= 2"),
         ({"methods": [sk.ancestral]}, "coupled_rmse follows the flow, but ancestral draws noise"),

@@ -27,6 +27,8 @@ def reference_flow(process, score, x, start, end, tol=None):
     sigma(end) = 0 the last piece, from sigma/alpha = 1e-6 on, is the denoised state.
     """
     first, last = _place(process, start), min(_place(process, end), math.log1p(1 / LEAST))
+    if not (math.isfinite(first) and first != last):
+        raise ValueError(f"start must be a time with noise, and another than end, got {start} and {end}")
     tol = tol or (1e-10 if str(x.dtype).endswith("float64") else 1e-5)
 
     def pair(u, z):

@@ -129,6 +129,8 @@ def sliced_cramer(law, directions=16):
     """
     across = _directions(math.prod(law.means.shape[1:]), directions)
     means, stds = _projected(law, across)
+    if not stds.all():
+        raise ValueError("law has no density: end before sigma = 0, or give the target a bandwidth")
     low, high = (means - REACH * stds).min(0), (means + REACH * stds).max(0)
     edges = np.linspace(low, high, EDGES)
     exact = sum(w * special.ndtr((edges - m) / s) for w, m, s in zip(law.weights, means, stds, strict=True))
@@ -161,6 +163,8 @@ def kernel_mmd(law, bandwidth=None):
     means, covs = law.means.reshape(-1, 2), _covariances(law)
     spread = np.sqrt(np.einsum("kii->ki", covs))
     b = float(bandwidth or math.sqrt((law.weights @ spread**2).mean()))
+    if not b > 0:
+        raise ValueError(f"bandwidth must be positive, got {b}; the default is the size of the law's components")
     low, high = (means - REACH * spread).min(0), (means + REACH * spread).max(0)
     step = 2 * math.pi / (high - low + PERIOD * b)
     # c_j falls to 1e-10 of c_0

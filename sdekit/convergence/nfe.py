@@ -159,6 +159,8 @@ def work_precision(
                 rows.append(Row(name, label, budget, len(run.times) - 1, count, *_measured(measure(run))))
                 if tell:
                     tell(rows[-1])
+    if not rows:
+        raise ValueError(f"nfe = {budgets}: no method is given that takes a step within them")
     names = type(target).__name__, repr(process), grid.__name__
     return WorkPrecision(*names, setting.start, setting.end, len(setting.x0), seed, tuple(rows))
 

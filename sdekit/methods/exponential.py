@@ -25,6 +25,8 @@ SERIES, TERMS = 1.5, 22  # for |z| below the first, phi is that many terms of it
 def schedule(sde, t, t1):
     """(a0, s0, a1, s1, h): alpha and sigma at both ends, h = log(a1/s1) − log(a0/s0), inf where a0 = 0 or s1 = 0."""
     (a0, s0), (a1, s1) = sde.process.marginal(t), sde.process.marginal(t1)
+    if any(getattr(value, "ndim", 0) for value in (a0, s0, a1, s1)):
+        raise ValueError("the process has one schedule per path (an array parameter); samplers take one for all paths")
     h = sm.log((a1 / a0) * (s0 / s1)) if a0 > 0 and s1 > 0 else math.inf
     return a0, s0, a1, s1, h
 
@@ -32,6 +34,8 @@ def schedule(sde, t, t1):
 def first_order(plan, x, clean):
     """x' = (s1/s0) x + a1 (1 − e^{−h}) D: the flow's exact step with D constant. `plan` is a `schedule`."""
     _, s0, a1, s1, h = plan
+    if s0 == 0:
+        raise ValueError("the first time has sigma = 0, where x tells nothing of the noise; start later, or use ddim")
     return (s1 / s0) * x - (a1 * math.expm1(-h)) * clean
 
 
@@ -160,7 +164,7 @@ def dpm_solver(order=2):
     Source: C. Lu et al., "DPM-Solver: a fast ODE solver for diffusion probabilistic model sampling in
     around 10 steps", NeurIPS 2022, arXiv:2206.00927, algorithms 1 and 2 (r1 = 1/2; r1 = 1/3, r2 = 2/3).
     """
-    if order not in (1, 2, 3):
+    if order not in (1, 2, 3) or isinstance(order, float):
         raise ValueError(f"order must be 1, 2 or 3, got {order!r}")
 
     @method(noise=("none", "additive"), order=order, drifts=order, streams=(), needs=("pair",))
@@ -175,6 +179,8 @@ def dpm_solver(order=2):
             a, s = process.marginal(time)
             return process.pair(time, a * clean + s * (eps + bend))[1] - eps
 
+        if order > 1 and s0 == 0:
+            raise ValueError(f"t = {t} has sigma = 0, where log-SNR is infinite; start later, or use ddim")
         if order == 1 or not h < math.inf:
             bend = 0.0
         elif order == 2:

@@ -20,7 +20,8 @@ def edm_heun(churn=0.0, steps=None, low=0.0, high=math.inf, noise=1.0):
         y = a1 D + s1 ε,   x' = y − ½ s1 (e^h − 1) (ε(y) − ε)
 
     `steps` is the number of steps of the grid, which a step does not know: with churn > 0 it must be given.
-    σ̂ stays inside the domain. Without churn no normals are drawn. A step to sigma = 0 has no second stage.
+    σ̂ stays inside the domain. Without churn no normals are drawn. A step to sigma = 0 returns D, without churn or a
+    second stage.
     Order: 2 without churn. Cost: 2 evaluations.
     Source: T. Karras et al., "Elucidating the design space of diffusion-based generative models", NeurIPS
     2022, arXiv:2206.00364, algorithm 2 (churn, low, high and noise are S_churn, S_tmin, S_tmax, S_noise).

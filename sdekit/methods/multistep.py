@@ -40,6 +40,8 @@ class Memory(NamedTuple):
 
     def after(self, t, value):
         """With one evaluation more."""
+        if self.values and self.values[0].shape != value.shape:
+            raise ValueError(f"memory is of a state of shape {tuple(self.values[0].shape)}, not {tuple(value.shape)}")
         return Memory((t, *self.times), (value, *self.values))
 
     def last(self, size):
@@ -87,6 +89,8 @@ def bent(x, sde, t1, times, values, rule, scale, sign=1.0):
 
     sign = −1 turns λ round, for values of ε.
     """
+    if times[0] in times[1:]:
+        raise ValueError(f"memory already holds t = {times[0]}; continue at the time where it was left")
     h, *nodes = [sign * schedule(sde, times[0], time)[-1] for time in (t1, *times[1:])]
     near = [(u, value) for u, value in zip(nodes, values[1:], strict=True) if math.isfinite(u)]
     weights = rule(h, [u for u, _ in near]) if near else ()
@@ -171,13 +175,15 @@ def unipc(order=2):
     Source: W. Zhao et al., "UniPC: a unified predictor-corrector framework for fast sampling of diffusion
     models", NeurIPS 2023, algorithms 1 and 2 and section 3.4, arXiv:2302.04867.
     """
-    if order not in (1, 2, 3):
+    if order not in (1, 2, 3) or isinstance(order, float):
         raise ValueError(f"order must be 1, 2 or 3, got {order!r}")
 
     @method(noise=("none", "additive"), order=order + 1, streams=(), needs=("pair",), init=empty)
     def unipc(sde, t, t1, x, dt, memory):
         clean = sde.process.pair(t, x)[0]
         if memory.times:
+            if memory.x is None:
+                raise ValueError("memory is not that of unipc: it holds no corrected state")
             x = adams(sde, t, memory.x, (*memory.times, t), (*memory.values, clean))
         known = memory.after(t, clean).last(order)
         return adams(sde, t1, x, known.times, known.values), known._replace(x=x)
@@ -197,7 +203,7 @@ def deis(order=3):
     Source: Q. Zhang, Y. Chen, "Fast sampling of diffusion models with exponential integrator", ICLR 2023,
     section 3.3, arXiv:2204.13902.
     """
-    if order not in (1, 2, 3, 4):
+    if order not in (1, 2, 3, 4) or isinstance(order, float):
         raise ValueError(f"order must be 1, 2, 3 or 4, got {order!r}")
 
     @method(noise=("none", "additive"), order=order, streams=(), needs=("pair",), init=empty)
@@ -223,7 +229,7 @@ def lms(order=4):
     Source: K. Crowson, k-diffusion, 2022 (the sampler "LMS"); Q. Zhang, Y. Chen, "Fast sampling of diffusion models
     with exponential integrator", ICLR 2023, arXiv:2204.13902.
     """
-    if order not in (1, 2, 3, 4):
+    if order not in (1, 2, 3, 4) or isinstance(order, float):
         raise ValueError(f"order must be 1, 2, 3 or 4, got {order!r}")
 
     @method(noise=("none", "additive"), order=order, streams=(), needs=("pair",), init=empty, reaches_zero=True)

@@ -41,6 +41,8 @@ def check(score, data, seed=0):
     The network is called with all rows, twice, or more often where the data have fewer than 4096 entries. A
     condition (`score.given(c)`) holds for each row, or for all. Draws depend on `seed`.
     """
+    if getattr(score, "process", None) is None:
+        raise ValueError(f"score must be a Score of a noising process, got {score!r}")
     if not hasattr(score, "network"):
         score = from_noise(as_noise(score), score.process, score.event_dims)
     kind = next(name for name, rule in RULES.items() if rule is score.to_pair)
@@ -82,9 +84,9 @@ class Trial(NamedTuple):
 
 
 def _trial(process, clean, seed):
-    mean, var = clean.mean(0), clean.var(0)
-    if not var.any():
+    if not clean.size or not (clean != clean[0]).any():
         raise ValueError(f"data of shape {clean.shape} must hold samples that differ from each other")
+    mean, var = clean.mean(0), clean.var(0)
     clean = np.concatenate([clean] * -(-VALUES // clean.size))
     u = noise.uniform((len(clean),), seed, n=LEVEL)
     t = forms.time_of(process, _within(process, RANGE * (2.0 * u - 1.0) - 0.5 * math.log(var.mean())))

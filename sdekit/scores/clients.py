@@ -34,7 +34,9 @@ def from_diffusers(unet, scheduler):
     index into that table, the timestep that the network was trained on. `score.given(c)` calls
     `unet(x, t, c)`: class labels of `UNet2DModel`, encoder_hidden_states of `UNet2DConditionModel`.
     """
-    kind = scheduler.config["prediction_type"]
+    kind = getattr(scheduler, "config", {}).get("prediction_type")
+    if not hasattr(scheduler, "alphas_cumprod"):
+        raise ValueError(f"scheduler must have a table alphas_cumprod, which {type(scheduler).__name__} does not have")
     if kind not in KINDS:
         raise ValueError(f"scheduler predicts {kind!r}; from_diffusers reads {', '.join(map(repr, KINDS))}")
     process = DiscreteVP(forms.on_host(scheduler.alphas_cumprod))

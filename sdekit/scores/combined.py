@@ -19,6 +19,11 @@ def _event_dims(score):
     return score.score.event_dims
 
 
+def _must_be_score(name, score):
+    if not hasattr(score, "pair"):
+        raise ValueError(f"{name} must be a Score, as from_noise and its kin make one of a network, got {score!r}")
+
+
 def _given(score, c):
     """The same with the score inside conditioned on c."""
     return score._replace(score=score.score.given(c))
@@ -56,6 +61,7 @@ def clipped(score, lo=-1.0, hi=1.0):
     Entries whose D lies inside keep their ε to the last bit. The pair is undefined where sigma = 0 and raises
     there. With guidance, clip the guided score.
     """
+    _must_be_score("score", score)
     if not lo < hi:
         raise ValueError(f"lo must be below hi, got lo = {lo} and hi = {hi}")
     return Clipped(score, float(lo), float(hi))
@@ -103,6 +109,8 @@ def guided(conditional, unconditional, weight):
     conditions the conditional score alone.
     Source: J. Ho, T. Salimans, "Classifier-free diffusion guidance", 2022, arXiv:2207.12598, equation 6.
     """
+    _must_be_score("conditional", conditional)
+    _must_be_score("unconditional", unconditional)
     if differs(conditional.process, unconditional.process):
         raise ValueError(
             f"conditional belongs to {conditional.process}, but unconditional to {unconditional.process}; "
@@ -148,6 +156,7 @@ def inpainted(score, known, mask):
     Source: Y. Wang, J. Yu, J. Zhang, "Zero-shot image restoration using denoising diffusion null-space model",
     ICLR 2023, arXiv:2212.00490.
     """
+    _must_be_score("score", score)
     return Inpainted(score, known, mask)
 
 
@@ -189,6 +198,7 @@ def on_path(score, process):
     sees no signal where there is very little, as a start from the prior does; ε then keeps
     x = alpha·D + sigma·ε. Where t is less noisy than any time of the score's process it raises.
     """
+    _must_be_score("score", score)
     for name, owner in (("score", score.process), ("process", process)):
         if not hasattr(owner, "marginal"):
             raise ValueError(f"{name}: {type(owner).__name__} has no marginal, which on_path needs")

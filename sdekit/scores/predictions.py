@@ -96,6 +96,12 @@ class Direct(NamedTuple):
     check = _check
 
 
+def _prediction(net, process, event_dims, to_pair):
+    if isinstance(process, type) or not hasattr(process, "marginal"):
+        raise ValueError(f"process must be a noising process with a marginal, such as sdekit.VP(), got {process!r}")
+    return Prediction(net, process, event_dims, to_pair)
+
+
 def from_score(fn, process=None, event_dims=None):
     """A network that predicts the score s = ∇ log p_t:  D = (x + sigma² s) / alpha,  ε = −sigma s.
 
@@ -109,7 +115,7 @@ def from_noise(net, process, event_dims=None):
 
     The pair is undefined where alpha = 0 and raises there; so does the score where sigma = 0.
     """
-    return Prediction(net, process, event_dims, _noise)
+    return _prediction(net, process, event_dims, _noise)
 
 
 def from_denoiser(net, process, event_dims=None):
@@ -117,7 +123,7 @@ def from_denoiser(net, process, event_dims=None):
 
     The pair and the score are undefined where sigma = 0 and raise there.
     """
-    return Prediction(net, process, event_dims, _denoiser)
+    return _prediction(net, process, event_dims, _denoiser)
 
 
 def from_v(net, process, event_dims=None):
@@ -129,7 +135,7 @@ def from_v(net, process, event_dims=None):
     Source: T. Salimans, J. Ho, "Progressive distillation for fast sampling of diffusion models",
     ICLR 2022, arXiv:2202.00512, appendix D (there alpha² + sigma² = 1).
     """
-    return Prediction(net, process, event_dims, _v)
+    return _prediction(net, process, event_dims, _v)
 
 
 def from_velocity(net, process, event_dims=None):
@@ -142,7 +148,7 @@ def from_velocity(net, process, event_dims=None):
     elsewhere (`VP` at t = 0, where sigma′ is infinite).
     Source: Y. Lipman et al., "Flow matching for generative modeling", ICLR 2023, arXiv:2210.02747.
     """
-    return Prediction(net, process, event_dims, _velocity)
+    return _prediction(net, process, event_dims, _velocity)
 
 
 def _score(process, t, x, score):

@@ -61,8 +61,8 @@ def test_generator_climbs_the_discriminator(minimax):
 
 
 def test_critic_loss_is_the_gap_and_the_penalty_of_the_slope():
-    """f(u) = 3u₁ + 4u₂ has slope 5 everywhere: penalty (5 − 1)²; the gap is the difference of the means. A slope below 1
-    costs nothing."""
+    """f(u) = 3u₁ + 4u₂ has slope 5 everywhere: penalty (5 − 1)²; the gap is the difference of the means. A
+    slope below 1 costs nothing."""
     model, x = WGAN(width=8, penalty=0.5), torch.randn(200, 2) + 1
     model.critic = Linear([3.0, 4.0], 1.0)
     torch.manual_seed(3)
