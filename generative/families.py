@@ -25,7 +25,7 @@ def vae(shape=(2,), classes=0, *, latent=2, width=128, depth=3, particles=8, bat
     return VAE(shape, latent, width, depth, particles=particles), {"batch": batch, "lr": lr}
 
 
-def flow(shape=(2,), classes=0, *, layers=4, width=64, depth=2, spline=True, batch=512, lr=5e-3):
+def flow(shape=(2,), classes=0, *, layers=4, width=64, depth=2, spline=True, batch=1024, lr=5e-3):
     return RealNVP(shape, layers, width, depth, spline), {"batch": batch, "lr": lr}
 
 

@@ -34,7 +34,7 @@ def march(problem, out, rows):
     if initial is not None and memory is None:
         memory = initial(sde, float(problem.t[0]), x)
     good = whole(problem, x)
-    survived = good * 0  # steps that each path got through
+    watched, survived = None, good * 0  # step from which on paths are looked at; how many each got through since
     where = dict(zip(problem.looks.tolist(), range(len(problem.looks))))
     if 0 in where:
         out[where[0]] = outward(problem, x)
@@ -46,16 +46,26 @@ def march(problem, out, rows):
             x = step(sde, t, t1, x, h, *args)
         else:
             x, memory = step(sde, t, t1, x, h, *args, memory)
-        good = good & whole(problem, x)
-        survived = survived + good
-        x = sm.where(good, x, math.nan)
+        if watched is None and not healthy(x):
+            watched = s
+        if watched is not None:
+            good = good & whole(problem, x)
+            survived = survived + good
+            x = sm.where(good, x, math.nan)
         if s + 1 in where:
             out[where[s + 1]] = outward(problem, x)
         if problem.ticker is not None:
             problem.ticker((s + 1) / problem.steps)
     failed = ~good.reshape(problem.paths)
-    failed_step = int(survived.min()) if problem.steps and bool(failed.any()) else None
+    failed_step = watched + int(survived.min()) if watched is not None and bool(failed.any()) else None
     return Outcome(out, failed, failed_step, memory, counter.count)
+
+
+def healthy(x):
+    """Whether all of x is finite, told by its sum in a single pass; False where that would wait for a device."""
+    if arrays.is_tensor(x):
+        return x.device.type == "cpu" and math.isfinite(x.detach().sum().item())
+    return math.isfinite(x.sum())
 
 
 def increments(problem, rows):
