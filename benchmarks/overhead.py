@@ -42,7 +42,7 @@ def samplers():
 def passes(x, count=100):
     """Elementwise passes, each into memory that the one before has freed."""
     for _ in range(count):
-        x * 1.000001  # noqa: B018
+        x * 1.000001
 
 
 def seconds(function):

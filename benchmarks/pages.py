@@ -1,12 +1,13 @@
 """Writes the measured tables into the documentation, from the result files: `python -m benchmarks.pages`."""
 
 import json
+import math
 from pathlib import Path
 
 from sdekit import bench
 from sdekit.convergence import WorkPrecision
 
-from . import pierret
+from . import pierret, toy
 from .report import put_between_markers
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +53,15 @@ def others():
     return "\n".join(lines)
 
 
+def comparison(verdict):
+    """Which side is better by more than 3 standard errors, and by what factor."""
+    ours, theirs = verdict["ours"], verdict["theirs"]
+    if abs(ours["value"] - theirs["value"]) <= 3 * math.hypot(ours["stderr"], theirs["stderr"]):
+        return "equal within 3 standard errors"
+    factor = theirs["value"] / ours["value"]
+    return f"{factor:.2f}× better" if factor > 1 else f"{1 / factor:.2f}× worse"
+
+
 def diffusers_table():
     result, lines = read("diffusers"), []
     lines += ["| target, grid | compared | NFE | best here | best of diffusers | |", "|---|---|--:|---|---|---|"]
@@ -61,11 +71,8 @@ def diffusers_table():
             for side in ("ours", "theirs"):
                 row = verdict[side]
                 cells.append(f"`{row['name']}` {row['value']:.3g} ± {row['stderr']:.1g}")
-            ours, theirs = (verdict[side]["value"] for side in ("ours", "theirs"))
-            equal = "as good within 3 standard errors" if verdict["at_least_as_good"] else "worse"
-            better = ours < theirs and verdict["at_least_as_good"]
-            lines.append("| " + " | ".join([*cells, f"{theirs / ours:.2g}× better" if better else equal]) + " |")
-    raised = {row[1] for part in result["results"] for row in part["rows"] if row[-1]}
+            lines.append("| " + " | ".join([*cells, comparison(verdict)]) + " |")
+    raised = {row[1] for part in result["results"] for row in part["rows"] if row[-1] or row[6] is None}
     note = f"Raised an error or gave no finite result: {', '.join(sorted(raised))}." if raised else ""
     return "\n".join(lines) + f"\n\n{note}\n\n{measured_on(result)}"
 
@@ -79,7 +86,7 @@ def overhead_table():
     return "\n".join(lines) + f"\n\n*{note}, {result['threads']} threads.* {measured_on(result)}"
 
 
-SECTIONS = {
+ACCURACY = {
     "pierret": gaussian_table,
     "nfe-gaussian": lambda: nfe_tables("gaussian"),
     "nfe-eight": lambda: nfe_tables("eight"),
@@ -88,16 +95,19 @@ SECTIONS = {
     "diffusers": diffusers_table,
     "overhead": overhead_table,
 }
+GENERATIVE = {"toy": lambda: toy.markdown(read("toy"))}
+PAGES = {"accuracy.md": ACCURACY, "generative.md": GENERATIVE}
 
 
 def main():
-    page = ROOT / "docs" / "accuracy.md"
-    text = page.read_text(encoding="utf-8")
-    for name, make in SECTIONS.items():
-        text = put_between_markers(text, make(), name)
-    part = page.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(page)
+    for name, sections in PAGES.items():
+        page = ROOT / "docs" / name
+        text = page.read_text(encoding="utf-8")
+        for section, make in sections.items():
+            text = put_between_markers(text, make(), section)
+        part = page.with_suffix(".part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(page)
 
 
 if __name__ == "__main__":

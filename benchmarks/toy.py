@@ -159,7 +159,8 @@ def markdown(results):
     for name, way, cells, parts in rows(results):
         title, limit = FAMILIES[name][:2]
         kl, density = [part["kl"] for part in parts], ""
-        met = "" if limit is None else f"{limit:.4f}{'' if statistics.mean(kl) <= limit else ', missed'}"
+        missed = "" if limit is None or statistics.mean(kl) <= limit else ", missed"
+        met = "" if limit is None or way == "SDE" else f"{limit:.4f}{missed}"
         if way != "SDE" and "kl_density" in cells[0]:
             bound = "≥ " if cells[0]["density"] == "bound" else ""
             density = bound + spread([cell["kl_density"] for cell in cells])
@@ -188,7 +189,7 @@ def draw(results, path):
     panels = [("data", histogram(target.sample(results["samples"], seed=7)))]
     for name, way, cells, parts in rows(results):
         first = next((part for part in parts if "histogram" in part), None)
-        if first and (way != "ODE" or len(cells[0]["samplers"]) == 1):
+        if first and way != "SDE":
             panels.append((f"{FAMILIES[name].title}  {first['kl']:.4f}", unpacked(first["histogram"])))
     columns = 3
     figure, axes = plt.subplots(-(-len(panels) // columns), columns, figsize=(7.8, 8.2), layout="constrained")

@@ -127,3 +127,11 @@ def test_first_failures_are_found_in_any_block_and_thread(dtype):
         assert np.flatnonzero(sol.failed).tolist() == [5, 1000]
         first = np.isnan(sol.x).argmax(0)
         assert 0 < first[1000] < first[5] < 11
+
+
+@pytest.mark.parametrize("name", ["reference", "torch"])
+def test_a_sum_that_overflows_is_no_failure(name):
+    """Two entries of 1e308 have an infinite sum, and are finite."""
+    still = sk.process(lambda t, x: 0.0 * x, noise="none")
+    sol = solve(name, still, np.array([1e308, 1e308]), [0.0, 1.0, 2.0], sk.euler)
+    assert not sol.failed.any() and (sol.x[-1] == 1e308).all()
