@@ -187,7 +187,7 @@ def draw(results, path):
     import matplotlib.pyplot as plt
 
     panels = [("data", histogram(target.sample(results["samples"], seed=7)))]
-    for name, way, cells, parts in rows(results):
+    for name, way, _, parts in rows(results):
         first = next((part for part in parts if "histogram" in part), None)
         if first and way != "SDE":
             panels.append((f"{FAMILIES[name].title}  {first['kl']:.4f}", unpacked(first["histogram"])))
