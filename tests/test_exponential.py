@@ -127,7 +127,7 @@ def frozen_score(process, t, t1, weight):
         (sk.EDM(), lambda a0, s0, a1, s1: s0**2 - s1**2),
         (sk.FlowPath(), lambda a0, s0, a1, s1: 2 * a1 * (1 / a0 - 1 / a1 + math.log(a0 / a1))),
     ],
-    ids=str,
+    ids=["VP", "VP with sigma", "CosineVP", "DiscreteVP", "VE", "EDM", "FlowPath"],
 )
 @pytest.mark.parametrize("step", [0.01, 0.3, 0.9])
 def test_exponential_euler_freezes_the_score(process, weight, step):

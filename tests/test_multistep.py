@@ -377,3 +377,11 @@ def test_finite_from_end_to_end_on_every_process(method, dtype):
             grid = end + (start - end) * np.linspace(1.0, 0.0, 9) ** spacing
             sol = sk.solve(rev, x0, grid=grid, method=method, seed=2)
             assert sol.x.dtype is x0.dtype and not sol.failed.any() and sol.x.isfinite().all()
+
+
+def test_the_memory_of_another_method_is_refused():
+    """ε in place of D would be silently wrong."""
+    rev, grid = sk.Reverse(VP, MIXTURE.score(VP)), steps(VP, 8, 0.9, 0.01, "even")
+    half = solve(rev, np.zeros(3), grid[:5], sk.deis)
+    with pytest.raises(ValueError, match="memory is that of deis, not of dpmpp_2m"):
+        solve(rev, half.x[-1], grid[4:], sk.dpmpp_2m, memory=half.memory)

@@ -30,23 +30,27 @@ class Memory(NamedTuple):
     """Earlier evaluations, the last one first.
 
     times   floats
-    values  D there (ε for `deis`), of the state's shape
+    values  D there (ε for `deis` and `lms`), of the state's shape
     x       the corrected state at times[0], where the method has a corrector
+    of      the name of the method
     """
 
     times: tuple[float, ...] = ()
     values: tuple[Any, ...] = ()
     x: Any = None
+    of: str = ""
 
-    def after(self, t, value):
+    def after(self, t, value, of):
         """With one evaluation more."""
+        if self.of not in ("", of):
+            raise ValueError(f"memory is that of {self.of}, not of {of}; leave it out to begin anew")
         if self.values and self.values[0].shape != value.shape:
             raise ValueError(f"memory is of a state of shape {tuple(self.values[0].shape)}, not {tuple(value.shape)}")
-        return Memory((t, *self.times), (value, *self.values))
+        return Memory((t, *self.times), (value, *self.values), None, of)
 
     def last(self, size):
         """The last `size` evaluations alone."""
-        return Memory(self.times[:size], self.values[:size])
+        return self._replace(times=self.times[:size], values=self.values[:size])
 
 
 def empty(sde, t, x):
@@ -105,9 +109,9 @@ def adams(sde, t1, x, times, values):
     return bent(first_order(plan, x, values[0]), sde, t1, times, values, middle, a1)
 
 
-def predict(order, sde, t, t1, x, memory):
+def predict(order, of, sde, t, t1, x, memory):
     """One step of the Adams–Bashforth kind, for D."""
-    known = memory.after(t, sde.process.pair(t, x)[0])
+    known = memory.after(t, sde.process.pair(t, x)[0], of)
     return adams(sde, t1, x, known.times, known.values), known.last(order - 1)
 
 
@@ -124,7 +128,7 @@ def dpmpp_2m(sde, t, t1, x, dt, memory):
     Source: C. Lu et al., "DPM-Solver++: fast solver for guided sampling of diffusion probabilistic
     models", 2022, algorithm 2, arXiv:2211.01095.
     """
-    return predict(2, sde, t, t1, x, memory)
+    return predict(2, "dpmpp_2m", sde, t, t1, x, memory)
 
 
 @method(noise=("none", "additive"), order=3, streams=(), needs=("pair",), init=empty)
@@ -139,7 +143,7 @@ def dpmpp_3m(sde, t, t1, x, dt, memory):
     Source: C. Lu et al., "DPM-Solver++: fast solver for guided sampling of diffusion probabilistic
     models", 2022, section 4.2 and appendix B, arXiv:2211.01095.
     """
-    return predict(3, sde, t, t1, x, memory)
+    return predict(3, "dpmpp_3m", sde, t, t1, x, memory)
 
 
 @method(noise=("none", "additive"), weak=2.0, streams=(noise.PATH,), needs=("pair",), init=empty)
@@ -155,7 +159,7 @@ def dpmpp_2m_sde(sde, t, t1, x, dt, dw, memory):
     models", 2022, section 5, arXiv:2211.01095.
     """
     plan = _, _, a1, _, _ = schedule(sde, t, t1)
-    known = memory.after(t, sde.process.pair(t, x)[0])
+    known = memory.after(t, sde.process.pair(t, x)[0], "dpmpp_2m_sde")
     x = stochastic(plan, x, known.values[0], dw, 1 / math.sqrt(abs(dt)))
     return bent(x, sde, t1, known.times, known.values, middle_sde, a1), known.last(1)
 
@@ -185,7 +189,7 @@ def unipc(order=2):
             if memory.x is None:
                 raise ValueError("memory is not that of unipc: it holds no corrected state")
             x = adams(sde, t, memory.x, (*memory.times, t), (*memory.values, clean))
-        known = memory.after(t, clean).last(order)
+        known = memory.after(t, clean, "unipc").last(order)
         return adams(sde, t1, x, known.times, known.values), known._replace(x=x)
 
     return unipc
@@ -210,7 +214,7 @@ def deis(order=3):
     def deis(sde, t, t1, x, dt, memory):
         clean, eps = sde.process.pair(t, x)
         a1, s1 = sde.process.marginal(t1)
-        known = memory.after(t, eps)
+        known = memory.after(t, eps, "deis")
         x = bent(a1 * clean + s1 * eps, sde, t1, known.times, known.values, integral, s1, sign=-1.0)
         return x, known.last(order - 1)
 
@@ -236,7 +240,7 @@ def lms(order=4):
     def lms(sde, t, t1, x, dt, memory):
         clean, eps = sde.process.pair(t, x)
         a0, s0, a1, s1, _ = schedule(sde, t, t1)
-        known = memory.after(t, eps)
+        known = memory.after(t, eps, "lms")
         x, scale = a1 * clean + s1 * eps, a1 * s0 / a0 if a0 > 0 else 0.0
         return bent(x, sde, t1, known.times, known.values, in_sigma, scale), known.last(order - 1)
 
