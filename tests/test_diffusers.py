@@ -125,7 +125,7 @@ def test_the_third_order_differs_and_theirs_is_of_second():
         past = [(t, rev.pair(t, path(t))[0]) for t in grid[:2]]
         memory = sk.dpmpp_3m.init(None, grid[0], None)
         for t, clean in past:
-            memory = memory.after(t, clean)
+            memory = memory.after(t, clean, "dpmpp_3m")
         ours = sk.solve(rev, path(grid[2]), grid=np.array(grid[2:]), method=sk.dpmpp_3m, memory=memory).x[-1]
         scheduler.sigmas = torch.tensor([s / a for a, s in map(process.marginal, grid)], dtype=torch.float64)
         x, values = path(grid[2]), [clean for _, clean in past]
