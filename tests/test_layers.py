@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "sdekit.arrays": 0,
     "sdekit.equation": 0,
+    "sdekit.files": 0,
     "sdekit.grids": 0,
     "sdekit.laws": 0,
     "sdekit.math": 0,
@@ -129,6 +130,12 @@ def test_generative_imports_public_names(module):
             first, *rest = name.split(".")[1:]
             assert first in sdekit.__all__, f"{name}: not a public name of sdekit"
             assert not any(part.startswith("_") for part in rest), f"{name}: private"
+
+
+def test_importing_sdekit_leaves_scipy_alone():
+    """It takes three times as long as all the rest."""
+    code = "import sys, sdekit; sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_importing_sdekit_leaves_torch_alone():

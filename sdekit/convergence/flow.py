@@ -2,11 +2,8 @@
 
 import math
 
-from scipy.integrate import solve_ivp
-
 from ..processes import forms
 from ..scores import like
-from .metrics import on_host
 
 __all__ = ["reference_flow"]
 
@@ -26,6 +23,8 @@ def reference_flow(process, score, x, start, end, tol=None):
     (default: 1e-10, and 1e-5 where x is not float64); that at the end is larger by what the flow amplifies. Where
     sigma(end) = 0 the last piece, from sigma/alpha = 1e-6 on, is the denoised state.
     """
+    from scipy.integrate import solve_ivp
+
     first, last = _place(process, start), min(_place(process, end), math.log1p(1 / LEAST))
     if not (math.isfinite(first) and first != last):
         raise ValueError(f"start must be a time with noise, and another than end, got {start} and {end}")
@@ -42,9 +41,9 @@ def reference_flow(process, score, x, start, end, tol=None):
     def velocity(u, z):
         clean, eps, sin, cos = pair(u, z)
         rate = math.exp(u) * sin * sin  # −dθ/du
-        return rate * on_host(sin * clean - cos * eps).ravel()
+        return rate * forms.on_host(sin * clean - cos * eps).ravel()
 
-    z = on_host(x).ravel() / math.hypot(*process.marginal(start))
+    z = forms.on_host(x).ravel() / math.hypot(*process.marginal(start))
     solved = solve_ivp(velocity, (first, last), z, method="DOP853", t_eval=[last], rtol=tol, atol=tol)
     if not solved.success:
         raise ValueError(f"the flow of {score!r} from {start} to {end} cannot be followed: {solved.message}")

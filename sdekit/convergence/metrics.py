@@ -17,9 +17,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 
-from .. import arrays, noise
+from .. import noise
+from ..processes.forms import on_host
 from ..targets import Empirical, GaussianMixture
 
 __all__ = ["Measured", "class_frequencies", "kernel_mmd", "kl", "law_at", "misplaced", "rmse", "sliced_cramer"]
@@ -127,6 +127,8 @@ def sliced_cramer(law, directions=16):
     Source: G. Székely, M. Rizzo, "Energy statistics: a class of statistics based on distances", 2013,
     doi:10.1016/j.jspi.2013.03.018 (twice this is the energy distance of the projections).
     """
+    from scipy import special
+
     across = _directions(math.prod(law.means.shape[1:]), directions)
     means, stds = _projected(law, across)
     if not stds.all():
@@ -231,11 +233,6 @@ def _squared_distance(means_of, exact, weights, variances):
 
 
 # --- parts ---------------------------------------------------------------------------------------
-
-
-def on_host(x):
-    """float64 numpy values of an array or tensor."""
-    return np.asarray(x.detach().cpu() if arrays.is_tensor(x) else x, dtype=np.float64)
 
 
 def _rows(x):

@@ -10,6 +10,7 @@ from .. import arrays
 from .. import noise as streams
 from ..equation import Structure, as_record, structure
 from ..methods import Method
+from ..processes.forms import on_host
 from ..solve import integer, solve
 
 __all__ = ["Estimate", "coarsen", "strong_order", "weak_order"]
@@ -121,7 +122,7 @@ def strong_order(
 
     def distance(x, y):
         axes = tuple(range(x.ndim - coupling.form.event_dims, x.ndim))
-        return np.sqrt(((_host(x) - _host(y)) ** 2).sum(axes))
+        return np.sqrt(((on_host(x) - on_host(y)) ** 2).sum(axes))
 
     return _measure(coupling, distance)
 
@@ -154,7 +155,7 @@ def weak_order(
     coupling = _coupling(process, method, x0, ts, steps, paths, seed, reference, solution, fine, backend)
 
     def difference(x, y):
-        values = _host(functional(x)) - _host(functional(y))
+        values = on_host(functional(x)) - on_host(functional(y))
         if values.shape[:1] != tuple(x.shape[:1]):
             raise ValueError(
                 f"functional must keep the axis of paths of states of shape {tuple(x.shape)}, "
@@ -283,11 +284,6 @@ def _stderr(deviations):
     """Standard error of the mean of what has these deviations along the last axis."""
     n = deviations.shape[-1]
     return np.sqrt((deviations**2).sum(-1) / (n * max(n - 1, 1)))
-
-
-def _host(x):
-    """float64 numpy values of an array or tensor."""
-    return np.asarray(x.detach().cpu() if arrays.is_tensor(x) else x, dtype=np.float64)
 
 
 # --- arguments -----------------------------------------------------------------------------------
