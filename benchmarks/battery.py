@@ -15,7 +15,6 @@ Writes benchmarks/results/battery.json and the table of docs/noise.md.
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from scipy import stats
 from sdekit import noise
 from sdekit.backends.numba import generator
 
-from .report import cores, machine, put_between_markers, versions
+from .report import cores, machine, put_between_markers, versions, write
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "battery.json"
@@ -353,17 +352,6 @@ def summary(data):
             + ("passed." if judged["passed"] else "FAILED."),
         ]
     )
-
-
-def write(path, text):
-    """The file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def main(argv=None):

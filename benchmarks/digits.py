@@ -26,7 +26,7 @@ import torch
 import sdekit as sk
 from generative import Diffusion, UNet, digits, fit
 
-from .report import machine, versions
+from .report import machine, versions, write
 
 ROOT = Path(__file__).parents[1]
 RESULTS, FIGURES = ROOT / "benchmarks" / "results", ROOT / "docs" / "figures"
@@ -188,8 +188,7 @@ def main():
         "versions": versions(),
     }
     folder, figures = (given.quick, given.quick) if given.quick else (RESULTS, FIGURES)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "digits.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write(folder / "digits.json", json.dumps(results, indent=1) + "\n")
     draw(data, drawn, figures / "digits.png")
     print(markdown(results))
 

@@ -18,7 +18,7 @@ import sdekit as sk
 from sdekit import bench
 from sdekit.convergence import WorkPrecision
 
-from .report import machine, versions
+from .report import machine, versions, write
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "nfe.json"
@@ -61,9 +61,7 @@ def load():
 
 def save(report):
     cells = {key: json.loads(record.to_json()) for key, record in report["cells"].items()}
-    part = RESULTS.with_suffix(".partial")
-    part.write_text(json.dumps({**report, "cells": cells}, indent=1) + "\n", encoding="utf-8")
-    part.replace(RESULTS)
+    write(RESULTS, json.dumps({**report, "cells": cells}, indent=1) + "\n")
 
 
 def measure(report, scale):

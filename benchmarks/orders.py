@@ -7,14 +7,13 @@ writes benchmarks/results/orders.json.
 """
 
 import json
-import os
 import time
 from pathlib import Path
 
 from sdekit.convergence import strong_order, weak_order
 from tests import test_orders as suite
 
-from .report import machine, versions
+from .report import machine, versions, write
 
 RESULTS = Path(__file__).parent / "results" / "orders.json"
 PATHS = 2  # times those of the suite
@@ -83,10 +82,7 @@ def main():
         "seconds": time.perf_counter() - begin,
         "results": results,
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    partial = RESULTS.with_suffix(".partial")
-    partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, RESULTS)  # a broken run leaves the last results whole
+    write(RESULTS, json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch
 import sdekit as sk
 from sdekit.backends.numba import generator
 
-from .report import machine, versions
+from .report import machine, versions, write
 
 SHAPE = (64, 3, 32, 32)
 STEPS, ROUNDS = 20, 9
@@ -89,9 +89,7 @@ def main():
         "shape": SHAPE, "steps": STEPS, "rounds": ROUNDS, "pass": one_pass, "normals": one_draw,
         "threads": threads, "methods": rows, "machine": machine(), "versions": versions(),
     }  # fmt: skip
-    part = RESULTS.with_suffix(".part")
-    part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    part.replace(RESULTS)
+    write(RESULTS, json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from sdekit import bench
 from sdekit.convergence import WorkPrecision
 
 from . import pierret, toy
-from .report import put_between_markers
+from .report import put_between_markers, write
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -105,9 +105,7 @@ def main():
         text = page.read_text(encoding="utf-8")
         for section, make in sections.items():
             text = put_between_markers(text, make(), section)
-        part = page.with_suffix(".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(page)
+        write(page, text)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def main():
         "versions": report.versions(),
         "w2": w2,
     }
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    report.write(RESULTS, json.dumps(results, indent=1) + "\n")
     print(markdown(results))
 
 

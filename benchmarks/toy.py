@@ -38,7 +38,7 @@ from generative.data import eight_gaussians as target
 from generative.families import make
 from generative.metrics import kl_exact, kl_grid, modes_found
 
-from .report import machine, versions
+from .report import machine, versions, write
 
 ROOT = Path(__file__).parents[1]
 RESULTS, FIGURES = ROOT / "benchmarks" / "results", ROOT / "docs" / "figures"
@@ -227,10 +227,7 @@ def main():
             raise SystemExit(f"{path} holds a run with other {' and '.join(differ)}: add --fresh, or move it away")
 
     def save(results):
-        folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".partial")
-        part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        write(path, json.dumps(results, indent=1) + "\n")
 
     if not given.draw:
         results |= {"machine": machine(), "versions": versions(), "jobs": given.jobs}

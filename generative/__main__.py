@@ -136,7 +136,7 @@ def sample(arguments):
     options = given | ({"method": getattr(sk, a.method)} if a.method else {})
     x = model.sample(a.n, seed=a.seed, **options).numpy()
     text = json.dumps({"model": str(a.model), "n": a.n, "seed": a.seed, **given, "versions": runs.packages()}, indent=1)
-    with runs.replacing(a.out) as part, part.open("wb") as file:
+    with sk.files.replacing(a.out) as part, part.open("wb") as file:
         np.savez(file, x=x, settings=np.array(text))
     print(f"{a.out}: x {x.shape} {x.dtype}, {model.nfe} network evaluations each")
     if a.plot:

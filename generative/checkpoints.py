@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import os
 from pathlib import Path
 
 import numpy as np
@@ -81,11 +80,11 @@ def contents(model):
 
 
 def write(path, content):
-    """torch.save into a temporary file beside `path`, then renamed: no half-written file ever has that name."""
-    partial = Path(f"{path}.partial")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(content, partial)
-    os.replace(partial, path)
+    """torch.save into the file, whole or not at all; its folder is made if need be."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with sk.files.replacing(path) as part:
+        torch.save(content, part)
 
 
 def read(path):

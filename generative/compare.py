@@ -17,7 +17,7 @@ import sdekit as sk
 from . import metrics
 from .data import sets
 from .families import SAMPLING, make
-from .runs import claim, finish, packages, replacing, train
+from .runs import claim, finish, packages, train
 from .training import fit
 
 __all__ = ["ALL", "SIX", "compare", "grid", "panels", "scaling"]
@@ -54,7 +54,7 @@ def compare(data, out, *, families=SIX, seconds=60, seed=0, samples=400_000, job
             bar.write(f"{title}, {row['steps']:,} steps", file=sys.stderr)
     floor = rows["exact draws"]["floor"]
     text = tables(rows, target, LEGEND.format(seconds=seconds, samples=samples, floor=floor, part=seconds / 15))
-    with replacing(out / files[0]) as part:
+    with sk.files.replacing(out / files[0]) as part:
         part.write_text(text, encoding="utf-8")
     panels(out / files[1], drawn, target.box, {family: row["KL grid"] for family, row in rows.items()})
     finish(out, rows)
@@ -145,7 +145,7 @@ def _figure(path, width, height):
 
     drawn = Figure(figsize=(width, height), dpi=150, layout="constrained")
     yield drawn
-    with replacing(path) as part:
+    with sk.files.replacing(path) as part:
         drawn.savefig(part, format=path.suffix[1:].lower())
 
 

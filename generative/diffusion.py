@@ -13,7 +13,7 @@ from torch import nn
 import sdekit as sk
 
 from .checkpoints import recorded
-from .standard import Standard
+from .standard import Standard, standardise
 
 __all__ = ["Diffusion"]
 
@@ -82,6 +82,7 @@ class Diffusion(nn.Module):
 
     density = "exact"  # of the law that the probability-flow ODE defines, up to the solver's error
     nfe = 0
+    standardise = standardise
 
     def __init__(
         self,
@@ -106,17 +107,12 @@ class Diffusion(nn.Module):
         self.importance, self.drop, self.scaled = importance, drop, scaled
         self.units = Standard(shape, shared=len(shape) > 1)
         self.clean, self.begin, self.end = times_of(process, end)
-        if process.marginal(self.end)[0] == 0:
-            self.end = process.time(math.log(FAINTEST))
+        self.end = with_signal(process, self.end)
         self.levels = np.arange(self.end + 1) if isinstance(process, sk.DiscreteVP) else None
         if levels is not None:
             self.levels = np.linspace(self.begin, self.end, levels)
         if self.levels is not None and weighting == "lognormal":
             raise ValueError("weighting 'lognormal' draws continuous noise levels; discrete ones need another")
-
-    def standardise(self, data):
-        """Sets the units in which the process works from data (N, *shape)."""
-        self.units.fit(data)
 
     def forward(self, t, x, c=None):
         """The prediction, in units, at times t (B,) of states x (B, *shape)."""
@@ -137,8 +133,7 @@ class Diffusion(nn.Module):
         t, weight = self._times(x0)
         eps = torch.randn_like(x0)
         a, s, n = self._scales(t, x0)
-        if c is not None:
-            c = torch.where(torch.rand(c.shape, device=c.device) < self.drop, -1, c)
+        c = dropped(c, self.drop)
         found = self(t, a * x0 + s * eps, c) / self.prediction.scale(a, s, n)
         error = found - self.prediction.target(a, s, n, x0, eps)
         if self.weighting in ("sigma2", "likelihood"):
@@ -147,7 +142,7 @@ class Diffusion(nn.Module):
 
     def _times(self, x):
         """Times (B,), one draw spread evenly over their law, and the weights that correct for that law."""
-        u = (torch.rand((), device=x.device) + torch.arange(len(x), device=x.device) / len(x)) % 1
+        u = spread(x)
         low, high = (math.log(a / s) for a, s in map(self.process.marginal, (self.end, self.begin)))
         if self.weighting == "lognormal":
             level = EDM_MEAN + EDM_STD * torch.special.ndtri(u.clamp(1e-6, 1 - 1e-6))
@@ -211,6 +206,21 @@ def times_of(process, end=None):
     clean = first if math.isfinite(first) else 0.0
     rough = clean if process.marginal(clean)[1] > 0 else process.time(math.log(CLEAREST))
     return clean, getattr(process, "finest", rough), end
+
+
+def with_signal(process, end):
+    """`end`, or where alpha/sigma = 1e-3 if nothing is left of the data there."""
+    return end if process.marginal(end)[0] > 0 else process.time(math.log(FAINTEST))
+
+
+def spread(x):
+    """One uniform number for each of x (B, …), a single draw spread evenly over [0, 1)."""
+    return (torch.rand((), device=x.device) + torch.arange(len(x), device=x.device) / len(x)) % 1
+
+
+def dropped(c, share):
+    """Labels with a random share replaced by −1, the null class."""
+    return c if c is None else torch.where(torch.rand(c.shape, device=c.device) < share, -1, c)
 
 
 def spaced(spacing, process, steps, times, final=True):

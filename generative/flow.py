@@ -16,8 +16,8 @@ from torch import nn
 import sdekit as sk
 
 from .checkpoints import recorded
-from .diffusion import FAINTEST, conditioned, draw, log_density, spaced, times_of
-from .standard import Standard
+from .diffusion import conditioned, draw, dropped, log_density, spaced, spread, times_of, with_signal
+from .standard import Standard, standardise
 
 __all__ = ["CNF", "FlowMatching", "StraightPath", "optimal_pairs", "reflow"]
 
@@ -122,12 +122,9 @@ class FlowMatching(nn.Module):
         x0 = self.units(x0)
         if self.pairing == "optimal":
             eps = eps[optimal_pairs(x0, eps)]
-        u = (torch.rand((), device=x.device) + torch.arange(len(x), device=x.device) / len(x)) % 1
-        t = self.begin + (self.end - self.begin) * u
+        t = self.begin + (self.end - self.begin) * spread(x)
         (a, s), (da, ds) = ([sk.math.expand(v, x0) for v in f(t)] for f in (self.process.marginal, self.process.rates))
-        if c is not None:
-            c = torch.where(torch.rand(c.shape, device=c.device) < self.drop, -1, c)
-        return (self(t, a * x0 + s * eps, c) - (da * x0 + ds * eps)).square().mean()
+        return (self(t, a * x0 + s * eps, dropped(c, self.drop)) - (da * x0 + ds * eps)).square().mean()
 
     def score(self, c=None, guidance=1.0):
         """The `sk.scores.Score` of the data in units that goes with the velocity; arguments as in `Diffusion.score`."""
@@ -156,7 +153,7 @@ class FlowMatching(nn.Module):
         begin, end = self.begin, self.end
         if inside:
             begin = getattr(self.process, "finest", begin)
-            end = end if self.process.marginal(end)[0] > 0 else self.process.time(math.log(FAINTEST))
+            end = with_signal(self.process, end)
         return spaced(sk.grids.uniform, self.process, steps, (self.clean, begin, end))
 
     def log_prob(self, x, c=None, *, steps=32, method=sk.rk4, probes=None):
@@ -201,6 +198,7 @@ class CNF(nn.Module):
 
     density = "exact"  # up to the solver's error
     nfe = 0
+    standardise = standardise
 
     def __init__(self, net, steps=8, *, probes=None, shape=None):
         super().__init__()
@@ -208,13 +206,7 @@ class CNF(nn.Module):
         self.net, self.steps, self.probes, self.process = net, steps, probes, sk.FlowPath()
         self.units = Standard(shape, shared=len(shape) > 1)
 
-    def standardise(self, data):
-        """Sets the units in which the flow runs from data (N, *shape)."""
-        self.units.fit(data)
-
-    def forward(self, t, x, c=None):
-        """The velocity, in units, at times t (B,) of states x (B, *shape)."""
-        return self.net(t, x) if c is None else self.net(t, x, c)
+    forward = FlowMatching.forward
 
     def score(self, c=None, guidance=1.0):
         """The flow as one along `sk.FlowPath()`, whose ODE has any velocity as its drift; it is no score."""

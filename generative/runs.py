@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
@@ -17,7 +16,7 @@ from .data import digits, sets
 from .families import LABELLED, make
 from .training import fit
 
-__all__ = ["DATA", "claim", "finish", "packages", "replacing", "train"]
+__all__ = ["DATA", "claim", "finish", "packages", "train"]
 
 DATA = (*sets, "digits")
 DRAWS, SEED = 200_000, 2**33  # training samples of a set in the plane; seeds that neither samplers nor metrics use
@@ -56,7 +55,7 @@ def train(
         return load(out / MODEL), json.loads((out / RESULT).read_text())
     options |= {"seconds": seconds, "steps": steps, "seed": seed, "progress": progress}
     record = fit(model, images, labels, checkpoint=out / MODEL, every=200, **options)
-    with replacing(out / "losses.npy") as part, part.open("wb") as file:
+    with sk.files.replacing(out / "losses.npy") as part, part.open("wb") as file:
         np.save(file, record.losses.numpy())
     result = {"steps": record.steps, "seconds": record.seconds}
     finish(out, result)
@@ -79,26 +78,15 @@ def claim(out, config, files=(), force=False, keep=False):
         why = "is finished" if same else f"holds {there[0].name} of another configuration"
         raise ValueError(f"{out} {why}; give another folder, or --force to replace it")
     out.mkdir(parents=True, exist_ok=True)
-    with replacing(paths[0]) as part:
+    with sk.files.replacing(paths[0]) as part:
         part.write_text(text)
     return paths[1] not in there
 
 
 def finish(out, result):
     """Writes result.json into the folder."""
-    with replacing(out / RESULT) as part:
+    with sk.files.replacing(out / RESULT) as part:
         part.write_text(json.dumps(result, indent=1) + "\n")
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """A name beside `path` to write to; it becomes `path` once all is written, and is gone otherwise."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def packages():

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__, bench, methods, processes
+from .files import replacing
 from .solve import solve
 
 
@@ -301,8 +302,6 @@ def check_files(arguments, figures):
 
 def write(path, solution, settings):
     """The `.npz` file, whole or not at all."""
-    from .figures import replacing
-
     text = json.dumps(dataclasses.asdict(settings), indent=1)
     with replacing(path) as part, part.open("xb") as file:
         np.savez(file, t=solution.t, x=solution.x, failed=solution.failed, settings=np.array(text))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import convergence, figures, grids, methods, processes
+from .files import replacing
 from .targets import Empirical, Gaussian
 
 __all__ = ["FLOW", "NOISY", "TARGETS", "Case", "add", "digit_data", "measure", "named", "nfe"]
@@ -157,7 +158,7 @@ def write(record, case, output):
         if key:
             record.plot(file, key, case.title)
         else:
-            with figures.replacing(file) as part:
+            with replacing(file) as part:
                 part.write_text(record.to_json() + "\n", encoding="utf-8")
         print(f"{file}: written")
 

@@ -6,13 +6,14 @@ design", 2008; densities use `cividis`.
 
 import contextlib
 import importlib
-import os
 from itertools import cycle, product
 
 import numpy as np
 
+from .files import replacing
+
 __all__ = [
-    "convergence", "digits", "formats", "load", "lorenz", "paths", "relaxation", "replacing", "work_precision",
+    "convergence", "digits", "formats", "load", "lorenz", "paths", "relaxation", "work_precision",
 ]  # fmt: skip
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#5F6368"
@@ -64,17 +65,6 @@ def load(name):
 def formats():
     """Endings of the picture files that matplotlib writes."""
     return sorted(load("matplotlib.figure").Figure().canvas.get_supported_filetypes())
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """A name beside `path` to write to; it becomes `path` once all is written, and is gone otherwise."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import sdekit as sk
 
+NOISING = [sk.VP(), sk.VP(0.2, 8.0, 1.5), sk.CosineVP(), sk.SubVP(), sk.VE(), sk.EDM(), sk.FlowPath(), sk.DiscreteVP()]
+
 
 class Walk(NamedTuple):
     """Brownian motion in two components, as diagonal noise."""

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from equations import NOISING as PROCESSES
 
 import sdekit as sk
 from sdekit.methods.exponential import phi
@@ -12,16 +13,6 @@ REFERENCE = {"backend": sk.backends.reference}
 MEAN, STD = 0.7, 0.5
 DATA = sk.Gaussian(MEAN, std=STD)
 MIXTURE = sk.GaussianMixture([0.35, 0.65], [-1.0, 0.8], stds=[0.4, 0.3])
-PROCESSES = [
-    sk.VP(),
-    sk.VP(0.2, 8.0, 1.5),
-    sk.CosineVP(),
-    sk.SubVP(),
-    sk.VE(),
-    sk.EDM(),
-    sk.FlowPath(),
-    sk.DiscreteVP(),
-]
 CHURNED = sk.edm_heun(3.0, steps=6, high=2.0)
 FLOWS = [sk.ddim, sk.dpm_solver(1), sk.dpm_solver, sk.dpm_solver(3), sk.edm_heun]
 NOISY = [sk.ddim(0.4), sk.ddim(1.0), sk.ancestral, sk.exponential_euler, sk.dpmpp_sde]

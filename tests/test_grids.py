@@ -5,21 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from equations import NOISING
 
 import sdekit as sk
 from sdekit import grids
 
-PROCESSES = [
-    sk.VP(),
-    sk.VP(0.2, 8.0, 1.5),
-    sk.CosineVP(),
-    sk.SubVP(),
-    sk.VE(),
-    sk.EDM(),
-    sk.FlowPath(),
-    sk.FlowPath(2.0),
-    sk.DiscreteVP(),
-]
+PROCESSES = [*NOISING, sk.FlowPath(2.0)]
 GRIDS = [getattr(grids, name) for name in grids.__all__]
 each_process = pytest.mark.parametrize("process", PROCESSES, ids=str)
 each_grid = pytest.mark.parametrize("grid", GRIDS, ids=lambda f: f.__name__)

@@ -24,7 +24,7 @@ import sdekit as sk
 from sdekit import bench, convergence
 from sdekit.convergence import metrics
 
-from ..report import machine, versions
+from ..report import machine, versions, write
 
 RESULTS = Path(__file__).parents[1] / "results" / "diffusers.json"
 BUDGETS = (5, 10, 20)
@@ -293,9 +293,7 @@ def main(argv=None):
                   f"{'as good or better' if v['at_least_as_good'] else 'WORSE'}", flush=True)  # fmt: skip
     if not quick:
         where = {"machine": machine(), "versions": versions(), "seconds": time.perf_counter() - clock}
-        part = RESULTS.with_suffix(".partial")
-        part.write_text(json.dumps({**where, "results": nulled(results)}, indent=1) + "\n", encoding="utf-8")
-        part.replace(RESULTS)
+        write(RESULTS, json.dumps({**where, "results": nulled(results)}, indent=1) + "\n")
 
 
 def nulled(value):

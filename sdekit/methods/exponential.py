@@ -62,6 +62,12 @@ def phi(k, z):
     return value
 
 
+def check_order(order, most):
+    """Raise unless the order is one of the integers 1 … most."""
+    if order not in range(1, most + 1) or isinstance(order, float):
+        raise ValueError(f"order must be {', '.join(map(str, range(1, most)))} or {most}, got {order!r}")
+
+
 # --- methods -------------------------------------------------------------------------------------
 
 
@@ -164,8 +170,7 @@ def dpm_solver(order=2):
     Source: C. Lu et al., "DPM-Solver: a fast ODE solver for diffusion probabilistic model sampling in
     around 10 steps", NeurIPS 2022, arXiv:2206.00927, algorithms 1 and 2 (r1 = 1/2; r1 = 1/3, r2 = 2/3).
     """
-    if order not in (1, 2, 3) or isinstance(order, float):
-        raise ValueError(f"order must be 1, 2 or 3, got {order!r}")
+    check_order(order, 3)
 
     @method(noise=("none", "additive"), order=order, drifts=order, streams=(), needs=("pair",))
     def dpm_solver(sde, t, t1, x, dt):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import noise
-from .exponential import first_order, phi, schedule, stochastic
+from .exponential import check_order, first_order, phi, schedule, stochastic
 from .method import family, method
 
 __all__ = ["deis", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m", "lms", "unipc"]
@@ -65,10 +65,13 @@ def integral(h, nodes):
 
     They have the moments Σ w_j u_jᵏ = ∫₀ʰ e^{u−h} uᵏ du = k! h^{k+1} φ_{k+1}(−h).
     """
+    return weights_of([h * math.factorial(k) * phi(k + 1, -h) for k in range(1, len(nodes) + 1)], h, nodes)
+
+
+def weights_of(moments, end, nodes):
+    """w_j with Σ w_j (u_j/end)ᵏ = moments[k − 1] for k = 1 … len(nodes)."""
     degrees = np.arange(1, len(nodes) + 1)
-    powers = (np.array(nodes) / h) ** degrees[:, None]
-    moments = [h * math.factorial(k) * phi(k + 1, -h) for k in degrees.tolist()]
-    return np.linalg.solve(powers, moments).tolist()
+    return np.linalg.solve((np.array(nodes) / end) ** degrees[:, None], moments).tolist()
 
 
 def middle(h, nodes):
@@ -84,8 +87,7 @@ def middle_sde(h, nodes):
 def in_sigma(h, nodes):
     """w_j with Σ w_j (v_j − v_0) = ∫ (v − v_0) dσ from σ = 1 over the step, for polynomials v in σ = e^{−u}."""
     end, *places = np.expm1(-np.array([h, *nodes]))
-    degrees = np.arange(1, len(nodes) + 1)
-    return np.linalg.solve((np.array(places) / end) ** degrees[:, None], end / (degrees + 1)).tolist()
+    return weights_of([end / (k + 1) for k in range(1, len(nodes) + 1)], end, places)
 
 
 def bent(x, sde, t1, times, values, rule, scale, sign=1.0):
@@ -179,8 +181,7 @@ def unipc(order=2):
     Source: W. Zhao et al., "UniPC: a unified predictor-corrector framework for fast sampling of diffusion
     models", NeurIPS 2023, algorithms 1 and 2 and section 3.4, arXiv:2302.04867.
     """
-    if order not in (1, 2, 3) or isinstance(order, float):
-        raise ValueError(f"order must be 1, 2 or 3, got {order!r}")
+    check_order(order, 3)
 
     @method(noise=("none", "additive"), order=order + 1, streams=(), needs=("pair",), init=empty)
     def unipc(sde, t, t1, x, dt, memory):
@@ -207,8 +208,7 @@ def deis(order=3):
     Source: Q. Zhang, Y. Chen, "Fast sampling of diffusion models with exponential integrator", ICLR 2023,
     section 3.3, arXiv:2204.13902.
     """
-    if order not in (1, 2, 3, 4) or isinstance(order, float):
-        raise ValueError(f"order must be 1, 2, 3 or 4, got {order!r}")
+    check_order(order, 4)
 
     @method(noise=("none", "additive"), order=order, streams=(), needs=("pair",), init=empty)
     def deis(sde, t, t1, x, dt, memory):
@@ -233,8 +233,7 @@ def lms(order=4):
     Source: K. Crowson, k-diffusion, 2022 (the sampler "LMS"); Q. Zhang, Y. Chen, "Fast sampling of diffusion models
     with exponential integrator", ICLR 2023, arXiv:2204.13902.
     """
-    if order not in (1, 2, 3, 4) or isinstance(order, float):
-        raise ValueError(f"order must be 1, 2, 3 or 4, got {order!r}")
+    check_order(order, 4)
 
     @method(noise=("none", "additive"), order=order, streams=(), needs=("pair",), init=empty, reaches_zero=True)
     def lms(sde, t, t1, x, dt, memory):
