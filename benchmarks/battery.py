@@ -28,8 +28,9 @@ from scipy import stats
 
 from sdekit import noise
 from sdekit.backends.numba import generator
+from sdekit.files import write_text
 
-from .report import cores, machine, put_between_markers, versions, write
+from .report import cores, machine, put_between_markers, versions
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "battery.json"
@@ -368,8 +369,8 @@ def main(argv=None):
             print(f"{dtype}  {test['test']:48} {test['statistic']:14.4f}  p = {test['p']:.3g}")
     print(json.dumps(data["verdict"], indent=1))
     if not arguments.no_write:
-        write(RESULTS, json.dumps(data, indent=1) + "\n")
-        write(PAGE, put_between_markers(PAGE.read_text(encoding="utf-8"), summary(data)))
+        write_text(RESULTS, json.dumps(data, indent=1) + "\n")
+        write_text(PAGE, put_between_markers(PAGE.read_text(encoding="utf-8"), summary(data)))
     return 0 if data["verdict"]["passed"] else 1
 
 

@@ -25,8 +25,9 @@ import torch
 
 import sdekit as sk
 from generative import Diffusion, UNet, digits, fit
+from sdekit.files import write_text
 
-from .report import machine, versions, write
+from .report import machine, versions
 
 ROOT = Path(__file__).parents[1]
 RESULTS, FIGURES = ROOT / "benchmarks" / "results", ROOT / "docs" / "figures"
@@ -121,27 +122,15 @@ def measure(model, data, drawn):
 
 def draw(data, drawn, path):
     """Held-out digits above free samples above guided ones, a row per class."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     per_class = SAMPLES // 10
-    guided = drawn["guided"][0].reshape(10, per_class, 1, 8, 8)[:, :16].reshape(-1, 1, 8, 8)
+    guided = drawn["guided"][0].reshape(10, per_class, 64)[:, :16]
     parts = {
         "digits, held out": data.held_images[:48],
         "samples": drawn["free"][0][:48],
         f"samples of each class, guidance {GUIDANCE}": guided,
     }
-    heights = [len(images) // 16 for images in parts.values()]
-    figure, axes = plt.subplots(3, 1, figsize=(6.4, 7.4), height_ratios=heights, layout="constrained")
-    for axis, (title, images) in zip(axes, parts.items(), strict=True):
-        framed = torch.nn.functional.pad(images, (0, 1, 0, 1), value=1.0).reshape(-1, 16, 9, 9)
-        axis.imshow(framed.transpose(1, 2).reshape(-1, 16 * 9), cmap="gray_r", vmin=-1, vmax=1)
-        axis.set_title(title, loc="left", fontsize=10)
-        axis.axis("off")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    sk.figures.digits(path, [(title, images.reshape(-1, 64)) for title, images in parts.items()])
 
 
 def markdown(results):
@@ -188,7 +177,7 @@ def main():
         "versions": versions(),
     }
     folder, figures = (given.quick, given.quick) if given.quick else (RESULTS, FIGURES)
-    write(folder / "digits.json", json.dumps(results, indent=1) + "\n")
+    write_text(folder / "digits.json", json.dumps(results, indent=1) + "\n")
     draw(data, drawn, figures / "digits.png")
     print(markdown(results))
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import sdekit as sk
 from sdekit import bench
 from sdekit.convergence import WorkPrecision
+from sdekit.files import write_text
 
-from .report import machine, versions, write
+from .report import machine, versions
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "nfe.json"
@@ -61,7 +62,7 @@ def load():
 
 def save(report):
     cells = {key: json.loads(record.to_json()) for key, record in report["cells"].items()}
-    write(RESULTS, json.dumps({**report, "cells": cells}, indent=1) + "\n")
+    write_text(RESULTS, json.dumps({**report, "cells": cells}, indent=1) + "\n")
 
 
 def measure(report, scale):

@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 from sdekit.convergence import strong_order, weak_order
+from sdekit.files import write_text
 from tests import test_orders as suite
 
-from .report import machine, versions, write
+from .report import machine, versions
 
 RESULTS = Path(__file__).parent / "results" / "orders.json"
 PATHS = 2  # times those of the suite
@@ -82,7 +83,7 @@ def main():
         "seconds": time.perf_counter() - begin,
         "results": results,
     }
-    write(RESULTS, json.dumps(report, indent=1) + "\n")
+    write_text(RESULTS, json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ import torch
 
 import sdekit as sk
 from sdekit.backends.numba import generator
+from sdekit.files import write_text
 
-from .report import machine, versions, write
+from .report import machine, versions
 
 SHAPE = (64, 3, 32, 32)
 STEPS, ROUNDS = 20, 9
@@ -89,7 +90,7 @@ def main():
         "shape": SHAPE, "steps": STEPS, "rounds": ROUNDS, "pass": one_pass, "normals": one_draw,
         "threads": threads, "methods": rows, "machine": machine(), "versions": versions(),
     }  # fmt: skip
-    write(RESULTS, json.dumps(result, indent=1) + "\n")
+    write_text(RESULTS, json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

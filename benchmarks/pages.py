@@ -6,9 +6,10 @@ from pathlib import Path
 
 from sdekit import bench
 from sdekit.convergence import WorkPrecision
+from sdekit.files import write_text
 
 from . import pierret, toy
-from .report import put_between_markers, write
+from .report import put_between_markers
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -105,7 +106,7 @@ def main():
         text = page.read_text(encoding="utf-8")
         for section, make in sections.items():
             text = put_between_markers(text, make(), section)
-        write(page, text)
+        write_text(page, text)
 
 
 if __name__ == "__main__":

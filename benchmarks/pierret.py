@@ -23,6 +23,7 @@ import numpy as np
 import sdekit as sk
 from benchmarks import report
 from sdekit.convergence import exact_law, gaussian_law
+from sdekit.files import write_text
 
 PROCESS = sk.VP()
 STEPS = (50, 250, 500, 1000)
@@ -113,7 +114,7 @@ def main():
         "versions": report.versions(),
         "w2": w2,
     }
-    report.write(RESULTS, json.dumps(results, indent=1) + "\n")
+    write_text(RESULTS, json.dumps(results, indent=1) + "\n")
     print(markdown(results))
 
 

@@ -5,8 +5,6 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from sdekit.files import replacing
-
 PACKAGES = ("numpy", "numba", "llvmlite", "torch", "torchsde", "jax", "jaxlib", "diffrax", "diffusers", "scikit-learn")
 HEADER = """\
 | | form | paths × steps | million path-steps/s (range) | sdekit's OU is faster by | compiling, s |
@@ -81,13 +79,6 @@ def table(results, ours, others):
     listed = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     on = f"{where['cpu']}, {where['cores']} cores, {where['system']}; {listed}."
     return "\n".join([CAPTION.format(**work), "", HEADER, *rows, "", on])
-
-
-def write(path, text):
-    """The file, whole or not at all; its folder is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
 
 
 def put_between_markers(text, insert, name="benchmark"):

@@ -34,11 +34,13 @@ import torch
 
 import sdekit as sk
 from generative import fit
+from generative.compare import histogram
 from generative.data import eight_gaussians as target
 from generative.families import make
 from generative.metrics import kl_exact, kl_grid, modes_found
+from sdekit.files import write_text
 
-from .report import machine, versions, write
+from .report import machine, versions
 
 ROOT = Path(__file__).parents[1]
 RESULTS, FIGURES = ROOT / "benchmarks" / "results", ROOT / "docs" / "figures"
@@ -93,7 +95,7 @@ def cell(name, seed, scale):
     if model.density != "none":
         along_ode = EXACT if "ODE" in family.samplers else {}
         law = types.SimpleNamespace(sample=partial(model.sample, **along_ode), log_prob=model.log_prob)
-        row["kl_density"], row["kl_density_error"] = kl_exact(law, target, scale.few, seed=seed + 100)
+        row["kl_density"], row["kl_density_error"], _ = kl_exact(law, target, scale.few, seed=seed + 100)
         row["density"] = model.density
     return row
 
@@ -105,19 +107,14 @@ def sampled(model, options, seed, scale):
     row = {"sampling_seconds": time.perf_counter() - begun, "nfe": model.nfe}
     row["finite"] = float(x.isfinite().all(1).double().mean())
     x = x[x.isfinite().all(1)]
-    row["kl"], row["floor"] = kl_grid(x, target)
+    row["kl"], _, row["floor"] = kl_grid(x, target)
     row["modes"], row["quality"] = modes_found(x, target.modes, target.std)
-    return row if seed else row | {"histogram": packed(histogram(x))}
-
-
-def histogram(x):
-    edges = np.linspace(-target.box, target.box, PIXELS + 1)
-    return np.histogram2d(*x.double().numpy().T, bins=(edges, edges))[0].astype("<u4")
+    return row if seed else row | {"histogram": packed(histogram(x, target.box, PIXELS))}
 
 
 def packed(counts):
     """Counts as text for JSON."""
-    return base64.b64encode(zlib.compress(counts.tobytes(), 9)).decode()
+    return base64.b64encode(zlib.compress(counts.astype("<u4").tobytes(), 9)).decode()
 
 
 def unpacked(text):
@@ -180,29 +177,14 @@ def markdown(results):
 
 
 def draw(results, path):
-    """Histograms of the data and of every family's samples, seed 0, on one scale of colours."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    panels = [("data", histogram(target.sample(results["samples"], seed=7)))]
+    """Histograms of the data and of every family's samples, seed 0."""
+    counts = {"data": histogram(target.sample(results["samples"], seed=7), target.box, PIXELS)}
     for name, way, _, parts in rows(results):
         first = next((part for part in parts if "histogram" in part), None)
         if first and way != "SDE":
-            panels.append((f"{FAMILIES[name].title}  {first['kl']:.4f}", unpacked(first["histogram"])))
-    columns = 3
-    figure, axes = plt.subplots(-(-len(panels) // columns), columns, figsize=(7.8, 8.2), layout="constrained")
-    top, box = panels[0][1].max(), (-target.box, target.box) * 2
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, (title, counts) in zip(axes.flat, panels, strict=False):
-        axis.imshow(np.sqrt(counts.T), origin="lower", extent=box, cmap="cividis", vmin=0, vmax=top**0.5)
-        axis.set(xlim=(-3, 3), ylim=(-3, 3))
-        axis.set_title(title, loc="left", fontsize=10)
-    figure.suptitle("KL(samples ‖ p) on 50 × 50 cells; colour: √density", fontsize=10, x=0.01, ha="left")
+            counts[f"{FAMILIES[name].title}: {first['kl']:.4f}"] = unpacked(first["histogram"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    sk.figures.densities(path, counts, target.box)
 
 
 def main():
@@ -227,7 +209,7 @@ def main():
             raise SystemExit(f"{path} holds a run with other {' and '.join(differ)}: add --fresh, or move it away")
 
     def save(results):
-        write(path, json.dumps(results, indent=1) + "\n")
+        write_text(path, json.dumps(results, indent=1) + "\n")
 
     if not given.draw:
         results |= {"machine": machine(), "versions": versions(), "jobs": given.jobs}

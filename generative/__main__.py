@@ -51,13 +51,11 @@ def parser():
     add("--seconds", type=float, metavar="S", help="of training (60, where --steps is left out too)")
     add("--steps", type=int, metavar="N", help="of training; with --seconds whichever is first")
     add("--seed", type=int, default=0, metavar="N", help="(%(default)s)")
-    add(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the family, its batch and lr among them"
-    )
+    add("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the family, such as batch and lr")
     add("--force", action="store_true", help="replace the training in the folder")
 
     add = command("sample", sample, "sample a trained model into a .npz file, and a picture")
-    add("model", type=Path, metavar="MODEL.pt", help="checkpoint")
+    add("model", type=Path, metavar="MODEL.pt", help="checkpoint, or the folder that train made")
     add("-n", type=int, default=1000, metavar="N", help="number of samples (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="a sample depends on it and on its index (%(default)s)")
     add("--method", metavar="NAME", help="of sdekit, such as dpmpp_2m (the model's own)")
@@ -65,7 +63,7 @@ def parser():
     add("--label", type=int, metavar="C", help="class, for models with classes")
     add("--guidance", type=float, metavar="W", help="0 ignores the label, 1 follows it, more overstates it (1)")
     add("--out", type=Path, required=True, metavar="FILE.npz", help="gets x and settings, a JSON text")
-    add("--plot", type=Path, metavar="FILE.png", help="draw the samples (.png, .pdf, .svg)")
+    add("--plot", type=Path, metavar="FILE.png", help="draw the samples")
     add("--force", action="store_true", help="replace files that exist")
 
     add = command("compare", run_compare, "train all families on one data set and measure them")
@@ -88,8 +86,8 @@ def train(arguments):
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")
     given = read_settings(a.family, a.set)
-    options = {"seconds": seconds, "steps": a.steps, "seed": a.seed, "settings": given, "force": a.force}
-    _, result = runs.train(a.family, a.data, a.out, **options)
+    options = {"seconds": seconds, "steps": a.steps, "seed": a.seed, "force": a.force}
+    _, result = runs.train(a.family, a.data, a.out, given, **options)
     print(f"{a.out}: {result['steps']:,} steps in {result['seconds']:.1f} s")
 
 
@@ -105,9 +103,8 @@ def read_settings(family, texts):
             value = ast.literal_eval(value)
         kind = type(known[name]) if isinstance(known[name], (str, bool)) else (int, float)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise ValueError(
-                f"--set {name} must be like {'a number' if known[name] is None else known[name]}, got {value}"
-            )
+            like = "a number" if known[name] is None else known[name]
+            raise ValueError(f"--set {name} must be like {like}, got {value}")
         found[name] = value
     return found
 
@@ -117,18 +114,14 @@ def sample(arguments):
     for file in filter(None, (a.out, a.plot)):
         if file.exists() and not a.force:
             raise ValueError(f"{file} exists already; give another name, or --force to replace it")
-        if not file.parent.is_dir():
-            raise ValueError(f"{file}: there is no folder {file.parent}")
-    if a.plot and a.plot.suffix not in (".png", ".pdf", ".svg"):
-        raise ValueError(f"--plot must end in .png, .pdf or .svg, got {a.plot}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+    if a.plot and a.plot.suffix[1:] not in sk.figures.formats():
+        raise ValueError(f"--plot {a.plot}: the name must end in one of {', '.join(sk.figures.formats())}")
     if a.n < 1:
         raise ValueError(f"-n must be at least 1, got {a.n}")
-    model = load(a.model)
+    model = load(a.model / runs.MODEL if a.model.is_dir() else a.model)
     given = {"c": a.label, "method": a.method, "steps": a.steps, "guidance": a.guidance}
     given = {name: value for name, value in given.items() if value is not None}
-    classes = getattr(model, "net", model).config.get("classes", 0)
-    if a.label is not None and not 0 <= a.label < classes:
-        raise ValueError(f"--label must be one of the model's {classes} classes, got {a.label}")
     for name in given.keys() - inspect.signature(model.sample).parameters.keys():
         raise ValueError(f"--{name} means nothing to a {type(model).__name__}; leave it out")
     if a.method is not None and a.method not in sk.methods.__all__:
@@ -140,8 +133,17 @@ def sample(arguments):
         np.savez(file, x=x, settings=np.array(text))
     print(f"{a.out}: x {x.shape} {x.dtype}, {model.nfe} network evaluations each")
     if a.plot:
-        compare.grid(a.plot, x[:100]) if x.ndim == 4 else compare.panels(a.plot, {a.model.parent.name: x})
+        draw(a.plot, x, a.model.stem)
         print(f"{a.plot}: drawn")
+
+
+def draw(path, x, title):
+    """Images as they are, of other samples the density over their first two coordinates."""
+    if x.ndim == 4:
+        sk.figures.digits(path, [(title, x[:160].reshape(len(x[:160]), -1))])
+    else:
+        box = 1.1 * float(np.abs(x).max())
+        sk.figures.densities(path, {title: compare.histogram(x[:, :2], box)}, box)
 
 
 def run_compare(arguments):

@@ -29,10 +29,12 @@ class Set(NamedTuple):
 
     name: str
     draw: Callable
-    density: Callable
+    log_density: Callable
     box: float
     modes: torch.Tensor | None = None
     std: float | None = None
+
+    density, nfe = "exact", 0  # as models say it
 
     def sample(self, n, c=None, seed=0):
         """n draws, float32 (n, 2), a function of the seed; more draws append to fewer."""
@@ -40,7 +42,7 @@ class Set(NamedTuple):
 
     def log_prob(self, x):
         """log p(x) of x (n, 2), computed in float64 and returned in x's type; −inf where p = 0."""
-        return self.density(x)
+        return self.log_density(x)
 
 
 def _eight_gaussians(radius=2.0, std=0.2):

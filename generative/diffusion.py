@@ -13,7 +13,7 @@ from torch import nn
 import sdekit as sk
 
 from .checkpoints import recorded
-from .standard import Standard, standardise
+from .standard import Standard, labelled, standardise
 
 __all__ = ["Diffusion"]
 
@@ -133,7 +133,7 @@ class Diffusion(nn.Module):
         t, weight = self._times(x0)
         eps = torch.randn_like(x0)
         a, s, n = self._scales(t, x0)
-        c = dropped(c, self.drop)
+        c = dropped(self.net, c, self.drop)
         found = self(t, a * x0 + s * eps, c) / self.prediction.scale(a, s, n)
         error = found - self.prediction.target(a, s, n, x0, eps)
         if self.weighting in ("sigma2", "likelihood"):
@@ -163,7 +163,7 @@ class Diffusion(nn.Module):
 
         guidance  0 ignores the labels, 1 follows them, above 1 overstates them (`sk.scores.guided`).
         """
-        return conditioned(self.prediction.read(self, self.process), c, guidance)
+        return conditioned(self.net, self.prediction.read(self, self.process), c, guidance)
 
     def grid(self, steps, final=True):
         """Times of the sampler: evenly spaced in log-SNR, or a selection of the discrete levels; then the clean end."""
@@ -218,8 +218,9 @@ def spread(x):
     return (torch.rand((), device=x.device) + torch.arange(len(x), device=x.device) / len(x)) % 1
 
 
-def dropped(c, share):
-    """Labels with a random share replaced by −1, the null class."""
+def dropped(net, c, share):
+    """Labels of the network's classes with a random share replaced by −1, the null class."""
+    labelled(net, c)
     return c if c is None else torch.where(torch.rand(c.shape, device=c.device) < share, -1, c)
 
 
@@ -231,10 +232,11 @@ def spaced(spacing, process, steps, times, final=True):
     return np.append(grid, clean) if final else grid
 
 
-def conditioned(score, c, guidance=1.0):
-    """The score given labels; −1 is the null class."""
+def conditioned(net, score, c, guidance=1.0):
+    """The score given labels of the network's classes; −1 is the null class."""
     if c is None:
         return score
+    labelled(net, c)
     return score.given(c) if guidance == 1 else sk.scores.guided(score.given(c), score.given(-1), guidance)
 
 

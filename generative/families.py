@@ -14,7 +14,7 @@ from .flow import CNF, FlowMatching
 from .gan import GAN, WGAN
 from .nets import MLP, UNet
 
-__all__ = ["FAMILIES", "LABELLED", "SAMPLING", "make", "settings"]
+__all__ = ["FAMILIES", "LABELLED", "make", "settings"]
 
 
 def gmm(shape=(2,), classes=0, *, components=8):
@@ -60,7 +60,6 @@ FAMILIES = {
     "gan": gan, "wgan-clip": wgan_clip, "cnf": cnf,
 }  # fmt: skip
 LABELLED = ("diffusion", "flow-matching", "cnf")  # they have classes where the data have labels
-SAMPLING = {"flow-matching": {"steps": 32}}  # options of `sample` that differ from the model's own
 
 
 def make(family, shape=(2,), classes=0, seed=0, **settings):

@@ -124,14 +124,14 @@ class FlowMatching(nn.Module):
             eps = eps[optimal_pairs(x0, eps)]
         t = self.begin + (self.end - self.begin) * spread(x)
         (a, s), (da, ds) = ([sk.math.expand(v, x0) for v in f(t)] for f in (self.process.marginal, self.process.rates))
-        return (self(t, a * x0 + s * eps, dropped(c, self.drop)) - (da * x0 + ds * eps)).square().mean()
+        return (self(t, a * x0 + s * eps, dropped(self.net, c, self.drop)) - (da * x0 + ds * eps)).square().mean()
 
     def score(self, c=None, guidance=1.0):
         """The `sk.scores.Score` of the data in units that goes with the velocity; arguments as in `Diffusion.score`."""
-        return conditioned(sk.scores.from_velocity(self, self.process), c, guidance)
+        return conditioned(self.net, sk.scores.from_velocity(self, self.process), c, guidance)
 
     @torch.no_grad()
-    def sample(self, n, c=None, seed=0, *, method=sk.midpoint, steps=16, grid=None, eta=None, guidance=1.0):
+    def sample(self, n, c=None, seed=0, *, method=sk.midpoint, steps=32, grid=None, eta=None, guidance=1.0):
         """n samples, given labels c (n,) or one for all; a function of the seed. Arguments as in `Diffusion.sample`.
 
         The ODE is the default; methods that draw noise take eta = 1 unless told.
@@ -210,7 +210,7 @@ class CNF(nn.Module):
 
     def score(self, c=None, guidance=1.0):
         """The flow as one along `sk.FlowPath()`, whose ODE has any velocity as its drift; it is no score."""
-        return conditioned(sk.scores.from_velocity(self, self.process), c, guidance)
+        return conditioned(self.net, sk.scores.from_velocity(self, self.process), c, guidance)
 
     def loss(self, x, c=None):
         """−log p(x), the mean over the batch and over the entries of an event."""

@@ -1,35 +1,26 @@
 """Metrics of samples and densities. What exact samples give is the floor of each: `measure(target, target)`.
 
-Samples are arrays or tensors (N, *event), read as vectors in float64; results are Python floats.
+Samples are arrays or tensors (N, *event), read as vectors in float64; results are Python floats, or with their standard
+error and floor a `sk.convergence.metrics.Measured`.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
+import sdekit as sk
+
 __all__ = [
-    "GridKL", "Mean", "cell_probabilities", "energy_distance", "kl_exact", "kl_grid", "kl_knn", "measure", "mmd",
+    "cell_probabilities", "energy_distance", "kl_exact", "kl_grid", "kl_knn", "measure", "mmd",
     "modes_found", "nll", "sliced_w2", "table", "wasserstein",
 ]  # fmt: skip
 
 
-class GridKL(NamedTuple):
-    """KL(samples ‖ p) on cells, and what as many exact samples would give on average."""
-
-    value: float
-    floor: float
-
-
-class Mean(NamedTuple):
-    """A mean and its standard error."""
-
-    value: float
-    error: float
+Measured = sk.convergence.metrics.Measured
 
 
 def cell_probabilities(target, cells=50):
@@ -48,13 +39,13 @@ def cell_probabilities(target, cells=50):
 
 
 def kl_grid(samples, target, cells=50):
-    """KL(q ‖ p) = Σ q log(q/p) with q the shares of the samples in cells² squares, and its floor (K − 1)/2N.
+    """KL(q ‖ p) = Σ q log(q/p) with q the shares of the samples in cells² squares; floor (K − 1)/2N.
 
     The outermost squares reach to infinity: samples beyond the window count there, none is dropped. Where p = 0 on a
     cell that holds samples the result is inf. K counts the cells in which N exact samples have at least 0.1 on average
     (with that the floor is within 7 % of the mean over exact samples of each set here). Likelihood-ratio statistics:
-    2N·KL of exact samples is nearly chi-square with K − 1 degrees of freedom, hence the floor, and a standard deviation
-    of √((K − 1)/2)/N.
+    2N·KL of exact samples is nearly chi-square with K − 1 degrees of freedom, hence the floor, and the standard error
+    √((K − 1)/2)/N.
     """
     x, p = _vectors(samples), cell_probabilities(target, cells)
     index = np.clip(np.floor((x + target.box) * (cells / (2 * target.box))), 0, cells - 1).astype(int)
@@ -63,7 +54,8 @@ def kl_grid(samples, target, cells=50):
     occupied, n = counts > 0, len(x)
     with np.errstate(divide="ignore"):
         q, log_p = counts[occupied] / n, np.log(p[occupied])
-    return GridKL(float((q * (np.log(q) - log_p)).sum()), float((n * p >= 0.1).sum() - 1) / (2 * n))
+    freedom = float((n * p >= 0.1).sum() - 1)
+    return Measured(float((q * (np.log(q) - log_p)).sum()), math.sqrt(freedom / 2) / n, freedom / (2 * n))
 
 
 def kl_exact(model, target, n=10_000, seed=0):
@@ -149,26 +141,30 @@ def measure(model, target, n=400_000, seed=0):
     """
     begun = time.perf_counter()
     x = model.sample(n, seed=seed)
-    seconds, few = time.perf_counter() - begun, x[:10_000]
-    other, row = target.sample(len(few), seed=seed + 2**32), {}
+    row, few = {"samples/s": n / (time.perf_counter() - begun)}, x[:10_000]
+    row |= {"NFE": getattr(model, "nfe", 0), "density": getattr(model, "density", "exact")}
+    other = target.sample(len(few), seed=seed + 2**32)
     if getattr(target, "box", None) is not None:
-        row["KL grid"], row["floor"] = kl_grid(x, target)
-    if getattr(model, "density", "exact") != "none":
+        row["KL grid"], _, row["floor"] = kl_grid(x, target)
+    if row["density"] != "none":
         row["KL exact"], row["NLL"] = kl_exact(model, target, len(few), seed).value, nll(model, other).value
     row |= {"KL knn": kl_knn(few, other), "W1": wasserstein(few, other, 1), "W2": wasserstein(few, other)}
     row |= {"sliced W2": sliced_w2(few, other), "MMD²": mmd(few, other), "energy": energy_distance(few, other)}
     if getattr(target, "modes", None) is not None:
         row["modes"], row["quality"] = modes_found(x, target.modes, target.std)
-    return row | {"µs/sample": 1e6 * seconds / n, "NFE": getattr(model, "nfe", 0)}
+    return row
 
 
-def table(rows):
-    """Markdown table of {name: {column: value}}, with a column for each that any row has; numbers to 3 digits."""
+def table(rows, columns=None):
+    """Markdown table of {name: {column: value}} with these columns, or all; numbers to 3 digits."""
 
     def text(value):
-        return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+        if isinstance(value, float):
+            return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        return "" if value is None else str(value)
 
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    there = dict.fromkeys(column for row in rows.values() for column in row)
+    columns = [column for column in columns or there if column in there]
     cells = [[name, *(text(row.get(column)) for column in columns)] for name, row in rows.items()]
     widths = [max(map(len, column)) for column in zip(["", *columns], *cells, strict=True)]
     lines = [["", *columns], ["-" * width for width in widths], *cells]
@@ -190,7 +186,7 @@ def _vectors(x):
 
 def _mean(values):
     values = values.detach().double()
-    return Mean(float(values.mean()), float(values.std()) / math.sqrt(len(values)))
+    return Measured(float(values.mean()), float(values.std()) / math.sqrt(len(values)))
 
 
 def _distances(samples, other, limit):

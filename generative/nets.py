@@ -51,7 +51,7 @@ class MLP(nn.Module):
 
     def __init__(self, shape=(2,), width=64, depth=3, classes=0, waves=3):
         super().__init__()
-        self.shape, self.waves = tuple(shape), waves
+        self.shape, self.waves, self.classes = tuple(shape), waves, classes
         size, narrow = math.prod(self.shape), max(width // 4, 16)
         self.embedding = Embedding(narrow, classes)
         self.first = nn.Linear(size * (1 + 2 * waves), width)
@@ -103,7 +103,7 @@ class UNet(nn.Module):
 
     def __init__(self, shape=(1, 8, 8), channels=32, classes=0):
         super().__init__()
-        self.shape = tuple(shape)
+        self.shape, self.classes = tuple(shape), classes
         image, width = self.shape[0], 4 * channels
         self.embedding = Embedding(width, classes)
         self.first = nn.Conv2d(image, channels, 3, padding=1)

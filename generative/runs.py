@@ -23,18 +23,15 @@ DRAWS, SEED = 200_000, 2**33  # training samples of a set in the plane; seeds th
 CONFIG, RESULT, MODEL = "config.json", "result.json", "model.pt"
 
 
-def train(
-    family, data, out, *, seconds=None, steps=None, seed=0, settings=None, force=False, keep=False, progress=True
-):
+def train(family, data, out, settings=None, *, seconds=None, steps=None, seed=0, force=False, progress=True):
     """Trains a family of `families` on data of `DATA` into the folder `out`; returns (model, result).
 
     config.json  the arguments, options of `fit`, description of the model, versions: written first
     model.pt     the checkpoint; a run that was interrupted continues from it when it is started again
     losses.npy   of every step
-    result.json  steps and seconds: written last, the mark of a finished run
+    result.json  steps and seconds: written last, the mark of a finished run, which is returned as it is
 
-    A finished run, or one with another configuration, is a ValueError unless `force` replaces it. `keep` returns a
-    finished run of the same configuration as it is.
+    A folder with another configuration is a ValueError unless `force` replaces what is there.
     """
     if data == "digits":
         images, labels, *_ = digits()
@@ -42,16 +39,10 @@ def train(
         images, labels = sets[data].sample(DRAWS, seed=seed + SEED), None
     labels, shape = labels if family in LABELLED else None, tuple(images.shape[1:])
     model, options = make(family, shape, 0 if labels is None else 10, seed, **(settings or {}))
-    config = {
-        "family": family,
-        "data": data,
-        "seed": seed,
-        "seconds": seconds,
-        "steps": steps,
-        "settings": settings or {},
-    }
-    config |= {"events": len(images), "fit": options, "model": describe(model), "versions": packages()}
-    if not claim(out, config, (MODEL, "losses.npy"), force, keep):
+    config = {"family": family, "data": data, "seed": seed, "seconds": seconds, "steps": steps}
+    config |= {"settings": settings or {}, "events": len(images), "fit": options}
+    config |= {"model": describe(model), "versions": packages()}
+    if not claim(out, config, (MODEL, "losses.npy"), force):
         return load(out / MODEL), json.loads((out / RESULT).read_text())
     options |= {"seconds": seconds, "steps": steps, "seed": seed, "progress": progress}
     record = fit(model, images, labels, checkpoint=out / MODEL, every=200, **options)
@@ -62,31 +53,29 @@ def train(
     return model, result
 
 
-def claim(out, config, files=(), force=False, keep=False):
-    """Writes config.json into the folder, and whether there is work to do; ValueError if that would replace a result.
+def claim(out, config, files=(), force=False):
+    """Writes config.json into the folder; whether there is work to do. ValueError if that would replace other work.
 
     `files` are what the work will write: `force` removes them, and without a configuration they must not be there.
     """
-    text = json.dumps(config, indent=1, default=str) + "\n"
+    config = json.loads(json.dumps(config, default=str))
     paths = [out / name for name in (CONFIG, RESULT, *files)]
     if force:
         for path in paths:
             path.unlink(missing_ok=True)
     there = [path for path in paths if path.exists()]
-    same = paths[0] in there and paths[0].read_text() == text
-    if there and not (same and (keep or paths[1] not in there)):
-        why = "is finished" if same else f"holds {there[0].name} of another configuration"
-        raise ValueError(f"{out} {why}; give another folder, or --force to replace it")
-    out.mkdir(parents=True, exist_ok=True)
-    with sk.files.replacing(paths[0]) as part:
-        part.write_text(text)
+    was = json.loads(paths[0].read_text()) if paths[0] in there else {}
+    differ = [name for name, value in config.items() if was.get(name) != value]
+    if there and differ:
+        what = f"{there[0].name} of another {', '.join(differ)}"
+        raise ValueError(f"{out} holds {what}; give another folder, or --force to replace it")
+    sk.files.write_text(paths[0], json.dumps(config, indent=1) + "\n")
     return paths[1] not in there
 
 
 def finish(out, result):
     """Writes result.json into the folder."""
-    with sk.files.replacing(out / RESULT) as part:
-        part.write_text(json.dumps(result, indent=1) + "\n")
+    sk.files.write_text(out / RESULT, json.dumps(result, indent=1) + "\n")
 
 
 def packages():

@@ -53,3 +53,15 @@ def unlabelled(model, c):
     """A `ValueError` where a model without classes is given labels."""
     if c is not None:
         raise ValueError(f"{type(model).__name__} has no classes: leave the labels c out")
+
+
+def labelled(net, c):
+    """A `ValueError` where labels c are not among the classes of a network that tells their number; −1 is for none."""
+    classes = getattr(net, "classes", None)
+    if c is None or classes is None:
+        return
+    if classes == 0:
+        unlabelled(net, c)
+    least, most = map(int, torch.as_tensor(c).aminmax())
+    if least < -1 or most >= classes:
+        raise ValueError(f"labels c must be 0 … {classes - 1}, or −1 for none, got {least} … {most}")

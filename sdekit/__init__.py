@@ -7,6 +7,7 @@ sol = sk.solve(sk.OU(theta=1.0, mu=0.0, sigma=0.3), 1.0, ts=[0, 0.5, 1], h=1e-3,
 from . import (
     backends,
     convergence,
+    figures,
     files,
     grids,
     laws,
@@ -31,7 +32,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Empirical", "Gaussian", "GaussianMixture", "Langevin", "Method", "Reverse", "Solution",
-    "backends", "convergence", "files", "grids", "laws", "likelihood", "math", "method", "methods", "noise", "process",
-    "processes", "restart", "scores", "solve", "targets", "transforms",
+    "backends", "convergence", "figures", "files", "grids", "laws", "likelihood", "math", "method", "methods", "noise",
+    "process", "processes", "restart", "scores", "solve", "targets", "transforms",
     *methods.__all__, *processes.__all__,
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import convergence, figures, grids, methods, processes
-from .files import replacing
+from .files import write_text
 from .targets import Empirical, Gaussian
 
 __all__ = ["FLOW", "NOISY", "TARGETS", "Case", "add", "digit_data", "measure", "named", "nfe"]
@@ -154,12 +154,11 @@ def files(arguments, stem, case, noisy):
 
 def write(record, case, output):
     for key, file in output.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
         if key:
+            file.parent.mkdir(parents=True, exist_ok=True)
             record.plot(file, key, case.title)
         else:
-            with replacing(file) as part:
-                part.write_text(record.to_json() + "\n", encoding="utf-8")
+            write_text(file, record.to_json() + "\n")
         print(f"{file}: written")
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 
-__all__ = ["replacing"]
+__all__ = ["replacing", "write_text"]
 
 
 @contextlib.contextmanager
@@ -15,3 +15,10 @@ def replacing(path):
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    """The file, whole or not at all, in UTF-8; its folder is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")

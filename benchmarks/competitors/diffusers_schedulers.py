@@ -23,8 +23,9 @@ import torch
 import sdekit as sk
 from sdekit import bench, convergence
 from sdekit.convergence import metrics
+from sdekit.files import write_text
 
-from ..report import machine, versions, write
+from ..report import machine, versions
 
 RESULTS = Path(__file__).parents[1] / "results" / "diffusers.json"
 BUDGETS = (5, 10, 20)
@@ -293,7 +294,7 @@ def main(argv=None):
                   f"{'as good or better' if v['at_least_as_good'] else 'WORSE'}", flush=True)  # fmt: skip
     if not quick:
         where = {"machine": machine(), "versions": versions(), "seconds": time.perf_counter() - clock}
-        write(RESULTS, json.dumps({**where, "results": nulled(results)}, indent=1) + "\n")
+        write_text(RESULTS, json.dumps({**where, "results": nulled(results)}, indent=1) + "\n")
 
 
 def nulled(value):
