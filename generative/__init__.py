@@ -7,7 +7,7 @@ _NAMES = {
     "checkpoints": ("load", "recorded", "save"),
     "data": ("digits", "sets"),
     "diffusion": ("Diffusion",),
-    "flow": ("CNF", "FlowMatching", "StraightPath", "optimal_pairs", "reflow"),
+    "flow": ("CNF", "FlowMatching", "optimal_pairs", "reflow"),
     "gan": ("GAN", "WGAN"),
     "langevin": ("langevin_sample", "mala", "score_of"),
     "metrics": ("measure",),

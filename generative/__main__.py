@@ -27,7 +27,7 @@ def main(argv=None):
         print(f"python -m generative {arguments.command}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
+        print("interrupted; the same command, without --force, continues", file=sys.stderr)
         return 130
     return 0
 
@@ -58,7 +58,7 @@ def parser():
     add("model", type=Path, metavar="MODEL.pt", help="checkpoint, or the folder that train made")
     add("-n", type=int, default=1000, metavar="N", help="number of samples (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="a sample depends on it and on its index (%(default)s)")
-    add("--method", metavar="NAME", help="of sdekit, such as dpmpp_2m (the model's own)")
+    add("--method", metavar="NAME", help="of sdekit, such as unipc or heun (the model's own)")
     add("--steps", type=int, metavar="N", help="of the method (the model's own)")
     add("--label", type=int, metavar="C", help="class, for models with classes")
     add("--guidance", type=float, metavar="W", help="0 ignores the label, 1 follows it, more overstates it (1)")
@@ -101,7 +101,7 @@ def read_settings(family, texts):
             raise ValueError(f"--set {text}: {family} has NAME=VALUE for {have}")
         with contextlib.suppress(ValueError, SyntaxError):
             value = ast.literal_eval(value)
-        kind = type(known[name]) if isinstance(known[name], (str, bool)) else (int, float)
+        kind = (int, float) if known[name] is None or isinstance(known[name], float) else type(known[name])
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             like = "a number" if known[name] is None else known[name]
             raise ValueError(f"--set {name} must be like {like}, got {value}")

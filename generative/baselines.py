@@ -21,7 +21,8 @@ __all__ = ["GMM", "VAE", "RealNVP"]
 class GMM(nn.Module):
     """Mixture of Gaussians with full covariances, fitted by expectation maximisation (scikit-learn).
 
-    EM starts `restarts` times from k-means and keeps the best likelihood. State and densities are float64.
+    EM runs on standardised data, `restarts` times from k-means, and keeps the best likelihood. State and densities are
+    float64.
     """
 
     density, nfe = "exact", 0
@@ -38,10 +39,13 @@ class GMM(nn.Module):
         """EM on data (N, *shape), in place of gradient steps."""
         from sklearn.mixture import GaussianMixture
 
+        units = Standard((self.means.shape[1],)).double()
+        units.fit(data.flatten(1).cpu())
         em = GaussianMixture(self.components, n_init=self.restarts, random_state=seed, max_iter=1000)
-        em.fit(data.flatten(1).double().cpu().numpy())
-        for buffer, value in ((self.weights, em.weights_), (self.means, em.means_), (self.covs, em.covariances_)):
-            buffer.copy_(torch.as_tensor(value))
+        em.fit(units(data.flatten(1).cpu()).numpy())
+        self.weights.copy_(torch.as_tensor(em.weights_))
+        self.means.copy_(units.inverse(torch.as_tensor(em.means_)))
+        self.covs.copy_(torch.as_tensor(em.covariances_) * torch.outer(units.scale, units.scale))
 
     def mixture(self):
         """The fitted distribution as a target of sdekit, with its score under any process."""
@@ -49,11 +53,11 @@ class GMM(nn.Module):
         return sk.GaussianMixture(*arrays)
 
     def loss(self, x, c=None):
-        return -self.log_prob(x, c).mean()
-
-    def log_prob(self, x, c=None):
         unlabelled(self, c)
-        return self.mixture().log_prob(x.flatten(1))
+        return -self.log_prob(x).mean()
+
+    def log_prob(self, x):
+        return self.mixture().log_prob(torch.as_tensor(x).flatten(1))
 
     def sample(self, n, c=None, seed=0):
         unlabelled(self, c)
@@ -84,10 +88,10 @@ class RealNVP(nn.Module):
         self.flow = zuko.flows.RealNVP(d, transforms=layers, **layer)
 
     def loss(self, x, c=None):
-        return -self.log_prob(x, c).mean()
-
-    def log_prob(self, x, c=None):
         unlabelled(self, c)
+        return -self.log_prob(x).mean()
+
+    def log_prob(self, x):
         return self.flow().log_prob(self.units(x).flatten(1)) - self.units.log_volume()
 
     @torch.no_grad()
@@ -100,7 +104,7 @@ class RealNVP(nn.Module):
 
 @recorded
 class VAE(nn.Module):
-    """Variational autoencoder with a Gaussian decoder: z ~ N(0, I), x | z ~ N(g(z), σ²) in units of the data.
+    """Variational autoencoder with a Gaussian decoder: z ~ N(0, I), x | z ~ N(g(z), σ²) for standardised x.
 
         loss = −E log mean_k w_k,   w_k = p(x | z_k) (p(z_k) / q(z_k | x))^β,   z_k ~ q(z | x) = N(m(x), diag s²(x))
 
@@ -124,16 +128,18 @@ class VAE(nn.Module):
         d, hidden = math.prod(shape), (width,) * depth
         self.encoder = zuko.nn.MLP(d, 2 * latent, hidden, nn.SiLU)
         self.decoder = zuko.nn.MLP(latent, d, hidden, nn.SiLU)
+        if sigma is not None and not sigma > 0:
+            raise ValueError(f"sigma must be positive, or None to learn it; got {sigma}")
         self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma or 0.5)), requires_grad=sigma is None)
 
     def loss(self, x, c=None):
         """The bound's negative mean, in nats per event."""
         unlabelled(self, c)
-        return -self._bound(x, torch.randn(self.particles, len(x), self.latent, device=x.device), self.beta).mean()
+        noise = torch.randn(self.particles, len(x), self.latent, dtype=x.dtype, device=x.device)
+        return -self._bound(x, noise, self.beta).mean()
 
-    def log_prob(self, x, c=None, seed=0):
-        unlabelled(self, c)
-        return self._bound(x, sk.noise.normal((self.draws, 1, self.latent), seed, like=x))
+    def log_prob(self, x, seed=0):
+        return self._bound(x, sk.noise.normal((self.draws, 1, self.latent), seed, like=self.units.shift))
 
     def _bound(self, x, noise, beta=1.0):
         """log mean w of x (B, *event), from normals (K, B or 1, latent)."""

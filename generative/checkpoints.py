@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import json
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,8 @@ def load(path, model=None):
             model = build(content["config"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} describes a model that this version cannot build: {error}") from error
-    elif type(model).__name__ != content["class"]:
-        raise ValueError(f"{path} holds a {content['class']}, but the model is a {type(model).__name__}")
+    else:
+        same_model(content, model, path)
     restore(model, content["state"], path)
     return model.eval()
 
@@ -70,13 +71,18 @@ def contents(model):
         config = describe(model)
     except TypeError:
         config = None
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "class": type(model).__name__,
-        "config": config,
-        "state": model.state_dict(),
-    }
+    told = {"format": FORMAT, "version": VERSION, "class": type(model).__name__, "config": config}
+    return told | {"state": model.state_dict()}
+
+
+def same_model(content, model, path):
+    """A ValueError unless a file's content is of the model's class, made with the same arguments."""
+    mine = contents(model)
+    if mine["class"] != content["class"]:
+        raise ValueError(f"{path} holds a {content['class']}, but the model is a {mine['class']}")
+    told, own = (json.dumps(what["config"], default=torch.Tensor.tolist) for what in (content, mine))
+    if told != own and "null" not in (told, own):
+        raise ValueError(f"{path} holds a {content['class']} made with other arguments: {told}, not {own}")
 
 
 def write(path, content):
@@ -117,6 +123,8 @@ def restore(model, state, path):
 
 def describe(value):
     """Plain data from which `build` makes the value again; TypeError for what only the user has the code of."""
+    if isinstance(value, np.generic):
+        return value.item()
     if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
         return value
     if isinstance(value, np.ndarray):
@@ -139,4 +147,5 @@ def build(value):
 def known(name):
     """The public class of this package, or the process of sdekit, of that name; None where there is none."""
     package = importlib.import_module(__package__)
-    return getattr(package if name in package.__all__ else sk.processes, name, None)
+    found = getattr(package if name in package.__all__ else sk.processes, name, None)
+    return found if isinstance(found, type) else None

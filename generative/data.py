@@ -42,7 +42,8 @@ class Set(NamedTuple):
 
     def log_prob(self, x):
         """log p(x) of x (n, 2), computed in float64 and returned in x's type; −inf where p = 0."""
-        return self.log_density(x)
+        x = torch.as_tensor(x)
+        return self.log_density(x if x.is_floating_point() else x.float())
 
 
 def _eight_gaussians(radius=2.0, std=0.2):
@@ -135,8 +136,12 @@ def _pinwheel(arms=5, twist=1.0):
 def _checkerboard():
     """Uniform on eight of the sixteen unit squares of [−2, 2]²: p = 1/8 there and 0 elsewhere."""
 
+    def uniform(n, seed, stream):
+        """Of 20 bits, so that points of float32 stay on their squares."""
+        return np.floor(sk.noise.uniform((n,), seed, n=stream) * 2**20) / 2**20
+
     def draw(n, seed):
-        x, (row, y) = 4 * sk.noise.uniform((n,), seed, n=UNIFORM) - 2, np.divmod(2 * sk.noise.uniform((n,), seed), 1.0)
+        x, (row, y) = 4 * uniform(n, seed, UNIFORM) - 2, np.divmod(2 * uniform(n, seed, UNIFORM + 1), 1.0)
         return np.stack([x, y - 2 * row + np.floor(x) % 2], 1)
 
     def density(x):

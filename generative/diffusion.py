@@ -80,8 +80,8 @@ class Diffusion(nn.Module):
     al., 2022, arXiv:2206.00364; J. Ho et al., 2020, arXiv:2006.11239; Y. Song, S. Ermon, 2019, arXiv:1907.05600.
     """
 
-    density = "exact"  # of the law that the probability-flow ODE defines, up to the solver's error
-    nfe = 0
+    density, nfe = "exact", 0  # of the law that the probability-flow ODE defines, up to the solver's error
+    density_of = {"method": sk.rk4, "steps": 64}  # options of `sample` for draws from that law
     standardise = standardise
 
     def __init__(
@@ -108,9 +108,11 @@ class Diffusion(nn.Module):
         self.units = Standard(shape, shared=len(shape) > 1)
         self.clean, self.begin, self.end = times_of(process, end)
         self.end = with_signal(process, self.end)
-        self.levels = np.arange(self.end + 1) if isinstance(process, sk.DiscreteVP) else None
-        if levels is not None:
-            self.levels = np.linspace(self.begin, self.end, levels)
+        self.levels = None if levels is None else np.linspace(self.begin, self.end, levels)
+        if isinstance(process, sk.DiscreteVP):
+            if levels is not None:
+                raise ValueError(f"levels = {levels}: DiscreteVP has levels of its own; leave them out")
+            self.levels = np.arange(self.end + 1)
         if self.levels is not None and weighting == "lognormal":
             raise ValueError("weighting 'lognormal' draws continuous noise levels; discrete ones need another")
 
@@ -175,7 +177,7 @@ class Diffusion(nn.Module):
         return self.levels[rows.round().astype(int)]
 
     @torch.no_grad()
-    def sample(self, n, c=None, seed=0, *, method=sk.dpmpp_2m, steps=32, grid=None, eta=None, guidance=1.0):
+    def sample(self, n, c=None, seed=0, *, method=sk.unipc(3), steps=32, grid=None, eta=None, guidance=1.0):
         """n samples, given labels c (n,) or one for all; a function of the seed.
 
         method    any of sdekit that runs on `sk.Reverse`
@@ -201,11 +203,12 @@ def times_of(process, end=None):
     """(time of clean data, earliest, last time at which a network is used)."""
     first, last = process.domain
     end = last if end is None else float(end)
-    if not math.isfinite(end) or not end <= last:
-        raise ValueError(f"end is {end}; give the last time of {type(process).__name__}, at most {last}")
     clean = first if math.isfinite(first) else 0.0
     rough = clean if process.marginal(clean)[1] > 0 else process.time(math.log(CLEAREST))
-    return clean, getattr(process, "finest", rough), end
+    begin = getattr(process, "finest", rough)
+    if not begin < end <= last or not math.isfinite(end):
+        raise ValueError(f"end is {end}; give the last time of {type(process).__name__}, above {begin}, at most {last}")
+    return clean, begin, end
 
 
 def with_signal(process, end):
@@ -226,6 +229,8 @@ def dropped(net, c, share):
 
 def spaced(spacing, process, steps, times, final=True):
     """A grid of `steps` over times (clean, begin, end), with a last step to the clean end where sigma = 0 there."""
+    if not (steps >= 1 and steps == int(steps)):
+        raise ValueError(f"steps must be a positive integer, got {steps!r}")
     clean, begin, end = times
     final = final and clean < begin and process.marginal(clean)[1] == 0
     grid = spacing(process, steps - final, end, begin) if steps > final else np.array([end])
@@ -234,6 +239,8 @@ def spaced(spacing, process, steps, times, final=True):
 
 def conditioned(net, score, c, guidance=1.0):
     """The score given labels of the network's classes; −1 is the null class."""
+    if c is None and guidance != 1:
+        raise ValueError(f"guidance = {guidance} is towards labels: give c, or leave it out")
     if c is None:
         return score
     labelled(net, c)
@@ -242,8 +249,13 @@ def conditioned(net, score, c, guidance=1.0):
 
 def draw(model, backwards, n, c, seed, grid, method, guidance=1.0):
     """n samples of a model with units and `score(c, guidance)`, from noise along `backwards(score)`; sets its nfe."""
+    if n < 1:
+        raise ValueError(f"n must be a positive number of samples, got {n}")
     parts, device = [], model.units.shift.device
-    c = None if c is None else torch.as_tensor(c, device=device).expand(n)
+    c = None if c is None else torch.as_tensor(c, device=device)
+    if c is not None and (c.is_floating_point() or c.shape not in ((), (1,), (n,))):
+        raise ValueError(f"labels c must be an integer or {n} of them, got {c.dtype} of shape {tuple(c.shape)}")
+    c = None if c is None else c.long().expand(n)
     start = sk.Reverse(model.process, model.score()).start((n, *model.units.shape), seed, model.units.shift, t=grid[0])
     for first in range(0, n, CHUNK):
         rows = slice(first, first + CHUNK)
@@ -259,7 +271,9 @@ def log_density(model, score, x, grid, method, probes=None, learn=False):
 
     It carries gradients with respect to x where x wants them, and to the weights where it is to `learn`.
     """
+    x = torch.as_tensor(x)
+    kept = x.dtype if x.is_floating_point() else model.units.shift.dtype
     with torch.set_grad_enabled(torch.is_grad_enabled() and (learn or x.requires_grad)):
         u = model.units(x).double()
         log = sk.likelihood.log_prob(sk.Reverse(model.process, score, 0.0), u, grid, method, probes=probes)
-        return (log - model.units.log_volume()).to(x.dtype)
+        return (log - model.units.log_volume()).to(kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 
 import torch
 
@@ -30,15 +31,15 @@ def flow(shape=(2,), classes=0, *, layers=4, width=64, depth=2, spline=True, bat
 
 
 def gan(shape=(2,), classes=0, *, latent=4, signs=0, width=128, depth=3, minimax=False, batch=256, lr=5e-4):
-    return GAN(shape, latent, signs, width, depth, minimax), {"batch": batch, "lr": lr}
+    return GAN(shape, latent, signs, width, depth, minimax), {"batch": batch, "lr": lr, "clip": math.inf}
 
 
 def wgan(shape=(2,), classes=0, *, latent=4, signs=4, width=128, depth=3, penalty=1.0, batch=256, lr=2e-3):
-    return WGAN(shape, latent, signs, width, depth, penalty), {"batch": batch, "lr": lr}
+    return WGAN(shape, latent, signs, width, depth, penalty), {"batch": batch, "lr": lr, "clip": math.inf}
 
 
 def wgan_clip(shape=(2,), classes=0, *, latent=4, signs=0, width=128, depth=3, clip=0.05, batch=512, lr=2e-4):
-    return WGAN(shape, latent, signs, width, depth, clip=clip, critic_steps=5), {"batch": batch, "lr": lr}
+    return WGAN(shape, latent, signs, width, depth, clip=clip), {"batch": batch, "lr": lr, "clip": math.inf}
 
 
 def diffusion(shape=(2,), classes=0, *, width=None, depth=3, waves=3, batch=None, lr=None):
@@ -84,4 +85,5 @@ def _net(shape, classes, width, depth, waves):
 
 def _pace(shape, batch, lr):
     image = len(shape) == 3
-    return {"batch": batch or (128 if image else 2048), "lr": lr or (2e-3 if image else 4e-3)}
+    usual = {"batch": 128, "lr": 2e-3} if image else {"batch": 2048, "lr": 4e-3}
+    return usual | {name: value for name, value in (("batch", batch), ("lr", lr)) if value is not None}

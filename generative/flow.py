@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -19,59 +18,13 @@ from .checkpoints import recorded
 from .diffusion import conditioned, draw, dropped, log_density, spaced, spread, times_of, with_signal
 from .standard import Standard, standardise
 
-__all__ = ["CNF", "FlowMatching", "StraightPath", "optimal_pairs", "reflow"]
+__all__ = ["CNF", "FlowMatching", "optimal_pairs", "reflow"]
 
 
-class StraightPath(NamedTuple):
-    """The straight path that ends in data blurred by sigma_min; a process as those of sdekit.
-
-        alpha = 1 − t,   sigma = 1 − (1 − sigma_min)(1 − t),   0 <= t <= 1
-        dX = −X/(1 − t) dt + √(2 sigma/(1 − t)) dW
-
-    `sk.FlowPath()` is sigma_min = 0.
-    Source: Y. Lipman et al., "Flow matching for generative modeling", ICLR 2023, arXiv:2210.02747, example II.
-    """
-
-    sigma_min: Any = 0.01
-
-    noise = "diagonal"
-    calculus = "ito"
-    additive = True
-    event_dims = 0
-    domain = (0.0, 1.0)
-    finest = 0.0
-
-    drift = sk.FlowPath.drift
-    perturb = sk.FlowPath.perturb
-
-    def diffusion(self, t, x):
-        t = sk.math.expand(sk.math.inside(self, t), x)
-        return sk.math.sqrt(2 * self.marginal(t)[1] / (1 - t))
-
-    def marginal(self, t):
-        alpha = 1 - sk.math.inside(self, t)
-        return alpha, 1 - (1 - self.sigma_min) * alpha
-
-    def rates(self, t):
-        sk.math.inside(self, t)
-        return -1.0, 1.0 - self.sigma_min
-
-    def time(self, log_snr):
-        return 1 - 1 / (sk.math.exp(-log_snr) + 1 - self.sigma_min)
-
-
-class Velocity(NamedTuple):
+def velocity_of(score):
     """dx/dt = alpha′ D + sigma′ ε where that is regular up to sigma = 0, so that no step needs to be replaced there."""
-
-    score: Any
-
-    noise = "none"
-    calculus = "ito"
-    additive = True
-    event_dims = None
-
-    def drift(self, t, x):
-        return sk.scores.as_velocity(self.score)(t, x)
+    velocity = sk.scores.as_velocity(score)
+    return sk.process(lambda t, x: velocity(t, x), noise="none", event_dims=None)
 
 
 @recorded
@@ -79,10 +32,10 @@ class FlowMatching(nn.Module):
     """A network trained to be the velocity that carries noise to data along the paths alpha·x₀ + sigma·ε.
 
     net      network (t, x, c=None) -> velocity alpha′ x₀ + sigma′ ε, of x's shape
-    path     a process with marginal and rates: FlowPath (optimal transport), StraightPath(sigma_min), VP, CosineVP;
-             works on data of unit scale
+    path     a process with marginal and rates: FlowPath (optimal transport; it has a sigma_min), VP, CosineVP; works on
+             data of unit scale
     pairing  of noise and data: "independent"; "optimal" within each batch; or "given", data being pairs (N, 2, *shape)
-             of noise and sample, as `reflow` makes them
+             of noise and sample, as `reflow` makes them. Optimal pairs do not know of labels: leave these out
     drop     share of labels that are dropped in training, so that guidance has a velocity without them
     shape    of one event; default net.shape
 
@@ -93,8 +46,8 @@ class FlowMatching(nn.Module):
     arXiv:2209.03003.
     """
 
-    density = "exact"  # of the law that the ODE defines, up to the solver's error
-    nfe = 0
+    density, nfe = "exact", 0  # of the law that the ODE defines, up to the solver's error
+    density_of = {"method": sk.rk4}  # options of `sample` for draws from that law
 
     def __init__(self, net, path=sk.FlowPath(), pairing="independent", *, drop=0.1, shape=None):
         super().__init__()
@@ -121,6 +74,8 @@ class FlowMatching(nn.Module):
         eps, x0 = x.unbind(1) if self.pairing == "given" else (torch.randn_like(x), x)
         x0 = self.units(x0)
         if self.pairing == "optimal":
+            if c is not None:
+                raise ValueError("optimal pairs across classes give no law of a class: leave the labels c out")
             eps = eps[optimal_pairs(x0, eps)]
         t = self.begin + (self.end - self.begin) * spread(x)
         (a, s), (da, ds) = ([sk.math.expand(v, x0) for v in f(t)] for f in (self.process.marginal, self.process.rates))
@@ -145,7 +100,7 @@ class FlowMatching(nn.Module):
     def _process(self, method, eta):
         """What the sampler moves along, a function of the score."""
         if method.noise == ("none",) and self.begin == self.clean:
-            return Velocity
+            return velocity_of
         return lambda score: sk.Reverse(self.process, score, eta)
 
     def grid(self, steps, inside=False):
@@ -175,10 +130,12 @@ def reflow(model, n, c=None, seed=0, **options):
     """(student, pairs): a copy of a flow, and what `fit(student, pairs)` trains it on to straighten its paths.
 
     The pairs (n, 2, *shape) are noise, in units, and the samples that the model's ODE carries it to; options are
-    those of `sample`. With labels c (n,) pass them to `fit` as well.
+    those of `sample`, with a method that draws no noise. With labels c (n,) pass them to `fit` as well.
     Source: X. Liu, C. Gong, Q. Liu, "Flow straight and fast: learning to generate and transfer data with rectified
     flow", ICLR 2023, arXiv:2209.03003.
     """
+    if options.get("eta") or ((method := options.get("method")) and method.normals):
+        raise ValueError(f"pairs are those of the ODE: leave out eta, and methods that draw noise, got {options}")
     student = copy.deepcopy(model)
     student.pairing = student.config["pairing"] = "given"
     like = model.units.shift
@@ -196,8 +153,7 @@ class CNF(nn.Module):
     Sources: R. Chen et al., 2018, arXiv:1806.07366; W. Grathwohl et al., 2019, arXiv:1810.01367.
     """
 
-    density = "exact"  # up to the solver's error
-    nfe = 0
+    density, nfe = "exact", 0  # up to the solver's error
     standardise = standardise
 
     def __init__(self, net, steps=8, *, probes=None, shape=None):
@@ -220,7 +176,7 @@ class CNF(nn.Module):
     @torch.no_grad()
     def sample(self, n, c=None, seed=0, *, method=sk.rk4, steps=16):
         """n samples, given labels c (n,) or one for all; a function of the seed."""
-        return draw(self, Velocity, n, c, seed, self._grid(steps), method)
+        return draw(self, velocity_of, n, c, seed, self._grid(steps), method)
 
     def log_prob(self, x, c=None, *, steps=16, method=sk.rk4, probes=None):
         """log p(x), of shape (B,); exact divergence, or estimated by `probes`."""

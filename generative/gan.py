@@ -23,45 +23,37 @@ from .standard import Standard, standardise, unlabelled
 __all__ = ["GAN", "WGAN"]
 
 
-def _networks(self, shape, latent, signs, width, depth):
-    """Perceptrons: generator from the latent code to an event in units, critic from there to a number."""
-    self.units, self.latent, self.signs = Standard(shape), latent, signs
-    d, hidden = math.prod(shape), (width,) * depth
-    self.generator = zuko.nn.MLP(latent + signs, d, hidden, lambda: nn.LeakyReLU(0.2))
-    self.critic = zuko.nn.MLP(d, 1, hidden, lambda: nn.LeakyReLU(0.2))
+class Adversarial(nn.Module):
+    """Perceptrons: a generator from the latent code to an event in units, a critic from there to a number."""
 
+    density, nfe = "none", 1
+    standardise = standardise
 
-def _generate(self, z):
-    """Events in units (N, d) from normals (N, latent + signs)."""
-    return self.generator(torch.cat([z[:, : self.latent], z[:, self.latent :].sign()], 1))
+    def __init__(self, shape, latent, signs, width, depth):
+        super().__init__()
+        self.units, self.latent, self.signs = Standard(shape), latent, signs
+        d, hidden = math.prod(shape), (width,) * depth
+        self.generator = zuko.nn.MLP(latent + signs, d, hidden, lambda: nn.LeakyReLU(0.2))
+        self.critic = zuko.nn.MLP(d, 1, hidden, lambda: nn.LeakyReLU(0.2))
 
+    def generate(self, z):
+        """Events in units (N, d) from normals (N, latent + signs)."""
+        return self.generator(torch.cat([z[:, : self.latent], z[:, self.latent :].sign()], 1))
 
-def _pair(self, x):
-    """Data and as many generated events, in units."""
-    return self.units(x).flatten(1), _generate(self, torch.randn(len(x), self.latent + self.signs, device=x.device))
+    def drawn(self, x):
+        """As many generated events as there are in x, in units."""
+        return self.generate(torch.randn(len(x), self.latent + self.signs, dtype=x.dtype, device=x.device))
 
-
-@torch.no_grad()
-def _sample(self, n, c=None, seed=0):
-    """n draws (n, *shape), a function of the seed."""
-    unlabelled(self, c)
-    u = _generate(self, sk.noise.normal((n, self.latent + self.signs), seed, like=self.units.shift))
-    return self.units.inverse(u.reshape(n, *self.units.shape))
-
-
-def _optimizers(self, make):
-    return make(self.critic.parameters()), make(self.generator.parameters())
-
-
-def _descend(optimizer, loss):
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
+    @torch.no_grad()
+    def sample(self, n, c=None, seed=0):
+        """n draws (n, *shape), a function of the seed."""
+        unlabelled(self, c)
+        u = self.generate(sk.noise.normal((n, self.latent + self.signs), seed, like=self.units.shift))
+        return self.units.inverse(u.reshape(n, *self.units.shape))
 
 
 @recorded
-class GAN(nn.Module):
+class GAN(Adversarial):
     """Generator G against a discriminator D, with D(x) the logit of "x is real".
 
         D minimises E[softplus(−D(x))] + E[softplus(D(G(z)))]
@@ -70,34 +62,31 @@ class GAN(nn.Module):
     Source: I. Goodfellow et al., "Generative adversarial nets", NeurIPS 2014, arXiv:1406.2661.
     """
 
-    density, nfe = "none", 1
-    standardise, sample = standardise, _sample
-
     def __init__(self, shape=(2,), latent=4, signs=4, width=128, depth=3, minimax=False):
-        super().__init__()
-        _networks(self, shape, latent, signs, width, depth)
+        super().__init__(shape, latent, signs, width, depth)
         self.minimax = minimax
 
     def optimizers(self, lr):
         """Adam for the critic and for the generator."""
-        return _optimizers(self, lambda weights: torch.optim.Adam(weights, lr, betas=(0.5, 0.9), fused=True))
+        networks = self.critic, self.generator
+        return [torch.optim.Adam(net.parameters(), lr, betas=(0.5, 0.9), fused=True) for net in networks]
 
     def loss(self, x, c=None):
         """The discriminator's loss; at the equilibrium it is 2 log 2."""
         unlabelled(self, c)
-        real, fake = _pair(self, x)
+        real, fake = self.units(x).flatten(1), self.drawn(x)
         return softplus(-self.critic(real)).mean() + softplus(self.critic(fake.detach())).mean()
 
-    def training_step(self, x, c, step, optimizers):
+    def training_step(self, x, c, step, descend):
         """A step of the discriminator, then one of the generator."""
-        loss = _descend(optimizers[0], self.loss(x, c))
-        logit = self.critic(_pair(self, x)[1])
-        _descend(optimizers[1], (-softplus(logit) if self.minimax else softplus(-logit)).mean())
+        loss = descend(0, self.loss(x, c))
+        logit = self.critic(self.drawn(x))
+        descend(1, (-softplus(logit) if self.minimax else softplus(-logit)).mean())
         return loss
 
 
 @recorded
-class WGAN(nn.Module):
+class WGAN(Adversarial):
     """Generator G against a critic f that estimates the distance W₁ between data and samples.
 
         f maximises E[f(x)] − E[f(G(z))] − penalty E[max(0, ‖∇f(y)‖ − 1)²],   y uniform between x and G(z)
@@ -110,37 +99,34 @@ class WGAN(nn.Module):
     ICLR 2018, arXiv:1709.08894.
     """
 
-    density, nfe = "none", 1
-    standardise, sample = standardise, _sample
-
     def __init__(self, shape=(2,), latent=4, signs=4, width=128, depth=3, penalty=1.0, clip=None, critic_steps=5):
-        super().__init__()
-        _networks(self, shape, latent, signs, width, depth)
+        super().__init__(shape, latent, signs, width, depth)
         self.penalty, self.clip, self.critic_steps = penalty, clip, critic_steps
 
     def optimizers(self, lr):
         """Adam without momentum, RMSprop where weights are clipped; for the critic and for the generator."""
+        networks = self.critic, self.generator
         if self.clip is not None:
-            return _optimizers(self, lambda weights: torch.optim.RMSprop(weights, lr))
-        return _optimizers(self, lambda weights: torch.optim.Adam(weights, lr, betas=(0.0, 0.9), fused=True))
+            return [torch.optim.RMSprop(net.parameters(), lr) for net in networks]
+        return [torch.optim.Adam(net.parameters(), lr, betas=(0.0, 0.9), fused=True) for net in networks]
 
     def loss(self, x, c=None):
         """The critic's loss: the gap between the means, and the penalty on its slope."""
         unlabelled(self, c)
-        real, fake = _pair(self, x)
+        real, fake = self.units(x).flatten(1), self.drawn(x)
         gap = self.critic(fake.detach()).mean() - self.critic(real).mean()
         if self.clip is not None:
             return gap
-        y = torch.lerp(fake.detach(), real, torch.rand(len(x), 1, device=x.device)).requires_grad_()
+        y = torch.lerp(fake.detach(), real, torch.rand(len(x), 1, dtype=x.dtype, device=x.device)).requires_grad_()
         (slope,) = torch.autograd.grad(self.critic(y).sum(), y, create_graph=True)
         return gap + self.penalty * ((slope.norm(dim=1) - 1).relu() ** 2).mean()
 
-    def training_step(self, x, c, step, optimizers):
+    def training_step(self, x, c, step, descend):
         """A step of the critic, and each `critic_steps` steps one of the generator."""
-        loss = _descend(optimizers[0], self.loss(x, c))
+        loss = descend(0, self.loss(x, c))
         if self.clip is not None:
             for weight in self.critic.parameters():
                 weight.data.clamp_(-self.clip, self.clip)
         if (step + 1) % self.critic_steps == 0:
-            _descend(optimizers[1], -self.critic(_pair(self, x)[1]).mean())
+            descend(1, -self.critic(self.drawn(x)).mean())
         return loss

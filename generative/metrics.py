@@ -44,26 +44,29 @@ def kl_grid(samples, target, cells=50):
     The outermost squares reach to infinity: samples beyond the window count there, none is dropped. Where p = 0 on a
     cell that holds samples the result is inf. K counts the cells in which N exact samples have at least 0.1 on average
     (with that the floor is within 7 % of the mean over exact samples of each set here). Likelihood-ratio statistics:
-    2N·KL of exact samples is nearly chi-square with K − 1 degrees of freedom, hence the floor, and the standard error
-    √((K − 1)/2)/N.
+    2N·KL of exact samples is nearly chi-square with K − 1 degrees of freedom, hence the floor; the standard error is
+    √(Var_q(log q/p)/N + (K − 1)/2N²).
     """
     x, p = _vectors(samples), cell_probabilities(target, cells)
     index = np.clip(np.floor((x + target.box) * (cells / (2 * target.box))), 0, cells - 1).astype(int)
     counts = np.zeros_like(p)
     np.add.at(counts, tuple(index.T), 1.0)
     occupied, n = counts > 0, len(x)
-    with np.errstate(divide="ignore"):
-        q, log_p = counts[occupied] / n, np.log(p[occupied])
-    freedom = float((n * p >= 0.1).sum() - 1)
-    return Measured(float((q * (np.log(q) - log_p)).sum()), math.sqrt(freedom / 2) / n, freedom / (2 * n))
+    q, freedom = counts[occupied] / n, float((n * p >= 0.1).sum() - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_ratio = np.log(q / p[occupied])
+        value = (q * log_ratio).sum()
+        variance = (q * (log_ratio - value) ** 2).sum() / n + freedom / (2 * n * n)
+    return Measured(float(value), math.sqrt(variance), freedom / (2 * n))
 
 
 def kl_exact(model, target, n=10_000, seed=0):
     """KL(model ‖ target) = mean of log q(x) − log p(x) over n draws x of the model; floor 0, with its standard error.
 
-    Where the model's log_prob is a lower bound the result is one, too.
+    Where the model's log_prob is a lower bound the result is one, too. Models whose density is that of an ODE say in
+    `density_of` with which options `sample` draws from it.
     """
-    x = model.sample(n, seed=seed)
+    x = model.sample(n, seed=seed, **getattr(model, "density_of", {}))
     return _mean(in_batches(model.log_prob, x) - in_batches(target.log_prob, x))
 
 
@@ -91,6 +94,8 @@ def wasserstein(samples, other, order=2, limit=2000):
     """W₁ or W₂ between the first `limit` of each, exactly, by POT's network simplex. The floor falls as N^(−1/d)."""
     import ot
 
+    if order not in (1, 2):
+        raise ValueError(f"order must be 1 or 2, got {order!r}")
     x, y = _vectors(samples)[:limit], _vectors(other)[:limit]
     cost = ot.dist(x, y, metric="sqeuclidean" if order == 2 else "euclidean")
     return float(ot.emd2([], [], cost, numItermax=2_000_000) ** (1 / order))
@@ -106,11 +111,11 @@ def sliced_w2(samples, other, directions=200, seed=0):
 def mmd(samples, other, limit=2000):
     """Squared maximum mean discrepancy, without bias (floor 0, can be negative); Gaussian kernel.
 
-    Its width is the median distance between the first `limit` of each.
+    Its width is the median distance within the first `limit` of the others.
     Source: A. Gretton et al., "A kernel two-sample test", JMLR 13, 2012, equation (3).
     """
     distances = _distances(samples, other, limit)
-    gamma = 0.5 / np.median(distances[2]) ** 2
+    gamma = 0.5 / np.median(distances[1]) ** 2
     return _two_sample(*(np.exp(-gamma * d * d) for d in distances))
 
 
@@ -136,13 +141,20 @@ def modes_found(samples, modes, std, share=0.2):
 def measure(model, target, n=400_000, seed=0):
     """Every metric that model and target allow, as a dictionary for `table`; `measure(target, target)` is the floor.
 
-    The grid and the modes take n samples, the others 10,000, those of all pairs 2,000. The target is drawn with seeds
-    that models do not use: equal seeds would give both the same normals.
+    The grid and the modes take n samples, the others 10,000, those of all pairs 2,000; samples that are not finite are
+    left out, and the share of the others told. The target is drawn with seeds that models do not use: equal seeds would
+    give both the same normals.
     """
     begun = time.perf_counter()
     x = model.sample(n, seed=seed)
-    row, few = {"samples/s": n / (time.perf_counter() - begun)}, x[:10_000]
+    row = {"samples/s": n / (time.perf_counter() - begun)}
     row |= {"NFE": getattr(model, "nfe", 0), "density": getattr(model, "density", "exact")}
+    finite = torch.as_tensor(x).flatten(1).isfinite().all(1)
+    if not finite.all():
+        x, row["finite"] = x[finite], float(finite.double().mean())
+    if not len(x):
+        return row
+    few = x[:10_000]
     other = target.sample(len(few), seed=seed + 2**32)
     if getattr(target, "box", None) is not None:
         row["KL grid"], _, row["floor"] = kl_grid(x, target)

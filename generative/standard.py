@@ -23,16 +23,19 @@ class Standard(nn.Module):
     @torch.no_grad()
     def fit(self, data):
         """Sets shift and scale from data of shape (N, *shape); a constant feature keeps scale 1."""
-        if tuple(data.shape[1:]) != self.shape:
-            raise ValueError(f"data must be of shape (N, {', '.join(map(str, self.shape))}), got {tuple(data.shape)}")
         axes = tuple(range(data.ndim)) if self.shared else (0,)
-        data = data.to(self.shift)
+        self.shift.zero_()
+        self.scale.fill_(1.0)
+        data = self(data)
         scale = data.std(axes, correction=0).reshape(self.scale.shape)
         self.shift.copy_(data.mean(axes).reshape(self.shift.shape))
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
 
     def forward(self, x):
-        """Data to units."""
+        """Data (N, *shape) to units; integers and other floating-point types become that of the model."""
+        x = torch.as_tensor(x, dtype=self.shift.dtype, device=self.shift.device)
+        if tuple(x.shape[1:]) != self.shape:
+            raise ValueError(f"x must be of shape (N, {', '.join(map(str, self.shape))}), got {tuple(x.shape)}")
         return (x - self.shift) / self.scale
 
     def inverse(self, u):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+import zlib
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
 
-from .checkpoints import contents, read, restore, write
+from .checkpoints import contents, read, restore, same_model, write
+from .standard import unlabelled
 
 __all__ = ["Record", "cosine", "fit"]
 
@@ -49,9 +53,9 @@ def fit(
 ):
     """Trains a model on data (N, *event) and labels (N,); afterwards it holds the averaged weights.
 
-    Minimises `model.loss(x, c)` by Adam. A model may bring `optimizers(lr)` and `training_step(x, c, step, optimizers)`
-    of its own (GANs), or a closed-form `fit(data, seed)`, after which nothing else is done. Models with
-    `standardise(data)` set their units first.
+    Minimises `model.loss(x, c)` by Adam. A model may bring `optimizers(lr)` and `training_step(x, c, step, descend)` of
+    its own (GANs), where `descend(i, loss)` is a step of optimizer i; or a closed-form `fit(data, seed)`, after which
+    nothing else is done. Models with `standardise(data)` set their units first.
 
     steps, seconds  stop after so many steps, or so long; whichever comes first
     batch, lr       samples per step, drawn with replacement; peak learning rate, times `schedule(progress)`
@@ -59,17 +63,27 @@ def fit(
     ema             decay of the average of the weights; it starts low, so that short runs forget their start
     clip            largest norm of the gradient; math.inf for none
     checkpoint      file written every `every` steps and at the end. Where it exists the run continues from it, and
-                    equals the uninterrupted one bit for bit on a CPU (unless `seconds` set the pace).
+                    equals the uninterrupted one bit for bit on a CPU (unless `seconds` set the pace). It must be of the
+                    same model, data and settings, else a ValueError says what differs.
     progress        show a bar
 
     A loss or gradient that is not finite raises FloatingPointError before it reaches weights or the checkpoint.
     """
     data, labels = _checked(model, data, labels)
-    begun = time.perf_counter()
+    settings = {"steps": steps, "seconds": seconds, "batch": batch, "lr": lr, "seed": seed, "ema": ema, "clip": clip}
+    settings = {name: _number(name, value) for name, value in settings.items()}
+    steps, seconds, batch, lr, seed, ema, clip = settings.values()
+    settings |= {"data": _fingerprint(data), "labels": _fingerprint(labels)}
+    every = _number("every", every)
+    found, begun = _found(checkpoint, settings, model), time.perf_counter()
     if hasattr(model, "fit"):
-        model.fit(data, seed)
+        unlabelled(model, labels)
+        if found:
+            restore(model, found["state"], checkpoint)
+        else:
+            model.fit(data, seed)
         if checkpoint is not None:
-            write(checkpoint, contents(model))
+            write(checkpoint, {**contents(model), "training": {"settings": settings}})
         return Record(torch.empty(0, dtype=torch.float64), 0, time.perf_counter() - begun)
     if steps is None and seconds is None:
         raise ValueError("steps and seconds are both None: say when to stop")
@@ -78,11 +92,16 @@ def fit(
     average = AveragedModel(model, multi_avg_fn=_average(ema))
     optimizers = _optimizers(model, lr)
     rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-    settings = {"steps": steps, "seconds": seconds, "batch": batch, "lr": lr, "seed": seed, "ema": ema, "clip": clip}
-    settings["data"] = list(data.shape)
-
-    losses, spent = _resume(checkpoint, settings, model, average, optimizers)
-    begun, saved = time.perf_counter() - spent, len(losses)
+    losses = []
+    if found:
+        training = found["training"]
+        losses, begun = training["losses"].tolist(), begun - training["seconds"]
+        restore(model, training["weights"], checkpoint)
+        restore(average.module, found["state"], checkpoint)
+        average.n_averaged.copy_(training["averaged"])
+        for optimizer, state in zip(optimizers, training["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+    saved = len(losses)
 
     def save():
         training = {
@@ -95,8 +114,21 @@ def fit(
         }
         write(checkpoint, {**contents(average.module), "training": training})
 
+    def descend(index, loss):
+        """A step of one of the optimizers; the loss as a number."""
+        optimizers[index].zero_grad()
+        loss.backward()
+        weights = [weight for group in optimizers[index].param_groups for weight in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(weights, clip)
+        value = loss.item()
+        if not (math.isfinite(value) and torch.isfinite(norm)):
+            kept = f"; {checkpoint} holds step {saved}" if saved else ""
+            raise FloatingPointError(f"loss {value} or its gradient is not finite at step {step}; lower lr{kept}")
+        optimizers[index].step()
+        return value
+
     model.train()
-    with _bar(progress, steps, len(losses)) as show:
+    with tqdm(total=steps, initial=len(losses), unit="step", disable=not progress) as bar:
         while (done := _progress(len(losses), steps, time.perf_counter() - begun, seconds)) < 1:
             step = len(losses)
             for optimizer, peaks in zip(optimizers, rates, strict=True):
@@ -105,13 +137,14 @@ def fit(
             with _randomness(seed, step, data.device):
                 pick = torch.randint(len(data), (batch,), device=data.device)
                 x, c = data[pick], None if labels is None else labels[pick]
-                loss, finite = _advance(model, x, c, step, optimizers, clip)
-            if not finite:
-                kept = f"; {checkpoint} holds step {saved}" if checkpoint is not None and saved else ""
-                raise FloatingPointError(f"loss {loss} or its gradient is not finite at step {step}; lower lr{kept}")
+                if hasattr(model, "training_step"):
+                    loss = model.training_step(x, c, step, descend)
+                else:
+                    loss = descend(0, model.loss(x, c))
             average.update_parameters(model)
             losses.append(loss)
-            show(loss)
+            bar.set_postfix_str(f"loss={loss:.4g}", refresh=False)
+            bar.update()
             if checkpoint is not None and len(losses) % every == 0:
                 save()
                 saved = len(losses)
@@ -123,8 +156,8 @@ def fit(
 
 
 def _checked(model, data, labels):
-    """Data and labels as tensors on the model's device, in its floating-point type."""
-    like = next(iter(model.parameters()), torch.empty(0))
+    """Data and labels as tensors on the model's device, in its floating-point type; labels int64."""
+    like = next(chain(model.parameters(), model.buffers()), torch.empty(0))
     data = torch.as_tensor(data).to(like)
     if data.ndim < 2 or len(data) == 0 or not torch.isfinite(data).all():
         raise ValueError(f"data must be finite, of shape (N, *event) with N > 0, got shape {tuple(data.shape)}")
@@ -132,29 +165,32 @@ def _checked(model, data, labels):
         labels = torch.as_tensor(labels).to(like.device)
         if labels.shape != data.shape[:1] or labels.is_floating_point():
             raise ValueError(f"labels must be {len(data)} integers, got {labels.dtype} of shape {tuple(labels.shape)}")
+        labels = labels.long()
     return data, labels
+
+
+def _number(name, value):
+    """A plain positive number, an integer where it counts; seed and ema may be 0, steps and seconds None."""
+    if value is None and name in ("steps", "seconds"):
+        return None
+    whole, zero, number = name in ("steps", "batch", "seed", "every"), name in ("seed", "ema"), float(value)
+    if not (number > 0 or (zero and number == 0)) or (whole and not number.is_integer()):
+        want = f"positive{' or 0' if zero else ''}{', an integer' if whole else ''}"
+        raise ValueError(f"{name} must be {want}; got {value!r}")
+    return int(value) if whole else number
+
+
+def _fingerprint(x):
+    """Shape and checksum of a tensor."""
+    if x is None:
+        return None
+    return [*x.shape, zlib.crc32(x.contiguous().view(torch.uint8).cpu().numpy())]
 
 
 def _optimizers(model, lr):
     if hasattr(model, "optimizers"):
         return tuple(model.optimizers(lr))
     return (torch.optim.Adam(model.parameters(), lr, betas=(0.9, 0.99), fused=True),)
-
-
-def _advance(model, x, c, step, optimizers, clip):
-    """One step of training; (loss, whether loss and gradient are finite). Weights move only if they are."""
-    if hasattr(model, "training_step"):
-        loss = float(model.training_step(x, c, step, optimizers))
-        return loss, math.isfinite(loss)
-    (optimizer,) = optimizers
-    optimizer.zero_grad()
-    loss = model.loss(x, c)
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-    finite = bool(torch.isfinite(norm + loss))
-    if finite:
-        optimizer.step()
-    return loss.detach().item(), finite
 
 
 def _average(decay):
@@ -184,38 +220,16 @@ def _progress(step, steps, spent, seconds):
     return max(0.0 if steps is None else (step + 0.5) / steps, 0.0 if seconds is None else spent / seconds)
 
 
-def _resume(checkpoint, settings, model, average, optimizers):
-    """(losses, seconds) of the steps done before, with model, average and optimizers as they were then."""
+def _found(checkpoint, settings, model):
+    """The content of the checkpoint, None where there is none; raises unless it is of this very run."""
     if checkpoint is None or not Path(checkpoint).exists():
-        return [], 0.0
+        return None
     content = read(checkpoint)
-    training = content.get("training")
-    if training is None:
+    same_model(content, model, checkpoint)
+    if "training" not in content:
         raise ValueError(f"{checkpoint} holds a model but no training to continue; give another name")
-    differ = [name for name, value in settings.items() if training["settings"].get(name) != value]
-    if differ:
-        was = ", ".join(f"{name} = {training['settings'].get(name)}" for name in differ)
+    before = content["training"]["settings"]
+    if differ := [name for name, value in settings.items() if before.get(name) != value]:
+        was = ", ".join(f"{name} = {before.get(name)}" for name in differ)
         raise ValueError(f"{checkpoint} holds a run with {was}; continue with the same, or give another name")
-    restore(model, training["weights"], checkpoint)
-    restore(average.module, content["state"], checkpoint)
-    average.n_averaged.copy_(training["averaged"])
-    for optimizer, state in zip(optimizers, training["optimizers"], strict=True):
-        optimizer.load_state_dict(state)
-    return training["losses"].tolist(), training["seconds"]
-
-
-@contextlib.contextmanager
-def _bar(progress, steps, done):
-    """A function that shows the loss of one more step."""
-    if not progress:
-        yield lambda loss: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=steps, initial=done, unit="step") as bar:
-
-        def show(loss):
-            bar.update()
-            bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
-
-        yield show
+    return content

@@ -20,6 +20,18 @@ def torch():
     return sys.modules["torch"]
 
 
+def combined(*terms):
+    """Σ c v of terms (c, v): with numbers c and tensors v one pass over memory for each term."""
+    (c, v), *rest = terms
+    total = c * v
+    for c, v in rest:
+        if isinstance(c, float) and is_tensor(v) and is_tensor(total):
+            total = torch().add(total, v, alpha=c)
+        else:
+            total = total + c * v
+    return total
+
+
 def stack(items):
     """Arrays of one shape along a new first axis."""
     return torch().stack(tuple(items)) if is_tensor(items[0]) else np.stack(items)

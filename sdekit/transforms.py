@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import noise
+from .arrays import combined
 from .equation import arguments
 from .processes import forms
 from .scores import checked, differs, example, finite, floating, from_score, schedule, weak
@@ -79,7 +80,7 @@ class Reverse(NamedTuple):
         t, x = weak(t), floating(x)
         rates = _rates(self.process, self.eta, t, x)
         clean, eps = self.score.pair(t, x)
-        return rates[0] * clean + rates[1] * eps
+        return combined((rates[0], clean), (rates[1], eps))
 
     def diffusion(self, t, x):
         """η g(t), a number or an array that broadcasts with x."""

@@ -4,7 +4,10 @@ from typing import NamedTuple
 
 import sdekit as sk
 
-NOISING = [sk.VP(), sk.VP(0.2, 8.0, 1.5), sk.CosineVP(), sk.SubVP(), sk.VE(), sk.EDM(), sk.FlowPath(), sk.DiscreteVP()]
+NOISING = [
+    sk.VP(), sk.VP(0.2, 8.0, 1.5), sk.CosineVP(), sk.SubVP(), sk.VE(), sk.EDM(), sk.FlowPath(), sk.FlowPath(1.0, 0.05),
+    sk.DiscreteVP(),
+]  # fmt: skip
 
 
 class Walk(NamedTuple):

@@ -65,6 +65,7 @@ DIFFUSION = [
     EDM(),
     FlowPath(),
     FlowPath(0.4),
+    FlowPath(1.5, 0.2),
 ]
 SCALED = [*DIFFUSION, OU(), OU(0.7, 0.0, 2.0), OU(-0.4), OU(0.0), Brownian(), Brownian(0.0, 0.3)]
 GAUSSIAN = [
@@ -124,7 +125,7 @@ def exact_marginal(process, t):
     if name == "EDM":
         return mpf(1), t * t
     if name == "FlowPath":
-        return 1 - t, (mpf(process.sigma) * t) ** 2
+        return 1 - t, (mpf(process.sigma) * t + mpf(process.sigma_min) * (1 - t)) ** 2
     sigma, theta = mpf(process.sigma), mpf(getattr(process, "theta", 0))
     if theta == 0:
         return mpf(1), sigma**2 * t
@@ -287,7 +288,7 @@ def test_marginal_against_the_definition(process):
 @pytest.mark.parametrize("process", SCALED, ids=label)
 def test_transition_carries_the_marginal(process):
     """alpha_t = r alpha_s and sigma_t² = var + r² sigma_s²; from clean data itself the transition
-    is the marginal, but for VE, where sigma(0) = sigma_min."""
+    is the marginal, where sigma(0) = 0."""
     lo = span(process)[0]
     alpha_0, sigma_0 = process.marginal(lo)
     assert alpha_0 == 1.0
@@ -299,7 +300,7 @@ def test_transition_carries_the_marginal(process):
         r = law.mean / alpha_s
         assert law.mean == pytest.approx(alpha_t, rel=1e-12)
         assert law.var + r * r * sigma_s**2 == pytest.approx(sigma_t**2, rel=1e-12)
-        if s == lo and not isinstance(process, VE):
+        if s == lo and sigma_0 == 0.0:
             assert law.std == pytest.approx(sigma_t, rel=1e-13)
 
 
@@ -420,7 +421,7 @@ def test_constants_of_the_literature():
     assert VP() == (0.1, 20.0, 1.0)
     assert SubVP() == (0.1, 20.0)
     assert VE() == (0.01, 50.0)
-    assert (EDM(), CosineVP(), FlowPath()) == ((80.0,), (0.008,), (1.0,))
+    assert (EDM(), CosineVP(), FlowPath()) == ((80.0,), (0.008,), (1.0, 0.0))
     assert Lorenz()[:3] == (10.0, 28.0, 8 / 3)
     alpha, _ = VP().marginal(1.0)
     assert alpha**2 == pytest.approx(4.3e-5, rel=0.01)
@@ -704,6 +705,8 @@ def test_transitions_run_forward(process):
         (EDM(sigma_max=0.0), "sigma_max"),
         (EDM(sigma_max=math.inf), "sigma_max"),
         (FlowPath(sigma=0.0), "sigma"),
+        (FlowPath(sigma_min=-0.1), "sigma_min"),
+        (FlowPath(sigma_min=1.0), "sigma_min"),
         (CosineVP(offset=0.0), "offset"),
         (DiscreteVP(np.array([0.9, 0.95])), "alphas_cumprod"),
         (DiscreteVP(np.array([1.0, 0.5])), "alphas_cumprod"),

@@ -126,10 +126,10 @@ def work_precision(
     """The error of each method, for as many steps as fit into each number of network evaluations.
 
     target   a `Gaussian`, `GaussianMixture` or `Empirical`, whose score is exact; or a `Score`, with `x0`.
-    methods  samplers, run on `Reverse` with eta = 1 where they draw noise, else 0; or functions of the number of
-             steps that return one, such as `lambda steps: sdekit.edm_heun(churn=10, steps=steps)`.
-    nfe      budgets. Steps are as many as `solve` counts at most that many evaluations for; a method that needs
-             more for one step has no row there.
+    methods  one sampler or several, run on `Reverse` with eta = 1 where they draw noise, else 0; or functions of the
+             number of steps that return one, such as `lambda steps: sdekit.edm_heun(churn=10, steps=steps)`.
+    nfe      one budget or several. Steps are as many as `solve` counts at most that many evaluations for; a method
+             that needs more for one step has no row there.
     metric   one or several: a function of the `Setting` that returns a function of a `Run`, whose result is a
              `Measured`, or (value, standard error), or a value. Those of this module: `coupled_rmse`, `flow_kl`,
              `misplaced` for methods without noise, `sliced_cramer`, `kernel_mmd`, `class_frequencies(data, labels)`,
@@ -142,8 +142,8 @@ def work_precision(
 
     Returns a `WorkPrecision`: rows, JSON, a table and a plot.
     """
-    budgets = sorted({integer("nfe", n, least=1) for n in nfe})
-    makers = [_maker(method) for method in methods]
+    budgets = sorted({integer("nfe", n, least=1) for n in (nfe if np.iterable(nfe) else [nfe])})
+    makers = [_maker(method) for method in (methods if np.iterable(methods) else [methods])]
 
     def times(steps):
         return np.asarray(grid(process, steps, start=start, end=end, final=final), np.float64)

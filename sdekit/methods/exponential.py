@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from .. import math as sm
+from ..arrays import combined
 from .method import family, method
 
 __all__ = ["ddim", "ancestral", "exponential_euler", "dpm_solver", "dpmpp_sde"]
@@ -32,21 +33,21 @@ def schedule(sde, t, t1):
 
 
 def first_order(plan, x, clean):
-    """x' = (s1/s0) x + a1 (1 − e^{−h}) D: the flow's exact step with D constant. `plan` is a `schedule`."""
+    """Terms of x' = (s1/s0) x + a1 (1 − e^{−h}) D: the flow's exact step with D constant. `plan` is a `schedule`."""
     _, s0, a1, s1, h = plan
     if s0 == 0:
         raise ValueError("the first time has sigma = 0, where x tells nothing of the noise; start later, or use ddim")
-    return (s1 / s0) * x - (a1 * math.expm1(-h)) * clean
+    return (s1 / s0, x), (-a1 * math.expm1(-h), clean)
 
 
-def stochastic(plan, x, clean, noise, unit):
-    """x' = (s1/s0) e^{−h} x + a1 (1 − e^{−2h}) D + s1 √(1 − e^{−2h}) z: the reverse SDE's, with D constant.
+def stochastic(plan, x, clean, noise, dt):
+    """Terms of x' = (s1/s0) e^{−h} x + s1 √(1 − e^{−2h}) z + a1 (1 − e^{−2h}) D: the reverse SDE's, with D constant.
 
-    z = unit · noise. The factor is taken apart because a product with a state costs as much as a sum.
+    z = noise/√|dt|.
     """
     _, s0, a1, s1, h = plan
     gain = -math.expm1(-2 * h)
-    return (s1 / s0 * math.exp(-h)) * x + (a1 * gain) * clean + (s1 * math.sqrt(gain) * unit) * noise
+    return (s1 / s0 * math.exp(-h), x), (s1 * math.sqrt(gain / abs(dt)), noise), (a1 * gain, clean)
 
 
 def phi(k, z):
@@ -93,7 +94,7 @@ def ddim(eta=0.0):
         def ddim(sde, t, t1, x, dt):
             clean, eps = sde.process.pair(t, x)
             a1, s1 = sde.process.marginal(t1)
-            return a1 * clean + s1 * eps
+            return combined((a1, clean), (s1, eps))
 
         return ddim
 
@@ -103,7 +104,7 @@ def ddim(eta=0.0):
         clean, eps = sde.process.pair(t, x)
         kept = math.sqrt((1 - eta * eta) + eta * eta * math.exp(-2 * h))
         fresh = eta * math.sqrt(-math.expm1(-2 * h))
-        return a1 * clean + (s1 * kept) * eps + (s1 * fresh / math.sqrt(abs(dt))) * dw
+        return combined((a1, clean), (s1 * kept, eps), (s1 * fresh / math.sqrt(abs(dt)), dw))
 
     return ddim
 
@@ -120,7 +121,7 @@ def ancestral(sde, t, t1, x, dt, dw):
     Source: J. Ho, A. Jain, P. Abbeel, "Denoising diffusion probabilistic models", NeurIPS 2020,
     arXiv:2006.11239, equations 6 and 7.
     """
-    return stochastic(schedule(sde, t, t1), x, sde.process.pair(t, x)[0], dw, 1 / math.sqrt(abs(dt)))
+    return combined(*stochastic(schedule(sde, t, t1), x, sde.process.pair(t, x)[0], dw, dt))
 
 
 @method(noise=("none", "additive"), weak=1, needs=("pair",))
@@ -138,11 +139,10 @@ def exponential_euler(sde, t, t1, x, dt, dw):
     """
     a0, s0, a1, s1, h = plan = schedule(sde, t, t1)
     clean, eps = sde.process.pair(t, x)
-    unit = 1 / math.sqrt(abs(dt))
     if not h < math.inf:
-        return stochastic(plan, x, clean, dw, unit)
+        return combined(*stochastic(plan, x, clean, dw, dt))
     kept = 1 - 2 * _frozen(sde.process, a0, s0, h)
-    return a1 * clean + (a1 * s0 / a0 * kept) * eps + (s1 * math.sqrt(math.expm1(2 * h)) * unit) * dw
+    return combined((a1, clean), (a1 * s0 / a0 * kept, eps), (s1 * math.sqrt(math.expm1(2 * h) / abs(dt)), dw))
 
 
 # Exact to rounding on panels of h <= 1: alpha is analytic in λ, for variance-preserving processes up to |Im λ| = π/2.
@@ -178,22 +178,23 @@ def dpm_solver(order=2):
         a0, s0, a1, s1, h = schedule(sde, t, t1)
         clean, eps = process.pair(t, x)
 
-        def change(r, bend=0.0):
-            """ε_r − ε, with `bend` added to y(r)/s."""
+        def line(a, s, c=0.0, other=eps):
+            """a D + s (ε + c (other − ε))."""
+            return combined((a, clean), (s * (1 - c), eps), *([(s * c, other)] if c else ()))
+
+        def noise(r, *bend):
+            """ε at λ0 + r h."""
             time = process.time(math.log(a0 / s0) + r * h)
-            a, s = process.marginal(time)
-            return process.pair(time, a * clean + s * (eps + bend))[1] - eps
+            return process.pair(time, line(*process.marginal(time), *bend))[1]
 
         if order > 1 and s0 == 0:
             raise ValueError(f"t = {t} has sigma = 0, where log-SNR is infinite; start later, or use ddim")
         if order == 1 or not h < math.inf:
-            bend = 0.0
-        elif order == 2:
-            bend = -math.expm1(h) * change(1 / 2)
-        else:
-            first = change(1 / 3)
-            bend = (-1.5 * h * phi(2, h)) * change(2 / 3, (-4 / 3 * h * phi(2, 2 / 3 * h)) * first)
-        return a1 * clean + s1 * (eps + bend)
+            return line(a1, s1)
+        if order == 2:
+            return line(a1, s1, -math.expm1(h), noise(1 / 2))
+        later = noise(2 / 3, -4 / 3 * h * phi(2, 2 / 3 * h), noise(1 / 3))
+        return line(a1, s1, -1.5 * h * phi(2, h), later)
 
     return dpm_solver
 
@@ -214,10 +215,10 @@ def dpmpp_sde(sde, t, t1, x, dt, dw, dz):
     """
     a0, s0, _, _, h = plan = schedule(sde, t, t1)
     clean = sde.process.pair(t, x)[0]
-    unit = 1 / math.sqrt(abs(dt))
     if not h < math.inf:
-        return stochastic(plan, x, clean, dw, unit)
+        return combined(*stochastic(plan, x, clean, dw, dt))
     middle = sde.process.time(math.log(a0 / s0) + h / 2)
-    share = dw + math.exp(h / 2) * dz
-    y = stochastic(schedule(sde, t, middle), x, clean, share, unit / math.sqrt(1 + math.exp(h)))
-    return stochastic(plan, x, sde.process.pair(middle, y)[0], dw, unit)
+    kept, (spread, _), gained = stochastic(schedule(sde, t, middle), x, clean, dw, dt)
+    share = spread / math.sqrt(1 + math.exp(h))
+    y = combined(kept, (share, dw), (share * math.exp(h / 2), dz), gained)
+    return combined(*stochastic(plan, x, sde.process.pair(middle, y)[0], dw, dt))

@@ -2,6 +2,7 @@
 
 import math
 
+from ..arrays import combined
 from ..noise import CORRECTOR
 from .exponential import schedule
 from .method import family, method
@@ -54,11 +55,14 @@ def edm_heun(churn=0.0, steps=None, low=0.0, high=math.inf, noise=1.0):
                 t = process.time(-math.log(raised))
                 after = process.marginal(t)[0]
                 spread = noise * math.sqrt((raised - level) * (raised + level) / abs(dt))
-                x = (after / before) * x + (after * spread) * dw
+                x = combined((after / before, x), (after * spread, dw))
         _, _, a1, s1, h = schedule(sde, t, t1)
         clean, eps = process.pair(t, x)
-        y = a1 * clean + s1 * eps
-        return y - (0.5 * s1 * math.expm1(h)) * (process.pair(t1, y)[1] - eps) if h < math.inf else y
+        y = combined((a1, clean), (s1, eps))
+        if not h < math.inf:
+            return y
+        bend = 0.5 * s1 * math.expm1(h)
+        return combined((a1, clean), (s1 + bend, eps), (-bend, process.pair(t1, y)[1]))
 
     return edm_heun
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import noise
+from ..arrays import combined
 from .exponential import check_order, first_order, phi, schedule, stochastic
 from .method import family, method
 
@@ -90,19 +91,19 @@ def in_sigma(h, nodes):
     return weights_of([end / (k + 1) for k in range(1, len(nodes) + 1)], end, places)
 
 
-def bent(x, sde, t1, times, values, rule, scale, sign=1.0):
-    """x + scale · Σ_j w_j (v_j − v_0): what the values at times[1:] add to a step of first order from times[0] to t1.
+def bent(terms, sde, t1, times, values, rule, scale, sign=1.0):
+    """The sum of a first-order step's terms from times[0] to t1, and of scale · Σ_j w_j (v_j − v_0).
 
-    sign = −1 turns λ round, for values of ε.
+    The last of the terms is that of v_0 = values[0]. sign = −1 turns λ round, for values of ε.
     """
     if times[0] in times[1:]:
         raise ValueError(f"memory already holds t = {times[0]}; continue at the time where it was left")
     h, *nodes = [sign * schedule(sde, times[0], time)[-1] for time in (t1, *times[1:])]
     near = [(u, value) for u, value in zip(nodes, values[1:], strict=True) if math.isfinite(u)]
-    weights = rule(h, [u for u, _ in near]) if near else ()
-    for w, (_, value) in zip(weights, near, strict=True):
-        x = x + (scale * w) * (value - values[0])
-    return x
+    weights = [scale * w for w in rule(h, [u for u, _ in near])] if near else []
+    *terms, (first, value) = terms
+    bends = [(w, v) for w, (_, v) in zip(weights, near, strict=True)]
+    return combined(*terms, (first - sum(weights), value), *bends)
 
 
 def adams(sde, t1, x, times, values):
@@ -162,8 +163,8 @@ def dpmpp_2m_sde(sde, t, t1, x, dt, dw, memory):
     """
     plan = _, _, a1, _, _ = schedule(sde, t, t1)
     known = memory.after(t, sde.process.pair(t, x)[0], "dpmpp_2m_sde")
-    x = stochastic(plan, x, known.values[0], dw, 1 / math.sqrt(abs(dt)))
-    return bent(x, sde, t1, known.times, known.values, middle_sde, a1), known.last(1)
+    terms = stochastic(plan, x, known.values[0], dw, dt)
+    return bent(terms, sde, t1, known.times, known.values, middle_sde, a1), known.last(1)
 
 
 @family
@@ -215,7 +216,8 @@ def deis(order=3):
         clean, eps = sde.process.pair(t, x)
         a1, s1 = sde.process.marginal(t1)
         known = memory.after(t, eps, "deis")
-        x = bent(a1 * clean + s1 * eps, sde, t1, known.times, known.values, integral, s1, sign=-1.0)
+        terms = (a1, clean), (s1, eps)
+        x = bent(terms, sde, t1, known.times, known.values, integral, s1, sign=-1.0)
         return x, known.last(order - 1)
 
     return deis
@@ -240,7 +242,7 @@ def lms(order=4):
         clean, eps = sde.process.pair(t, x)
         a0, s0, a1, s1, _ = schedule(sde, t, t1)
         known = memory.after(t, eps, "lms")
-        x, scale = a1 * clean + s1 * eps, a1 * s0 / a0 if a0 > 0 else 0.0
-        return bent(x, sde, t1, known.times, known.values, in_sigma, scale), known.last(order - 1)
+        terms, scale = ((a1, clean), (s1, eps)), a1 * s0 / a0 if a0 > 0 else 0.0
+        return bent(terms, sde, t1, known.times, known.values, in_sigma, scale), known.last(order - 1)
 
     return lms

@@ -17,6 +17,8 @@ from sdekit.processes.forms import elapsed, over
 
 __all__ = ["EDM", "VE", "FlowPath"]
 
+LOWEST = -60.0  # log(alpha/sigma) below which a straight path's time is 1 to rounding
+
 
 class VE(NamedTuple):
     """Variance-exploding process.
@@ -137,26 +139,31 @@ class EDM(NamedTuple):
 class FlowPath(NamedTuple):
     """The Markov process along the straight path between data (t = 0) and normal noise (t = 1).
 
-        dX = −X/(1 − t) dt + sigma √(2t/(1 − t)) dW,    0 <= t <= 1
-        alpha = 1 − t,    sigma(t) = sigma·t
-        variance from s to t: sigma² (t − s)(t (1 − s) + s (1 − t))/(1 − s)²
+        dX = −X/(1 − t) dt + √(2 sigma·sigma(t)/(1 − t)) dW,    0 <= t <= 1
+        alpha = 1 − t,    sigma(t) = sigma_min (1 − t) + sigma·t
+        variance from s to t: sigma (t − s) (sigma (t (1 − s) + s (1 − t)) + 2 sigma_min (1 − s)(1 − t))/(1 − s)²
 
-    The parameter sigma is the standard deviation of the noise in the state's unit; default 1.
+    The parameters are standard deviations of noise in the state's unit, with sigma_min < sigma; default 1 and 0.
+    With sigma_min the path ends at t = 0 in data blurred by that much.
     At t = 1 drift and noise are infinite; alpha, sigma, rates and transition are exact there.
 
     Source: Y. Lipman et al., "Flow matching for generative modeling", 2023, arXiv:2210.02747
-    (example II with sigma_min = 0 and time reversed).
+    (example II with time reversed).
     """
 
     sigma: Any = 1.0
+    sigma_min: Any = 0.0
 
     noise = "diagonal"
     calculus = "ito"
     additive = True
     event_dims = 0
     domain = (0.0, 1.0)
-    finest = 1e-3
     x0 = 1.0
+
+    @property
+    def finest(self):
+        return 0.0 if forms.holds(self.sigma_min > 0) else 1e-3
 
     def drift(self, t, x):
         t = sm.expand(sm.inside(self, t), x)
@@ -164,31 +171,36 @@ class FlowPath(NamedTuple):
 
     def diffusion(self, t, x):
         t = sm.expand(sm.inside(self, t), x)
-        return self.sigma * sm.sqrt(over(2.0 * t, 1.0 - t))
+        return sm.sqrt(over(2.0 * self.sigma * (self.sigma_min * (1.0 - t) + self.sigma * t), 1.0 - t))
 
     def transition(self, s, t, x):
         dt = elapsed(sm.inside(self, s), sm.inside(self, t))
         end = s == 1  # then t is 1 as well, and nothing happens
         left = sm.where(end, 1.0, 1.0 - s)
         ratio = sm.where(end, 1.0, (1.0 - t) / left)
-        gain = dt * (t * (1.0 - s) + s * (1.0 - t)) / (left * left)
-        variance = self.sigma * self.sigma
-        return Normal(sm.expand(ratio, x) * x, variance * sm.expand(gain, x))
+        straight, blur = t * (1.0 - s) + s * (1.0 - t), 2.0 * (1.0 - s) * (1.0 - t)
+        gain = sm.expand(dt / (left * left), x)
+        straight, blur = self.sigma * sm.expand(straight, x), self.sigma_min * sm.expand(blur, x)
+        return Normal(sm.expand(ratio, x) * x, self.sigma * gain * (straight + blur))
 
     def marginal(self, t):
         t = sm.inside(self, t)
-        return 1.0 - t, self.sigma * t
+        return 1.0 - t, self.sigma_min * (1.0 - t) + self.sigma * t
 
     def rates(self, t):
         sm.inside(self, t)
-        return -1.0, self.sigma
+        return -1.0, self.sigma - self.sigma_min
 
     def time(self, log_snr):
-        """1/(1 + sigma e^log_snr)."""
-        return forms.into_domain(self, over(1.0, 1.0 + self.sigma * sm.exp(log_snr)), log_snr)
+        """(r − sigma_min)/(r − sigma_min + sigma) with r = sigma(t)/alpha = e^−log_snr."""
+        r = sm.exp(-sm.maximum(log_snr, LOWEST)) - self.sigma_min
+        return forms.into_domain(self, r / (r + self.sigma), log_snr)
 
     perturb = forms.perturb
 
     def check(self):
-        forms.finite(self, "sigma")
+        forms.finite(self, "sigma", "sigma_min")
         forms.require(self, "sigma", self.sigma > 0, "positive")
+        forms.require(
+            self, "sigma_min", (self.sigma_min >= 0) & (self.sigma_min < self.sigma), "0 or more, below sigma"
+        )

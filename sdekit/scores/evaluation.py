@@ -89,6 +89,10 @@ def evaluate(network, t, x, event_dims=None, condition=None):
         batch = batch if own is None else batch.to(own.dtype)
         wide = batch.new_empty(0, dtype=arrays.torch().promote_types(batch.dtype, arrays.torch().float32))
     else:
+        if parameter(network) is not None:
+            raise ValueError(
+                "x is a numpy array, but the network is one of torch; start from a tensor (`Reverse.start`)"
+            )
         wide = np.empty(0, np.result_type(x.dtype, np.float32))
     given = () if condition is None else (per_sample(condition, path, batch),)
     out = network(per_path(t, path, wide), batch, *given)

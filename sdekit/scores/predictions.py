@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from .. import math as sm
+from ..arrays import combined
 from .evaluation import evaluate, floating, holds, marginal, nonzero, schedule, weak
 
 
@@ -155,32 +156,33 @@ def _score(process, t, x, score):
     alpha, sigma = marginal(process, t, x)
     nonzero(alpha, t, "alpha", "a score does not give the denoised state there")
     nonzero(sigma, t, "sigma", "a score does not give the noise there")
-    return (x + sigma * sigma * score) / alpha, -sigma * score
+    return combined((1 / alpha, x), (sigma * sigma / alpha, score)), -sigma * score
 
 
 def _noise(process, t, x, eps):
     alpha, sigma = schedule(process.marginal(t), x)
     nonzero(alpha, t, "alpha", "predicted noise does not give the denoised state there")
-    return (x - sigma * eps) / alpha, eps
+    return combined((1 / alpha, x), (-sigma / alpha, eps)), eps
 
 
 def _denoiser(process, t, x, clean):
     alpha, sigma = schedule(process.marginal(t), x)
     nonzero(sigma, t, "sigma", "a denoised state does not give the noise there")
-    return clean, (x - alpha * clean) / sigma
+    return clean, combined((1 / sigma, x), (-alpha / sigma, clean))
 
 
 def _v(process, t, x, v):
     alpha, sigma = schedule(process.marginal(t), x)
     total = alpha * alpha + sigma * sigma
-    return (alpha * x - sigma * v) / total, (sigma * x + alpha * v) / total
+    a, s = alpha / total, sigma / total
+    return combined((a, x), (-s, v)), combined((s, x), (a, v))
 
 
 def _velocity(process, t, x, u):
     alpha, sigma = schedule(process.marginal(t), x)
     dalpha, dsigma = _rates(process, t, x)
     det = alpha * dsigma - dalpha * sigma
-    return (dsigma * x - sigma * u) / det, (alpha * u - dalpha * x) / det
+    return combined((dsigma / det, x), (-sigma / det, u)), combined((alpha / det, u), (-dalpha / det, x))
 
 
 def _rates(process, t, x):
@@ -246,9 +248,9 @@ def _as_denoiser(score, t, x):
 
 def _as_v(score, t, x):
     (alpha, sigma), (clean, eps) = schedule(score.process.marginal(t), x), score.pair(t, x)
-    return alpha * eps - sigma * clean
+    return combined((alpha, eps), (-sigma, clean))
 
 
 def _as_velocity(score, t, x):
     (dalpha, dsigma), (clean, eps) = _rates(score.process, t, x), score.pair(t, x)
-    return dalpha * clean + dsigma * eps
+    return combined((dalpha, clean), (dsigma, eps))

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import sdekit as sk  # noqa: E402
-from generative import MLP, Diffusion, StraightPath, fit  # noqa: E402
+from generative import MLP, Diffusion, fit  # noqa: E402
 
 PROCESSES = {
     "ou": (sk.OU(theta=0.7, sigma=1.2), {"end": 7.0}),
@@ -18,7 +18,7 @@ PROCESSES = {
     "ve": (sk.VE(0.01, 30.0), {}),
     "edm": (sk.EDM(30.0), {}),
     "flow": (sk.FlowPath(), {}),
-    "straight": (StraightPath(0.02), {}),
+    "straight": (sk.FlowPath(sigma_min=0.02), {}),
     "ddpm": (sk.DiscreteVP(), {}),
 }
 TARGET = sk.GaussianMixture([0.4, 0.6], [[-1.0, 0.5], [0.8, -0.2]], stds=0.4)

@@ -8,9 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import sdekit as sk  # noqa: E402
-from generative import CNF, MLP, FlowMatching, StraightPath, fit, optimal_pairs, reflow  # noqa: E402
+from generative import CNF, MLP, FlowMatching, fit, optimal_pairs, reflow  # noqa: E402
 
-PATHS = {"ot": sk.FlowPath(), "sigma_min": StraightPath(0.02), "vp": sk.VP(), "cosine": sk.CosineVP()}
+PATHS = {"ot": sk.FlowPath(), "sigma_min": sk.FlowPath(sigma_min=0.02), "vp": sk.VP(), "cosine": sk.CosineVP()}
 TARGET = sk.GaussianMixture([0.4, 0.6], [[-1.0, 0.5], [0.8, -0.2]], stds=0.4)
 STD = torch.tensor([math.sqrt(0.16 + 0.24 * 1.8**2), math.sqrt(0.16 + 0.24 * 0.7**2)])
 
@@ -34,24 +34,6 @@ def exact(name, **options):
 
 def draws(n, seed):
     return TARGET.sample(n, seed, like=torch.empty(0))
-
-
-# --- the path ------------------------------------------------------------------------------------
-
-
-def test_straight_path_is_the_process_that_it_says():
-    """Rates are derivatives of the marginal, g² = dσ²/dt − 2 (α′/α) σ², f = (α′/α) x, and time inverts the log-SNR."""
-    path, h = StraightPath(0.1), 1e-6
-    for t in (0.1, 0.5, 0.9):
-        (a0, s0), (a1, s1) = path.marginal(t - h), path.marginal(t + h)
-        (a, s), (da, ds) = path.marginal(t), path.rates(t)
-        assert (da, ds) == pytest.approx(((a1 - a0) / (2 * h), (s1 - s0) / (2 * h)), rel=1e-6)
-        assert path.drift(t, 3.0) == pytest.approx(3 * da / a)
-        assert path.diffusion(t, 3.0) ** 2 == pytest.approx(2 * s * ds - 2 * da / a * s * s)
-        assert path.time(math.log(a / s)) == pytest.approx(t)
-    assert path.marginal(0.0) == pytest.approx((1.0, 0.1)) and path.marginal(1.0) == (0.0, 1.0)
-    assert StraightPath(0.0).marginal(0.3) == pytest.approx(sk.FlowPath().marginal(0.3))
-    assert StraightPath(0.0).diffusion(0.3, 1.0) == pytest.approx(sk.FlowPath().diffusion(0.3, 1.0))
 
 
 # --- matching ------------------------------------------------------------------------------------

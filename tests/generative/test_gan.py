@@ -9,9 +9,10 @@ for _name in ("torch", "zuko"):
 
 import torch  # noqa: E402
 
+from generative.checkpoints import load  # noqa: E402
 from generative.data import eight_gaussians  # noqa: E402
-from generative.gan import GAN, WGAN, _pair  # noqa: E402
-from generative.training import fit  # noqa: E402
+from generative.gan import GAN, WGAN  # noqa: E402
+from generative.training import cosine, fit  # noqa: E402
 
 MODELS = {
     "non-saturating": lambda: GAN(width=32),
@@ -24,6 +25,18 @@ ALL = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 
 def weights(part):
     return torch.cat([weight.detach().flatten().clone() for weight in part.parameters()])
+
+
+def descending(optimizers):
+    """What `fit` hands to `training_step`, without its checks."""
+
+    def descend(index, loss):
+        optimizers[index].zero_grad()
+        loss.backward()
+        optimizers[index].step()
+        return loss.item()
+
+    return descend
 
 
 class Linear(torch.nn.Module):
@@ -55,7 +68,7 @@ def test_generator_climbs_the_discriminator(minimax):
     model.critic = Linear([1.0, 0.0], -6.0)
     before = model.sample(1000)[:, 0].mean()
     rates = (torch.optim.SGD(model.critic.parameters(), 0.0), torch.optim.SGD(model.generator.parameters(), 0.05))
-    model.training_step(torch.randn(1000, 2), None, 0, rates)
+    model.training_step(torch.randn(1000, 2), None, 0, descending(rates))
     climbed = float(model.sample(1000)[:, 0].mean() - before)
     assert 0 < climbed < 1e-3 if minimax else climbed > 1e-2
 
@@ -68,7 +81,7 @@ def test_critic_loss_is_the_gap_and_the_penalty_of_the_slope():
     torch.manual_seed(3)
     loss = float(model.loss(x).detach())
     torch.manual_seed(3)
-    fake = _pair(model, x)[1]
+    fake = model.drawn(x)
     gap = float((model.critic(fake).mean() - model.critic(x).mean()).detach())
     assert loss == pytest.approx(gap + 0.5 * 16, rel=1e-5)
     model.clip = 0.1
@@ -87,18 +100,18 @@ def test_critic_estimates_the_wasserstein_distance(penalty):
     model = WGAN(width=32, penalty=penalty, critic_steps=10**9)
     for weight in model.generator.parameters():
         torch.nn.init.zeros_(weight)
-    optimizers, x = model.optimizers(3e-3), torch.tensor([[1.0, 0.0]]).repeat(64, 1)
-    losses = [float(model.training_step(x, None, step, optimizers)) for step in range(120)]
+    descend, x = descending(model.optimizers(3e-3)), torch.tensor([[1.0, 0.0]]).repeat(64, 1)
+    losses = [model.training_step(x, None, step, descend) for step in range(120)]
     assert sum(losses[-20:]) / 20 == pytest.approx(-1 - 0.25 / penalty, rel=0.05)
     assert weights(model.generator).abs().max() == 0
 
 
 def test_generator_moves_once_in_critic_steps_and_weights_are_clipped():
     model = WGAN(width=8, clip=0.02, critic_steps=3)
-    optimizers, x, moved = model.optimizers(1e-3), torch.randn(32, 2), []
+    descend, x, moved = descending(model.optimizers(1e-3)), torch.randn(32, 2), []
     for step in range(6):
         before = weights(model.generator)
-        model.training_step(x, None, step, optimizers)
+        model.training_step(x, None, step, descend)
         moved.append(not torch.equal(before, weights(model.generator)))
         assert weights(model.critic).abs().max() <= 0.02
     assert moved == [False, False, True] * 2
@@ -124,6 +137,44 @@ def test_training_brings_samples_towards_the_data(make):
 
 
 @ALL
+def test_resumed_equals_uninterrupted_bit_for_bit(make, tmp_path):
+    def run(**options):
+        torch.manual_seed(0)
+        model = make()
+        return model, fit(model, data, steps=12, batch=16, **options).losses
+
+    def stop(progress):
+        if progress > 0.6:
+            raise KeyboardInterrupt
+        return cosine(progress)
+
+    data, path = eight_gaussians.sample(200, seed=1), tmp_path / "gan.pt"
+    whole, losses = run()
+    with pytest.raises(KeyboardInterrupt):
+        run(schedule=stop, checkpoint=path, every=5)
+    resumed, again = run(checkpoint=path, every=5)
+    assert torch.equal(losses, again)
+    assert all(map(torch.equal, whole.state_dict().values(), resumed.state_dict().values()))
+
+
+@pytest.mark.parametrize("part", ["critic", "generator"])
+def test_what_is_not_finite_reaches_neither_weights_nor_checkpoint(part, tmp_path):
+    """An infinite gradient of one part in step 7."""
+    model, path, calls = WGAN(width=8, critic_steps=1), tmp_path / "gan.pt", []
+    plain = model.drawn
+
+    def trouble(x):
+        calls.append(1)  # twice a step: for the critic, then for the generator
+        bad = len(calls) == 2 * 7 + (1 if part == "critic" else 2)
+        return plain(x) + (math.inf if bad else 0.0)
+
+    model.drawn = trouble
+    with pytest.raises(FloatingPointError, match="at step 7; .*gan.pt holds step 5"):
+        fit(model, eight_gaussians.sample(200), steps=12, batch=16, checkpoint=path, every=5)
+    assert torch.isfinite(weights(model)).all() and torch.isfinite(weights(load(path))).all()
+
+
+@ALL
 def test_samples_are_a_function_of_the_seed_and_there_is_no_density(make):
     model, state = make(), torch.get_rng_state()
     x = model.sample(64, seed=3)
@@ -140,7 +191,7 @@ def test_samples_are_a_function_of_the_seed_and_there_is_no_density(make):
 def test_code_is_normals_and_signs():
     model = WGAN(latent=3, signs=2)
     model.generator = torch.nn.Identity()
-    code = _pair(model, torch.zeros(500, 2))[1]
+    code = model.drawn(torch.zeros(500, 2))
     assert (code[:, 3:].abs() == 1).all() and len(code[:, :3].unique()) == 1500
 
 

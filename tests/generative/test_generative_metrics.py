@@ -91,7 +91,7 @@ def test_mmd_and_energy_distance_against_their_sums():
     def distance(p, q):
         return math.dist(p, q)
 
-    width = np.median([distance(p, q) for p in x for q in y])
+    width = np.median([distance(p, q) for p in y for q in y])
 
     def kernel(p, q):
         return math.exp(-0.5 * (distance(p, q) / width) ** 2)

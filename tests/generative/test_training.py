@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import sdekit as sk  # noqa: E402
-from generative import CNF, MLP, Diffusion, FlowMatching, StraightPath, fit, load, save  # noqa: E402
+from generative import CNF, MLP, Diffusion, FlowMatching, fit, load, save  # noqa: E402
 from generative.training import cosine  # noqa: E402
 
 LABELS = torch.arange(300) % 3
@@ -148,25 +148,45 @@ def test_models_with_training_of_their_own(tmp_path):
         def optimizers(self, lr):
             return torch.optim.SGD([self.a], 2 * lr), torch.optim.SGD([self.a], lr)
 
-        def training_step(self, x, c, step, optimizers):
-            self.seen = (x.shape, c.shape, step, [o.param_groups[0]["lr"] for o in optimizers])
-            with torch.no_grad():
-                self.a += 1
-            return math.nan if step == 6 else 1.0
+        def training_step(self, x, c, step, descend):
+            assert x.shape == (4, 2) and c.shape == (4,)
+            descend(1, self.a.sum())
+            moved = float(self.a.detach())
+            value = descend(0, -self.a.sum() / (step != 6))
+            self.seen.append((step, moved, float(self.a.detach())))
+            return value
 
-    model = Own()
-    with pytest.raises(FloatingPointError, match="step 6"):
-        fit(model, DATA, LABELS, steps=8, batch=4, lr=0.1)
-    shape, labels, step, (first, second) = model.seen
-    assert (shape, labels, step) == ((4, 2), (4,), 6) and first == pytest.approx(2 * second) and second > 0
+    model, path = Own(), tmp_path / "own.pt"
+    model.seen = []
+    with pytest.raises(FloatingPointError, match="at step 6; .*own.pt holds step 5"):
+        fit(model, DATA, LABELS, steps=8, batch=4, lr=0.1, checkpoint=path, every=5)
+    (step, down, up), before = model.seen[-1], model.seen[-2][2]
+    assert step == 5 and up - down == pytest.approx(2 * (before - down)) and down < before
+    assert torch.isfinite(model.a).all()
 
+
+def test_closed_forms(tmp_path):
     class Closed(torch.nn.Module):
-        def fit(self, data, seed):
-            self.register_buffer("mean", data.mean(0) + seed)
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(2))
 
-    closed = Closed()
-    assert fit(closed, DATA, seed=3, checkpoint=tmp_path / "c.pt").steps == 0
-    assert torch.equal(closed.mean, DATA.mean(0) + 3) and (tmp_path / "c.pt").exists()
+        def fit(self, data, seed):
+            self.mean = data.mean(0) + seed
+
+    closed, again, path = Closed(), Closed(), tmp_path / "c.pt"
+    assert fit(closed, DATA, seed=3, checkpoint=path).steps == 0
+    assert torch.equal(closed.mean, DATA.mean(0) + 3)
+    again.fit = None
+    fit(again, DATA, seed=3, checkpoint=path)  # done before: read
+    assert torch.equal(again.mean, closed.mean)
+    with pytest.raises(ValueError, match=r"c.pt holds a run with seed = 3"):
+        fit(Closed(), DATA, seed=4, checkpoint=path)
+    with pytest.raises(ValueError, match="leave the labels c out"):
+        fit(Closed(), DATA, LABELS)
+    other = small()
+    with pytest.raises(ValueError, match="c.pt holds a Closed, but the model is a Diffusion"):
+        fit(other, DATA, LABELS, steps=2, checkpoint=path)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +197,12 @@ def test_models_with_training_of_their_own(tmp_path):
         ({"data": DATA * math.inf, "steps": 1}, "data must be finite"),
         ({"data": DATA, "labels": LABELS[:5], "steps": 1}, "labels must be 300 integers"),
         ({"data": DATA, "labels": LABELS.float(), "steps": 1}, "labels must be 300 integers"),
+        ({"data": DATA, "steps": 1.5}, "steps must be positive, an integer; got 1.5"),
+        ({"data": DATA, "seconds": -1}, "seconds must be positive; got -1"),
+        ({"data": DATA, "seconds": math.nan}, "seconds must be positive; got nan"),
+        ({"data": DATA, "steps": 1, "batch": 0}, "batch must be positive, an integer; got 0"),
+        ({"data": DATA, "steps": 1, "every": 0}, "every must be positive, an integer; got 0"),
+        ({"data": DATA, "steps": 1, "seed": -1}, "seed must be positive or 0, an integer; got -1"),
     ],
 )
 def test_arguments_are_checked(arguments, message):
@@ -197,7 +223,7 @@ MODELS = {
     "ou": lambda: Diffusion(MLP((2,), 8, 1), sk.OU(), end=4.0),
     "levels": lambda: Diffusion(MLP((2,), 8, 1), sk.VE(0.1, 10.0), "score", levels=8),
     "table": lambda: Diffusion(MLP((1, 2, 2), 8, 1, classes=4), TABLE),
-    "flow": lambda: FlowMatching(MLP((2,), 8, 1), StraightPath(0.05), "optimal"),
+    "flow": lambda: FlowMatching(MLP((2,), 8, 1), sk.FlowPath(sigma_min=0.05), "optimal"),
     "cnf": lambda: CNF(MLP((2,), 8, 1), steps=3),
 }
 
@@ -271,8 +297,14 @@ def test_a_checkpoint_continues_only_its_own_run(tmp_path):
     fit(small(), DATA, LABELS, steps=4, batch=8, checkpoint=path)
     with pytest.raises(ValueError, match=r"holds a run with lr = 0\.002"):
         fit(small(), DATA, LABELS, steps=4, batch=8, lr=1e-3, checkpoint=path)
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match="holds a Diffusion, but the model is a Mean"):
         fit(Mean(), DATA, LABELS, steps=4, batch=8, checkpoint=path)
+    other = Diffusion(MLP((2,), 16, 1, classes=2), sk.VP(beta_max=3.0))
+    with pytest.raises(ValueError, match="holds a Diffusion made with other arguments"):
+        fit(other, DATA, LABELS, steps=4, batch=8, checkpoint=path)
+    for data, labels, name in ((DATA + 1, LABELS, "data"), (DATA, 1 - LABELS, "labels"), (DATA, None, "labels")):
+        with pytest.raises(ValueError, match=f"holds a run with {name} = "):
+            fit(small(), data, labels, steps=4, batch=8, checkpoint=path)
     save(small(), path)
     with pytest.raises(ValueError, match="no training to continue"):
         fit(small(), DATA, LABELS, steps=4, batch=8, checkpoint=path)
