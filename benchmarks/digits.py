@@ -4,7 +4,8 @@
     python -m benchmarks.digits --steps 400 --quick FOLDER      # another length; results and figure into FOLDER
 
 The number of steps is a compromise: with fewer, samples are less legible, with more they come closer to the training
-images than other digits are (4,800 steps: 0.98 of the held-out digits' rate, 0.89 of their distance). Training goes into a checkpoint (`--checkpoint`), from which a broken run continues; a finished one is only measured.
+images than other digits are (4,800 steps: 0.98 of the held-out digits' rate, 0.89 of their distance). Training goes
+into a checkpoint (`--checkpoint`), from which a broken run continues; a finished one is only measured.
 The classifier is a forest of randomised trees: unlike a support vector machine or a perceptron it is not confident on
 what is no digit, as the row "Gaussian" shows (draws of a Gaussian with the digits' mean and covariance). Classifier and
 diffusion see the same 1,437 images, and neither of them the 360 held-out ones. Figure: docs/figures/digits.png.

@@ -8,7 +8,7 @@ from sdekit import bench
 from sdekit.convergence import WorkPrecision
 from sdekit.files import write_text
 
-from . import digits, pierret, toy
+from . import compare, digits, pierret, toy
 from .report import put_between_markers
 
 ROOT = Path(__file__).parents[1]
@@ -96,7 +96,11 @@ ACCURACY = {
     "diffusers": diffusers_table,
     "overhead": overhead_table,
 }
-GENERATIVE = {"toy": lambda: toy.markdown(read("toy")), "digits": lambda: digits.markdown(read("digits"))}
+GENERATIVE = {
+    "toy": lambda: toy.markdown(read("toy")),
+    "compare": lambda: compare.markdown(read("compare")),
+    "digits": lambda: digits.markdown(read("digits")),
+}
 PAGES = {"accuracy.md": ACCURACY, "generative.md": GENERATIVE}
 
 

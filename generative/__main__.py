@@ -82,9 +82,6 @@ def parser():
 def train(arguments):
     a = arguments
     seconds = 60.0 if a.seconds is None and a.steps is None else a.seconds
-    for name, value in (("--seconds", seconds), ("--steps", a.steps)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be positive, got {value}")
     given = read_settings(a.family, a.set)
     options = {"seconds": seconds, "steps": a.steps, "seed": a.seed, "force": a.force}
     _, result = runs.train(a.family, a.data, a.out, given, **options)

@@ -19,7 +19,7 @@ from . import metrics
 from .data import sets
 from .families import make
 from .runs import claim, finish, packages, train
-from .training import fit
+from .training import fit, numbers
 
 __all__ = ["ALL", "SIX", "compare", "histogram", "scaling"]
 
@@ -46,7 +46,7 @@ def compare(data, out, *, families=SIX, seconds=60, seed=0, samples=400_000, job
     (as many as CPUs, at most 2), one thread each.
     """
     files = "tables.md", "comparison.png"
-    config = {"data": data, "families": families, "seed": seed, "seconds": seconds, "samples": samples}
+    config = {"data": data, "families": families, "samples": samples, **numbers(seconds=seconds, seed=seed)}
     if not claim(out, config | {"versions": packages()}, files, force):
         return (out / files[0]).read_text(encoding="utf-8")
     target = sets[data]

@@ -14,7 +14,7 @@ import sdekit as sk
 from .checkpoints import describe, load
 from .data import digits, sets
 from .families import LABELLED, make
-from .training import fit
+from .training import fit, numbers
 
 __all__ = ["DATA", "claim", "finish", "packages", "train"]
 
@@ -39,13 +39,12 @@ def train(family, data, out, settings=None, *, seconds=None, steps=None, seed=0,
         images, labels = sets[data].sample(DRAWS, seed=seed + SEED), None
     labels, shape = labels if family in LABELLED else None, tuple(images.shape[1:])
     model, options = make(family, shape, 0 if labels is None else 10, seed, **(settings or {}))
-    config = {"family": family, "data": data, "seed": seed, "seconds": seconds, "steps": steps}
-    config |= {"settings": settings or {}, "events": len(images), "fit": options}
+    options |= numbers(seconds=seconds, steps=steps, seed=seed, **options)
+    config = {"family": family, "data": data, "events": len(images), "settings": settings or {}, **options}
     config |= {"model": describe(model), "versions": packages()}
     if not claim(out, config, (MODEL, "losses.npy"), force):
         return load(out / MODEL), json.loads((out / RESULT).read_text())
-    options |= {"seconds": seconds, "steps": steps, "seed": seed, "progress": progress}
-    record = fit(model, images, labels, checkpoint=out / MODEL, every=200, **options)
+    record = fit(model, images, labels, checkpoint=out / MODEL, every=200, progress=progress, **options)
     with sk.files.replacing(out / "losses.npy") as part, part.open("wb") as file:
         np.save(file, record.losses.numpy())
     result = {"steps": record.steps, "seconds": record.seconds}
@@ -56,15 +55,15 @@ def train(family, data, out, settings=None, *, seconds=None, steps=None, seed=0,
 def claim(out, config, files=(), force=False):
     """Writes config.json into the folder; whether there is work to do. ValueError if that would replace other work.
 
-    `files` are what the work will write: `force` removes them, and without a configuration they must not be there.
+    `files` are what the work will write: `force` removes them. A configuration alone is no work yet.
     """
     config = json.loads(json.dumps(config, default=str))
     paths = [out / name for name in (CONFIG, RESULT, *files)]
     if force:
         for path in paths:
             path.unlink(missing_ok=True)
-    there = [path for path in paths if path.exists()]
-    was = json.loads(paths[0].read_text()) if paths[0] in there else {}
+    there = [path for path in paths[1:] if path.exists()]
+    was = json.loads(paths[0].read_text()) if paths[0].exists() else {}
     differ = [name for name, value in config.items() if was.get(name) != value]
     if there and differ:
         what = f"{there[0].name} of another {', '.join(differ)}"

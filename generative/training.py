@@ -71,10 +71,10 @@ def fit(
     """
     data, labels = _checked(model, data, labels)
     settings = {"steps": steps, "seconds": seconds, "batch": batch, "lr": lr, "seed": seed, "ema": ema, "clip": clip}
-    settings = {name: _number(name, value) for name, value in settings.items()}
+    settings = numbers(**settings)
     steps, seconds, batch, lr, seed, ema, clip = settings.values()
     settings |= {"data": _fingerprint(data), "labels": _fingerprint(labels)}
-    every = _number("every", every)
+    (every,) = numbers(every=every).values()
     found, begun = _found(checkpoint, settings, model), time.perf_counter()
     if hasattr(model, "fit"):
         unlabelled(model, labels)
@@ -169,15 +169,19 @@ def _checked(model, data, labels):
     return data, labels
 
 
-def _number(name, value):
-    """A plain positive number, an integer where it counts; seed and ema may be 0, steps and seconds None."""
-    if value is None and name in ("steps", "seconds"):
-        return None
-    whole, zero, number = name in ("steps", "batch", "seed", "every"), name in ("seed", "ema"), float(value)
-    if not (number > 0 or (zero and number == 0)) or (whole and not number.is_integer()):
-        want = f"positive{' or 0' if zero else ''}{', an integer' if whole else ''}"
-        raise ValueError(f"{name} must be {want}; got {value!r}")
-    return int(value) if whole else number
+def numbers(**settings):
+    """Settings of `fit` as plain numbers; a ValueError for impossible ones. steps and seconds may be None."""
+    found = {}
+    for name, value in settings.items():
+        if value is None and name in ("steps", "seconds"):
+            found[name] = None
+            continue
+        whole, zero, number = name in ("steps", "batch", "seed", "every"), name in ("seed", "ema"), float(value)
+        if not (number > 0 or (zero and number == 0)) or (whole and not number.is_integer()):
+            want = f"positive{' or 0' if zero else ''}{', an integer' if whole else ''}"
+            raise ValueError(f"{name} must be {want}; got {value!r}")
+        found[name] = int(value) if whole else number
+    return found
 
 
 def _fingerprint(x):

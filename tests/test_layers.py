@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import types
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -122,14 +123,33 @@ def test_the_mathematics_imports_no_backend(module):
 
 
 @pytest.mark.parametrize("module", in_layer(4))
-def test_generative_imports_public_names(module):
+def test_generative_uses_public_names(module):
+    """`import sdekit as sk` is the only import of it, and sk.a.b goes through what `__all__` names at each step."""
     import sdekit
 
-    for name in imports_of(module, everywhere=True):
-        if name.startswith("sdekit."):
-            first, *rest = name.split(".")[1:]
-            assert first in sdekit.__all__, f"{name}: not a public name of sdekit"
-            assert not any(part.startswith("_") for part in rest), f"{name}: private"
+    assert not [name for name in imports_of(module, everywhere=True) if name.startswith("sdekit.")]
+    for chain in chains(FILES[module].read_text(encoding="utf-8")):
+        found = sdekit
+        for name in chain:
+            public = getattr(found, "__all__", dir(found)) if isinstance(found, types.ModuleType) else [name]
+            assert name in public or name in ("__all__", "__version__"), f"sk.{'.'.join(chain)}: {name} is not public"
+            assert not name.startswith("_") or name.startswith("__"), f"sk.{'.'.join(chain)}: private"
+            found = getattr(found, name)
+
+
+def chains(source):
+    """("a", "b") for each sk.a.b of a source."""
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        while isinstance(node, ast.Attribute):
+            names.append(node.attr)
+            node = node.value
+        if names and isinstance(node, ast.Name) and node.id == "sk":
+            yield tuple(reversed(names))
+
+
+def test_chains_are_found():
+    assert set(chains("sk.a.b(sk.c).d")) == {("a", "b"), ("a",), ("c",)}
 
 
 def test_importing_sdekit_leaves_scipy_alone():

@@ -346,11 +346,43 @@ def test_annealed_langevin_over_geometric_levels():
         (lambda net: Diffusion(net, sk.VP(), "epsilon"), "prediction must be one of noise, denoiser, v, score"),
         (lambda net: Diffusion(net, sk.VP(), weighting="snr"), "weighting must be one of simple"),
         (lambda net: Diffusion(net, sk.DiscreteVP(), weighting="lognormal"), "continuous noise levels"),
+        (lambda net: Diffusion(net, sk.DiscreteVP(), levels=4), "levels of its own"),
+        (lambda net: Diffusion(net, sk.VP(), end=0.0), "end is 0.0; give the last time of VP, above 0.001"),
+        (lambda net: Diffusion(net, sk.VP()).sample(4, steps=0), "steps must be a positive integer, got 0"),
+        (lambda net: Diffusion(net, sk.VP()).sample(0), "n must be a positive number of samples, got 0"),
+        (lambda net: Diffusion(net, sk.VP()).sample(4, guidance=2.0), "guidance = 2.0 is towards labels"),
+        (lambda net: Diffusion(net, sk.VP()).sample(4, 1), "MLP has no classes"),
+        (lambda net: Diffusion(net, sk.VP()).loss(torch.zeros(4, 2), torch.zeros(4).long()), "MLP has no classes"),
+        (lambda net: Diffusion(net, sk.VP()).log_prob(torch.zeros(4, 1)), r"x must be of shape \(N, 2\), got \(4, 1\)"),
     ],
 )
 def test_arguments_are_checked(make, message):
     with pytest.raises(ValueError, match=message):
         make(MLP(width=8, depth=1))
+
+
+@pytest.mark.parametrize(
+    ("c", "message"),
+    [
+        (3, "labels c must be 0 … 2, or −1 for none, got 3 … 3"),
+        ([0, 1, -2, 0], "got -2 … 1"),
+        ([0, 1], "an integer or 4 of them, got .* of shape"),
+        (1.5, "an integer or 4 of them, got torch.float32"),
+    ],
+)
+def test_labels_are_checked(c, message):
+    model = Diffusion(MLP(width=8, depth=1, classes=3), sk.VP())
+    assert torch.equal(model.sample(4, 1, steps=2), model.sample(4, np.full(4, 1, np.uint8), steps=2))
+    with pytest.raises(ValueError, match=message):
+        model.sample(4, c)
+
+
+def test_log_prob_takes_arrays_integers_and_other_types():
+    model = exact("vp")
+    x = np.array([[1, 0], [0, -1]])
+    right = model.log_prob(torch.as_tensor(x, dtype=torch.float32), steps=8)
+    for form in (x, x.astype(np.float64), torch.as_tensor(x), torch.as_tensor(x).double()):
+        assert torch.allclose(model.log_prob(form, steps=8).float(), right, atol=1e-5)
 
 
 def test_log_prob_carries_gradients_only_where_they_are_wanted():

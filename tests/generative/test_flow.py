@@ -201,3 +201,8 @@ def test_arguments_are_checked():
         FlowMatching(MLP((2,), 8, 1), pairing="ot")
     with pytest.raises(ValueError, match="last time of OU"):
         FlowMatching(MLP((2,), 8, 1), sk.OU())
+    with pytest.raises(ValueError, match="optimal pairs across classes give no law of a class"):
+        FlowMatching(MLP((2,), 8, 1, classes=2), pairing="optimal").loss(torch.zeros(4, 2), torch.zeros(4).long())
+    for options in ({"method": sk.ancestral}, {"eta": 1.0}):
+        with pytest.raises(ValueError, match="pairs are those of the ODE"):
+            reflow(FlowMatching(MLP((2,), 8, 1)), 10, **options)

@@ -40,7 +40,7 @@ def test_train_then_sample(here, capsys):
     assert names(here / "run") == ["config.json", "losses.npy", "model.pt", "result.json"]
     config, result = (json.loads((here / "run" / f"{name}.json").read_text()) for name in ("config", "result"))
     assert (config["family"], config["data"], config["seed"], config["steps"]) == ("diffusion", "two_moons", 0, 20)
-    assert config["settings"] == {"width": 16, "batch": 32} and config["fit"] == {"batch": 32, "lr": 4e-3}
+    assert config["settings"] == {"width": 16, "batch": 32} and (config["batch"], config["lr"]) == (32, 4e-3)
     assert config["model"]["arguments"]["net"]["arguments"]["width"] == 16 and "torch" in config["versions"]
     assert result["steps"] == 20 and np.load("run/losses.npy").shape == (20,)
 
@@ -141,8 +141,11 @@ def test_scaling_measures_the_moments():
         (["train", "gmm", "rings", "--set", "width=3"], ["width=3", "components=8"]),
         (["train", "vae", "rings", "--set", "lr=fast"], ["lr", "fast"]),
         (["train", "flow", "rings", "--set", "spline=1"], ["spline", "True"]),
-        (["train", "vae", "rings", "--steps", "0"], ["--steps", "0"]),
-        (["train", "vae", "rings", "--seconds", "-1"], ["--seconds", "-1"]),
+        (["train", "vae", "rings", "--set", "width=16.5"], ["width", "128", "16.5"]),
+        (["train", "diffusion", "rings", "--set", "lr=0"], ["lr must be positive", "got 0"]),
+        (["train", "vae", "rings", "--steps", "0"], ["steps", "0"]),
+        (["train", "vae", "rings", "--seconds", "-1"], ["seconds", "-1"]),
+        (["compare", "--seconds", "0"], ["seconds", "0"]),
         (["sample", "nothing.pt"], ["nothing.pt"]),
         (["sample", "foreign.pt"], ["foreign.pt"]),
         (["sample", "gmm.pt", "--steps", "3"], ["--steps", "GMM"]),

@@ -242,6 +242,24 @@ def test_saved_and_loaded(make, tmp_path):
     assert torch.equal(copy.sample(5, seed=1), model.sample(5, seed=1))
 
 
+def test_numbers_of_numpy_are_plain_in_files(tmp_path):
+    model, path = Diffusion(MLP((2,), np.int64(8), 1), sk.VP(beta_max=np.float64(12.0))), tmp_path / "m.pt"
+    fit(model, DATA, steps=np.int64(2), lr=np.float64(1e-3), seed=np.int64(3), checkpoint=path)
+    assert equal(load(path), model)
+
+
+def test_a_file_calls_nothing_but_models(tmp_path):
+    victim, bad = tmp_path / "victim", tmp_path / "bad.pt"
+    victim.write_text("precious")
+    save(small(), bad)
+    content = torch.load(bad, weights_only=True)
+    content["config"] = {"class": "save", "arguments": {"model": content["config"], "path": str(victim)}}
+    torch.save(content, bad)
+    with pytest.raises(ValueError, match="cannot build"):
+        load(bad)
+    assert victim.read_text() == "precious"
+
+
 def test_parts_of_the_users_own_need_the_model(tmp_path):
     class Own(torch.nn.Module):
         shape = (2,)
