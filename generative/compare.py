@@ -75,8 +75,10 @@ def _workers(jobs):
     if jobs == 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        yield map
-        torch.set_num_threads(threads)
+        try:
+            yield map
+        finally:
+            torch.set_num_threads(threads)
         return
     with multiprocessing.get_context("spawn").Pool(jobs, _alone) as pool:
         yield pool.imap
@@ -92,9 +94,9 @@ def _study(work):
     family, data, out, seconds, seed, samples, force = work
     try:
         model, result = train(family, data, out, seconds=seconds, seed=seed, force=force, progress=False)
+        row = result | metrics.measure(model, sets[data], samples, seed) | scaling(family, seconds / 15, seed)
     except FloatingPointError as error:
         return {"failed": str(error)}, None
-    row = result | metrics.measure(model, sets[data], samples, seed) | scaling(family, seconds / 15, seed)
     return row, histogram(model.sample(DRAWN, seed=seed), sets[data].box)
 
 

@@ -128,6 +128,20 @@ def test_compare(here, capsys):
     assert cli.main(run) == 0 and (here / "c" / "wgan" / "model.pt").stat().st_mtime_ns == before
 
 
+def test_compare_reports_a_family_that_fails(here, capsys, monkeypatch):
+    def train(family, *arguments, **options):
+        if family == "gan":
+            raise FloatingPointError("loss nan at step 3")
+        return runs.train(family, *arguments, **options)
+
+    monkeypatch.setattr(compare, "train", train)
+    small = ["--seconds", "0.3", "--samples", "300", "--jobs", "1", "--out", "c"]
+    assert cli.main(["compare", "--families", "gan", "gmm", *small]) == 0
+    rows = json.loads((here / "c" / "result.json").read_text())
+    assert rows["gan"] == {"failed": "loss nan at step 3"} and rows["gmm"]["modes"] == 8
+    assert "loss nan at step 3" in capsys.readouterr().out
+
+
 def test_scaling_measures_the_moments():
     """A mixture of Gaussians learns the Gaussian: of the order of (d + 3)/4N = 1.25e-4 and 4.75e-4 per dimension,
     training draws and samples together twice to ten times that with eight components."""
