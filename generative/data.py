@@ -146,7 +146,7 @@ def _checkerboard():
 
     def density(x):
         x = torch.as_tensor(x)
-        inside = (x.abs() < 2).all(1) & (x.floor().sum(1) % 2 == 0)
+        inside = ((x >= -2) & (x < 2)).all(1) & (x.floor().sum(1) % 2 == 0)
         return torch.where(inside, -math.log(8), -math.inf).to(x.dtype)
 
     return Set("checkerboard", draw, density, 2.5)

@@ -94,7 +94,7 @@ class FlowMatching(nn.Module):
         eta = float(method.normals > 0) if eta is None else eta
         if self.pairing != "independent" and (eta or (method.needs and method.normals)):
             raise ValueError(f"pairs are {self.pairing}: the velocity gives no score; use an ODE method, or eta=0")
-        grid = self.grid(steps, inside=eta > 0) if grid is None else grid
+        grid = self.grid(steps, method, eta) if grid is None else grid
         return draw(self, self._process(method, eta), n, c, seed, grid, method, guidance)
 
     def _process(self, method, eta):
@@ -103,13 +103,17 @@ class FlowMatching(nn.Module):
             return velocity_of
         return lambda score: sk.Reverse(self.process, score, eta)
 
-    def grid(self, steps, inside=False):
-        """Equal steps of time; `inside` keeps away from ends where sigma = 0 or alpha = 0: there SDEs are singular."""
+    def grid(self, steps, method=sk.midpoint, eta=0.0):
+        """Equal steps of time, or of log-SNR for methods that read the pair (D, ε).
+
+        For these and for SDEs ends where sigma = 0 or alpha = 0 are singular: their grids stay inside.
+        """
         begin, end = self.begin, self.end
-        if inside:
+        if method.needs or eta:
             begin = getattr(self.process, "finest", begin)
             end = with_signal(self.process, end)
-        return spaced(sk.grids.uniform, self.process, steps, (self.clean, begin, end))
+        spacing = sk.grids.log_snr if method.needs else sk.grids.uniform
+        return spaced(spacing, self.process, steps, (self.clean, begin, end))
 
     def log_prob(self, x, c=None, *, steps=32, method=sk.rk4, probes=None):
         """log p(x) of the ODE, of shape (B,); exact divergence, or estimated by `probes`."""

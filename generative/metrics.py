@@ -185,8 +185,8 @@ def table(rows, columns=None):
 
 @torch.no_grad()
 def in_batches(function, x, size=20_000):
-    """function(x) in batches of rows, joined."""
-    return torch.cat([function(part) for part in torch.as_tensor(x).split(size)])
+    """function(x) in batches of rows on the host, joined there."""
+    return torch.cat([function(part).cpu() for part in torch.as_tensor(x).cpu().split(size)])
 
 
 def _vectors(x):

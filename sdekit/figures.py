@@ -183,7 +183,7 @@ def densities(path, counts, box):
     colors = load("matplotlib.colors")
     shares = {title: np.asarray(count).T / np.sum(count) for title, count in counts.items()}
     top = next(iter(shares.values())).max()
-    columns = math.ceil(math.sqrt(len(shares)))
+    columns = len(shares) if len(shares) < 4 else min((3, 4, 5), key=lambda c: -len(shares) % c)  # few empty places
     rows = math.ceil(len(shares) / columns)
     with figure(path, 2.6 * columns, 2.75 * rows) as drawn:
         panels = drawn.subplots(rows, columns, squeeze=False).ravel()

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import sdekit as sk
 
 NOISING = [
-    sk.VP(), sk.VP(0.2, 8.0, 1.5), sk.CosineVP(), sk.SubVP(), sk.VE(), sk.EDM(), sk.FlowPath(), sk.FlowPath(1.0, 0.05),
+    sk.VP(), sk.VP(0.2, 8.0, 1.5), sk.CosineVP(), sk.SubVP(), sk.VE(), sk.EDM(), sk.FlowPath(), sk.FlowPath(1.0, 0.01),
     sk.DiscreteVP(),
 ]  # fmt: skip
 

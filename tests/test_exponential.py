@@ -359,7 +359,7 @@ def spied(process, data=MIXTURE):
 @each_process
 def test_the_last_step_returns_the_denoised_state(process, method):
     """At sigma = 0 the answer is D, bit for bit, with no evaluation there; nfe is what the score saw."""
-    if isinstance(process, sk.VE):
+    if process.marginal(process.domain[0])[1] > 0:
         return
     rev, seen = spied(process)
     grid = sk.grids.karras(process, 6, end=process.time(2.0), final=True)
@@ -427,7 +427,7 @@ def test_no_nan_from_start_to_end(process, method):
     torch = pytest.importorskip("torch")
     rev = reverse(process, MIXTURE)
     for name in sk.grids.__all__:
-        grid = getattr(sk.grids, name)(process, 5, final=not isinstance(process, sk.VE))
+        grid = getattr(sk.grids, name)(process, 5, final=process.marginal(process.domain[0])[1] == 0)
         for dtype in (torch.float32, torch.bfloat16):
             x0 = rev.start((4, 3), seed=0, like=torch.zeros(1, dtype=dtype))
             sol = sk.solve(rev, x0, grid=grid, method=method, seed=1)

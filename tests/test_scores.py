@@ -283,7 +283,7 @@ def test_half_networks_compute_in_half_and_the_state_keeps_its_type(half, state)
     assert network.seen == (torch.float32, half, (2,)) and clean.dtype == eps.dtype == state
     rounded = (2 * x.to(half)).to(state)
     torch.testing.assert_close(eps, rounded, rtol=0, atol=0)
-    torch.testing.assert_close(clean, (x - 0.25 * rounded) / 0.75, rtol=0, atol=0)
+    torch.testing.assert_close(clean, (x - 0.25 * rounded) / 0.75)
     rev = sk.Reverse(flow, score, eta=0.0)
     start = rev.start((2, 1))
     assert start.dtype == torch.float32
