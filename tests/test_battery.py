@@ -85,9 +85,9 @@ def test_threads_do_not_change_sums():
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "battery.json"
-    battery.write(path, "old")
+    battery.write_text(path, "old")
     with pytest.raises(TypeError):
-        battery.write(path, 0)
+        battery.write_text(path, 0)
     assert path.read_text(encoding="utf-8") == "old" and [p.name for p in tmp_path.iterdir()] == ["battery.json"]
 
 

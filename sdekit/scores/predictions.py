@@ -34,7 +34,7 @@ def gradient(score, t, x):
     t, x = weak(t), floating(x)
     _, sigma = marginal(score.process, t, x)
     nonzero(sigma, t, "sigma", "the score −ε/sigma is undefined there; use the pair")
-    return -score.pair(t, x)[1] / sigma
+    return score.pair(t, x)[1] * (-1.0 / sigma)
 
 
 # --- a network read as a score -------------------------------------------------------------------
