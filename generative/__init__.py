@@ -20,6 +20,10 @@ _HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_HOME)
 
 
+def __dir__():
+    return __all__
+
+
 def __getattr__(name):
     if name in _NAMES:
         return import_module(f".{name}", __name__)

@@ -27,7 +27,7 @@ def main(argv=None):
         print(f"python -m generative {arguments.command}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command, without --force, continues", file=sys.stderr)
+        print("interrupted; the same command, without --force, continues at the last checkpoint", file=sys.stderr)
         return 130
     return 0
 
@@ -112,6 +112,8 @@ def sample(arguments):
         if file.exists() and not a.force:
             raise ValueError(f"{file} exists already; give another name, or --force to replace it")
         file.parent.mkdir(parents=True, exist_ok=True)
+    if a.out.suffix != ".npz":
+        raise ValueError(f"--out {a.out}: the name must end in .npz")
     if a.plot and a.plot.suffix[1:] not in sk.figures.formats():
         raise ValueError(f"--plot {a.plot}: the name must end in one of {', '.join(sk.figures.formats())}")
     if a.n < 1:
@@ -130,16 +132,16 @@ def sample(arguments):
         np.savez(file, x=x, settings=np.array(text))
     print(f"{a.out}: x {x.shape} {x.dtype}, {model.nfe} network evaluations each")
     if a.plot:
-        draw(a.plot, x, a.model.stem)
+        draw(a.plot, x, a.model.name if a.model.is_dir() else a.model.parent.name)
         print(f"{a.plot}: drawn")
 
 
 def draw(path, x, title):
     """Images as they are, of other samples the density over their first two coordinates."""
     if x.ndim == 4:
-        sk.figures.digits(path, [(title, x[:160].reshape(len(x[:160]), -1))])
+        sk.figures.digits(path, [(f"{title}: the first {len(x[:160])}", x[:160].reshape(len(x[:160]), -1))])
     else:
-        box = 1.1 * float(np.abs(x).max())
+        box = float(np.ceil(np.abs(x).max()))
         sk.figures.densities(path, {title: compare.histogram(x[:, :2], box)}, box)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 import sdekit as sk
 
 from .checkpoints import recorded
-from .standard import Standard, standardise, unlabelled
+from .standard import Standard, in_batches, standardise, unlabelled
 
 __all__ = ["GMM", "VAE", "RealNVP"]
 
@@ -89,9 +89,13 @@ class RealNVP(nn.Module):
 
     def loss(self, x, c=None):
         unlabelled(self, c)
-        return -self.log_prob(x).mean()
+        return -self._log_prob(x).mean()
 
+    @in_batches
     def log_prob(self, x):
+        return self._log_prob(x)
+
+    def _log_prob(self, x):
         return self.flow().log_prob(self.units(x).flatten(1)) - self.units.log_volume()
 
     @torch.no_grad()
@@ -130,6 +134,8 @@ class VAE(nn.Module):
         self.decoder = zuko.nn.MLP(latent, d, hidden, nn.SiLU)
         if sigma is not None and not sigma > 0:
             raise ValueError(f"sigma must be positive, or None to learn it; got {sigma}")
+        if latent < 1 or particles < 1 or not beta > 0:
+            raise ValueError(f"latent, particles and beta must be positive, got {latent}, {particles} and {beta}")
         self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma or 0.5)), requires_grad=sigma is None)
 
     def loss(self, x, c=None):
@@ -138,6 +144,7 @@ class VAE(nn.Module):
         noise = torch.randn(self.particles, len(x), self.latent, dtype=x.dtype, device=x.device)
         return -self._bound(x, noise, self.beta).mean()
 
+    @in_batches
     def log_prob(self, x, seed=0):
         return self._bound(x, sk.noise.normal((self.draws, 1, self.latent), seed, like=self.units.shift))
 

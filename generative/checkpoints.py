@@ -51,13 +51,12 @@ def load(path, model=None):
     """
     content = read(path)
     if model is None:
-        if content["config"] is None:
-            raise ValueError(
-                f"{path} holds a {content['class']} with parts of your own: build it, then load(path, model)"
-            )
         try:
             model = build(content["config"])
-        except (KeyError, TypeError, AttributeError) as error:
+        except LookupError as error:
+            what = f"{path} holds a {content['class']} with parts of your own, {error}"
+            raise ValueError(f"{what}: build it, then load(path, model)") from None
+        except (TypeError, AttributeError) as error:
             raise ValueError(f"{path} describes a model that this version cannot build: {error}") from error
     else:
         same_model(content, model, path)
@@ -67,11 +66,7 @@ def load(path, model=None):
 
 def contents(model):
     """What a file says about a model."""
-    try:
-        config = describe(model)
-    except TypeError:
-        config = None
-    told = {"format": FORMAT, "version": VERSION, "class": type(model).__name__, "config": config}
+    told = {"format": FORMAT, "version": VERSION, "class": type(model).__name__, "config": describe(model)}
     return told | {"state": model.state_dict()}
 
 
@@ -81,7 +76,7 @@ def same_model(content, model, path):
     if mine["class"] != content["class"]:
         raise ValueError(f"{path} holds a {content['class']}, but the model is a {mine['class']}")
     told, own = (json.dumps(what["config"], default=torch.Tensor.tolist) for what in (content, mine))
-    if told != own and "null" not in (told, own):
+    if told != own:
         raise ValueError(f"{path} holds a {content['class']} made with other arguments: {told}, not {own}")
 
 
@@ -122,7 +117,7 @@ def restore(model, state, path):
 
 
 def describe(value):
-    """Plain data from which `build` makes the value again; TypeError for what only the user has the code of."""
+    """Plain data from which `build` makes the value again; of what only the user has the code of, the name."""
     if isinstance(value, np.generic):
         return value.item()
     if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
@@ -134,11 +129,13 @@ def describe(value):
         return {"class": type(value).__name__, "arguments": {name: describe(part) for name, part in fields.items()}}
     if type(value) in (tuple, list):
         return [describe(part) for part in value]
-    raise TypeError(f"{type(value).__name__} is no part of this package")
+    return {"own": type(value).__name__}
 
 
 def build(value):
-    """The inverse of `describe`; lists come back as tuples."""
+    """The inverse of `describe`; lists come back as tuples. LookupError for what only the user has the code of."""
+    if isinstance(value, dict) and "own" in value:
+        raise LookupError(value["own"])
     if isinstance(value, dict):
         return known(value["class"])(**{name: build(part) for name, part in value["arguments"].items()})
     return tuple(map(build, value)) if isinstance(value, list) else value

@@ -45,6 +45,8 @@ def compare(data, out, *, families=SIX, seconds=60, seed=0, samples=400_000, job
     Returns the text of the tables, which a finished folder of the same configuration keeps. `jobs` families at a time
     (as many as CPUs, at most 2), one thread each.
     """
+    if samples < 100:
+        raise ValueError(f"samples must be 100 or more, got {samples}")
     files = "tables.md", "comparison.png"
     config = {"data": data, "families": families, "samples": samples, **numbers(seconds=seconds, seed=seed)}
     if not claim(out, config | {"versions": packages()}, files, force):

@@ -13,7 +13,7 @@ from torch import nn
 import sdekit as sk
 
 from .checkpoints import recorded
-from .standard import Standard, labelled, standardise
+from .standard import Standard, event_shape, labelled, standardise
 
 __all__ = ["Diffusion"]
 
@@ -102,7 +102,7 @@ class Diffusion(nn.Module):
         for name, value, known in (("prediction", prediction, PREDICTIONS), ("weighting", weighting, WEIGHTINGS)):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-        shape = tuple(net.shape if shape is None else shape)
+        shape = event_shape(net, shape)
         self.net, self.process, self.prediction, self.weighting = net, process, PREDICTIONS[prediction], weighting
         self.importance, self.drop, self.scaled = importance, drop, scaled
         self.units = Standard(shape, shared=len(shape) > 1)
@@ -118,12 +118,11 @@ class Diffusion(nn.Module):
 
     def forward(self, t, x, c=None):
         """The prediction, in units, at times t (B,) of states x (B, *shape)."""
-        given = () if c is None else (c,)
         if not self.scaled:
-            return self.net(t, x, *given)
+            return evaluated(self.net, t, x, c)
         a, s, n = self._scales(t, x)
         level = (sk.math.log(s) - sk.math.log(a)).clamp(-10, 10).reshape(len(x)) / 4
-        return self.prediction.scale(a, s, n) * self.net(level, x / n, *given)
+        return self.prediction.scale(a, s, n) * evaluated(self.net, level, x / n, c)
 
     def _scales(self, t, x):
         alpha, sigma = (sk.math.expand(value, x) for value in self.process.marginal(t))
@@ -187,7 +186,7 @@ class Diffusion(nn.Module):
         guidance  see `score`
         Afterwards `nfe` tells how often the network was evaluated for each sample.
         """
-        eta = float(method.normals > 0) if eta is None else eta
+        eta = eta_of(method, eta)
         grid = self.grid(steps) if grid is None else grid
         return draw(self, lambda score: sk.Reverse(self.process, score, eta), n, c, seed, grid, method, guidance)
 
@@ -199,8 +198,25 @@ class Diffusion(nn.Module):
 # --- what diffusion and flows share --------------------------------------------------------------
 
 
+def evaluated(net, t, x, c):
+    """net(t, x), or net(t, x, c) where there are labels; it must keep the shape of x."""
+    out = net(t, x) if c is None else net(t, x, c)
+    if out.shape != x.shape:
+        raise ValueError(f"the network returned {tuple(out.shape)} for x of shape {tuple(x.shape)}; it must keep that")
+    return out
+
+
+def eta_of(method, eta):
+    """eta, by default 1 for methods that draw noise and 0 for others."""
+    if not isinstance(method, sk.Method):
+        raise ValueError(f"method must be one of sdekit, such as sk.unipc(3), got {method!r}")
+    return float(method.normals > 0) if eta is None else eta
+
+
 def times_of(process, end=None):
     """(time of clean data, earliest, last time at which a network is used)."""
+    if isinstance(process, type) or not hasattr(process, "marginal"):
+        raise ValueError(f"process must be a noising process with a marginal, such as sk.VP(), got {process!r}")
     first, last = process.domain
     end = last if end is None else float(end)
     clean = first if math.isfinite(first) else 0.0
@@ -249,8 +265,10 @@ def conditioned(net, score, c, guidance=1.0):
 
 def draw(model, backwards, n, c, seed, grid, method, guidance=1.0):
     """n samples of a model with units and `score(c, guidance)`, from noise along `backwards(score)`; sets its nfe."""
-    if n < 1:
-        raise ValueError(f"n must be a positive number of samples, got {n}")
+    if not (isinstance(n, int) and n >= 1):
+        raise ValueError(f"n must be a positive integer, the number of samples, got {n!r}")
+    if not (np.diff(grid) < 0).all():
+        raise ValueError("grid must decrease, from noise to data")
     parts, device = [], model.units.shift.device
     c = None if c is None else torch.as_tensor(c, device=device)
     if c is not None and (c.is_floating_point() or c.shape not in ((), (1,), (n,))):

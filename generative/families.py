@@ -48,6 +48,7 @@ def diffusion(shape=(2,), classes=0, *, width=None, depth=3, waves=3, batch=None
 
 
 def flow_matching(shape=(2,), classes=0, *, width=None, depth=3, waves=3, pairing="independent", batch=None, lr=None):
+    batch = 256 if batch is None and pairing == "optimal" else batch  # exact assignment takes its cube
     return FlowMatching(_net(shape, classes, width, depth, waves), sk.FlowPath(), pairing), _pace(shape, batch, lr)
 
 
@@ -67,7 +68,10 @@ def make(family, shape=(2,), classes=0, seed=0, **settings):
     """(model, options of `fit`) of a family, with its first weights drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return FAMILIES[family](shape, classes if family in LABELLED else 0, **settings)
+        try:
+            return FAMILIES[family](shape, classes if family in LABELLED else 0, **settings)
+        except (RuntimeError, ArithmeticError) as error:  # of what builds layers
+            raise ValueError(f"{family} cannot be built with {settings}: {error}") from error
 
 
 def settings(family):

@@ -15,8 +15,19 @@ from torch import nn
 import sdekit as sk
 
 from .checkpoints import recorded
-from .diffusion import conditioned, draw, dropped, log_density, spaced, spread, times_of, with_signal
-from .standard import Standard, standardise
+from .diffusion import (
+    conditioned,
+    draw,
+    dropped,
+    eta_of,
+    evaluated,
+    log_density,
+    spaced,
+    spread,
+    times_of,
+    with_signal,
+)  # fmt: skip
+from .standard import Standard, event_shape, standardise
 
 __all__ = ["CNF", "FlowMatching", "optimal_pairs", "reflow"]
 
@@ -53,7 +64,7 @@ class FlowMatching(nn.Module):
         super().__init__()
         if pairing not in ("independent", "optimal", "given"):
             raise ValueError(f"pairing must be 'independent', 'optimal' or 'given', got {pairing!r}")
-        shape = tuple(net.shape if shape is None else shape)
+        shape = event_shape(net, shape)
         self.net, self.process, self.pairing, self.drop = net, path, pairing, drop
         self.units = Standard(shape, shared=len(shape) > 1)
         self.clean, self.begin, self.end = times_of(path)
@@ -67,10 +78,14 @@ class FlowMatching(nn.Module):
 
     def forward(self, t, x, c=None):
         """The velocity, in units, at times t (B,) of states x (B, *shape)."""
-        return self.net(t, x) if c is None else self.net(t, x, c)
+        return evaluated(self.net, t, x, c)
 
     def loss(self, x, c=None):
         """E |velocity − (alpha′ x₀ + sigma′ ε)|² at random times, for data x, or given pairs, and labels c."""
+        if self.pairing == "given" and tuple(x.shape[1:]) != (2, *self.units.shape):
+            raise ValueError(
+                f"pairing is 'given': x must hold pairs (N, 2, *shape), see `reflow`; got {tuple(x.shape)}"
+            )
         eps, x0 = x.unbind(1) if self.pairing == "given" else (torch.randn_like(x), x)
         x0 = self.units(x0)
         if self.pairing == "optimal":
@@ -91,7 +106,7 @@ class FlowMatching(nn.Module):
 
         The ODE is the default; methods that draw noise take eta = 1 unless told.
         """
-        eta = float(method.normals > 0) if eta is None else eta
+        eta = eta_of(method, eta)
         if self.pairing != "independent" and (eta or (method.needs and method.normals)):
             raise ValueError(f"pairs are {self.pairing}: the velocity gives no score; use an ODE method, or eta=0")
         grid = self.grid(steps, method, eta) if grid is None else grid
@@ -138,6 +153,8 @@ def reflow(model, n, c=None, seed=0, **options):
     Source: X. Liu, C. Gong, Q. Liu, "Flow straight and fast: learning to generate and transfer data with rectified
     flow", ICLR 2023, arXiv:2209.03003.
     """
+    if not isinstance(model, FlowMatching):
+        raise ValueError(f"model must be a FlowMatching, got a {type(model).__name__}")
     if options.get("eta") or ((method := options.get("method")) and method.normals):
         raise ValueError(f"pairs are those of the ODE: leave out eta, and methods that draw noise, got {options}")
     student = copy.deepcopy(model)
@@ -162,7 +179,7 @@ class CNF(nn.Module):
 
     def __init__(self, net, steps=8, *, probes=None, shape=None):
         super().__init__()
-        shape = tuple(net.shape if shape is None else shape)
+        shape = event_shape(net, shape)
         self.net, self.steps, self.probes, self.process = net, steps, probes, sk.FlowPath()
         self.units = Standard(shape, shared=len(shape) > 1)
 

@@ -28,7 +28,9 @@ def langevin_sample(log_prob, x0, step, n, seed=0):
 
     Its stationary law differs from p by O(step): for N(m, s²) the variance is s²/(1 − step/2s²).
     """
-    process = sk.Langevin(score_of(log_prob))
+    if n < 1 or not step > 0:
+        raise ValueError(f"step and n must be positive, got {step} and {n}")
+    process, x0 = sk.Langevin(score_of(log_prob)), torch.as_tensor(x0)
     return sk.solve(process, x0, ts=[0.0, n * step], h=step, method=sk.langevin, seed=seed).x[-1]
 
 
@@ -51,6 +53,7 @@ def mala(log_prob, x0, step, n, seed=0):
     approximations", 1996, doi:10.2307/3318418; G. Roberts, J. Rosenthal, "Optimal scaling of discrete approximations to
     Langevin diffusions", 1998, doi:10.1111/1467-9868.00123.
     """
+    x0 = torch.as_tensor(x0)
     x, wide = x0, (-1,) + (1,) * (x0.ndim - 1)
     value, score = _value_and_score(log_prob, x)
     accepted = torch.zeros_like(value)

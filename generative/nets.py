@@ -104,6 +104,10 @@ class UNet(nn.Module):
     def __init__(self, shape=(1, 8, 8), channels=32, classes=0):
         super().__init__()
         self.shape, self.classes = tuple(shape), classes
+        if len(self.shape) != 3 or self.shape[1] % 2 or self.shape[2] % 2 or channels % 8:
+            raise ValueError(
+                f"shape must be (C, H, W) with even sides, channels a multiple of 8; got {shape}, {channels}"
+            )
         image, width = self.shape[0], 4 * channels
         self.embedding = Embedding(width, classes)
         self.first = nn.Conv2d(image, channels, 3, padding=1)

@@ -1,9 +1,13 @@
 """Units: the affine map between data space and the unit scale on which a model works."""
 
+import functools
+
 import torch
 from torch import nn
 
 __all__ = ["Standard"]
+
+ROWS = 4096  # of a batch of densities
 
 
 class Standard(nn.Module):
@@ -45,6 +49,27 @@ class Standard(nn.Module):
     def log_volume(self):
         """log |dx/du| = Σ log scale over the event, so that log p(x) = log q(u) − log_volume."""
         return self.scale.log().expand(self.shape).sum()
+
+
+def event_shape(net, shape):
+    """The shape of one event: that given, or the network's own."""
+    shape = getattr(net, "shape", None) if shape is None else shape
+    if shape is None:
+        raise ValueError(f"shape is not known: give shape=(2,), say, or {type(net).__name__} an attribute `shape`")
+    return tuple(shape)
+
+
+def in_batches(log_prob):
+    """Decorator of a method log_prob(x): x of any array type, in batches, with gradients only where x wants them."""
+
+    @functools.wraps(log_prob)
+    def density(self, x, **options):
+        x = torch.as_tensor(x)
+        kept = x.dtype if x.is_floating_point() else self.units.shift.dtype
+        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
+            return torch.cat([log_prob(self, part, **options) for part in x.split(ROWS)]).to(kept)
+
+    return density
 
 
 def standardise(self, data):

@@ -20,6 +20,8 @@ from .standard import unlabelled
 
 __all__ = ["Record", "cosine", "fit"]
 
+SAVING = 20.0  # seconds without a checkpoint, where there is one
+
 
 class Record(NamedTuple):
     """What `fit` returns: the loss of every step (float64), the number of steps, and the seconds they took."""
@@ -62,9 +64,9 @@ def fit(
     seed            batches, times and noise of a step are functions of (seed, step) alone
     ema             decay of the average of the weights; it starts low, so that short runs forget their start
     clip            largest norm of the gradient; math.inf for none
-    checkpoint      file written every `every` steps and at the end. Where it exists the run continues from it, and
-                    equals the uninterrupted one bit for bit on a CPU (unless `seconds` set the pace). It must be of the
-                    same model, data and settings, else a ValueError says what differs.
+    checkpoint      file written every `every` steps, after 20 seconds at most, and at the end. Where it exists the run
+                    continues from it, and equals the uninterrupted one bit for bit on a CPU (unless `seconds` set the
+                    pace). It must be of the same model, data and settings, else a ValueError says what differs.
     progress        show a bar
 
     A loss or gradient that is not finite raises FloatingPointError before it reaches weights or the checkpoint.
@@ -75,8 +77,9 @@ def fit(
     steps, seconds, batch, lr, seed, ema, clip = settings.values()
     settings |= {"data": _fingerprint(data), "labels": _fingerprint(labels)}
     (every,) = numbers(every=every).values()
-    found, begun = _found(checkpoint, settings, model), time.perf_counter()
+    found = _found(checkpoint, settings, model)
     if hasattr(model, "fit"):
+        begun = time.perf_counter()
         unlabelled(model, labels)
         if found:
             restore(model, found["state"], checkpoint)
@@ -92,7 +95,7 @@ def fit(
     average = AveragedModel(model, multi_avg_fn=_average(ema))
     optimizers = _optimizers(model, lr)
     rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-    losses = []
+    losses, begun = [], time.perf_counter()  # after the optimizers, of which the first of a program takes seconds
     if found:
         training = found["training"]
         losses, begun = training["losses"].tolist(), begun - training["seconds"]
@@ -101,7 +104,7 @@ def fit(
         average.n_averaged.copy_(training["averaged"])
         for optimizer, state in zip(optimizers, training["optimizers"], strict=True):
             optimizer.load_state_dict(state)
-    saved = len(losses)
+    saved, saved_at = len(losses), time.perf_counter()
 
     def save():
         training = {
@@ -145,9 +148,9 @@ def fit(
             losses.append(loss)
             bar.set_postfix_str(f"loss={loss:.4g}", refresh=False)
             bar.update()
-            if checkpoint is not None and len(losses) % every == 0:
+            if checkpoint is not None and (len(losses) % every == 0 or time.perf_counter() - saved_at > SAVING):
                 save()
-                saved = len(losses)
+                saved, saved_at = len(losses), time.perf_counter()
     if checkpoint is not None and saved < len(losses):
         save()
     model.load_state_dict(average.module.state_dict())

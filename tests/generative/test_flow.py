@@ -203,6 +203,10 @@ def test_arguments_are_checked():
         FlowMatching(MLP((2,), 8, 1), sk.OU())
     with pytest.raises(ValueError, match="optimal pairs across classes give no law of a class"):
         FlowMatching(MLP((2,), 8, 1, classes=2), pairing="optimal").loss(torch.zeros(4, 2), torch.zeros(4).long())
+    with pytest.raises(ValueError, match=r"x must hold pairs \(N, 2, \*shape\), see `reflow`; got \(4, 2\)"):
+        FlowMatching(MLP((2,), 8, 1), pairing="given").loss(torch.zeros(4, 2))
+    with pytest.raises(ValueError, match="model must be a FlowMatching, got a CNF"):
+        reflow(CNF(MLP((2,), 8, 1)), 10)
     for options in ({"method": sk.ancestral}, {"eta": 1.0}):
         with pytest.raises(ValueError, match="pairs are those of the ODE"):
             reflow(FlowMatching(MLP((2,), 8, 1)), 10, **options)

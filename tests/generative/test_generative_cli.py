@@ -167,6 +167,8 @@ def test_scaling_measures_the_moments():
         (["sample", "diffusion.pt", "--label", "3"], ["MLP", "no classes"]),
         (["sample", "gmm.pt", "-n", "0"], ["-n", "0"]),
         (["sample", "gmm.pt", "--plot", "a.docx"], ["a.docx", "png"]),
+        (["train", "diffusion", "rings", "--set", "width=-3"], ["diffusion cannot be built with", "'width': -3"]),
+        (["compare", "--samples", "0"], ["samples must be 100 or more, got 0"]),
         (["sample", "diffusion.pt", "--method", "huen"], ["unknown method 'huen'", "heun"]),
     ],
 )
@@ -176,5 +178,5 @@ def test_mistakes_are_named(arguments, words, here, capsys):
     save(GMM(), "gmm.pt")
     save(families.make("diffusion")[0], "diffusion.pt")
     (here / "foreign.pt").write_bytes(b"not a checkpoint")
-    fails(capsys, [*arguments, "--out", "out"], *words)
+    fails(capsys, [*arguments, "--out", "out.npz" if arguments[0] == "sample" else "out"], *words)
     assert names(here) == ["diffusion.pt", "foreign.pt", "gmm.pt"]

@@ -280,8 +280,9 @@ def test_parts_of_the_users_own_need_the_model(tmp_path):
     assert load(path, fresh).net.a == 1
     with pytest.raises(ValueError, match="holds a Diffusion, but the model is a FlowMatching"):
         load(path, FlowMatching(Own()))
-    with pytest.raises(ValueError, match="does not fit this Diffusion"):
-        load(path, small())
+    for other in (small(), Diffusion(Own(), sk.VP(), "noise"), Diffusion(Own(), sk.VP(beta_max=9.0))):
+        with pytest.raises(ValueError, match="holds a Diffusion made with other arguments"):
+            load(path, other)
 
 
 def test_damaged_and_foreign_files(tmp_path):
