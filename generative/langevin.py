@@ -28,9 +28,7 @@ def langevin_sample(log_prob, x0, step, n, seed=0):
 
     Its stationary law differs from p by O(step): for N(m, s²) the variance is s²/(1 − step/2s²).
     """
-    if n < 1 or not step > 0:
-        raise ValueError(f"step and n must be positive, got {step} and {n}")
-    process, x0 = sk.Langevin(score_of(log_prob)), torch.as_tensor(x0)
+    process, x0 = sk.Langevin(score_of(log_prob)), started(x0, step, n)
     return sk.solve(process, x0, ts=[0.0, n * step], h=step, method=sk.langevin, seed=seed).x[-1]
 
 
@@ -53,8 +51,8 @@ def mala(log_prob, x0, step, n, seed=0):
     approximations", 1996, doi:10.2307/3318418; G. Roberts, J. Rosenthal, "Optimal scaling of discrete approximations to
     Langevin diffusions", 1998, doi:10.1111/1467-9868.00123.
     """
-    x0 = torch.as_tensor(x0)
-    x, wide = x0, (-1,) + (1,) * (x0.ndim - 1)
+    x = started(x0, step, n)
+    wide = (-1,) + (1,) * (x.ndim - 1)
     value, score = _value_and_score(log_prob, x)
     accepted = torch.zeros_like(value)
 
@@ -71,10 +69,19 @@ def mala(log_prob, x0, step, n, seed=0):
     return Chains(x, accepted / n)
 
 
+def started(x0, step, n):
+    """The starts as a tensor; a ValueError for a step size or a number of steps that is not positive."""
+    if n < 1 or not step > 0:
+        raise ValueError(f"step and n must be positive, got {step} and {n}")
+    return torch.as_tensor(x0)
+
+
 @torch.enable_grad()
 def _value_and_score(log_prob, x):
     """log p(x) (B,) and its gradient."""
     x = x.detach().requires_grad_()
     value = log_prob(x)
+    if value.shape != x.shape[:1]:
+        raise ValueError(f"log_prob must return one value for each of {len(x)} rows, got shape {tuple(value.shape)}")
     (score,) = torch.autograd.grad(value.sum(), x)
     return value.detach(), score

@@ -180,8 +180,9 @@ def numbers(**settings):
             found[name] = None
             continue
         whole, zero, number = name in ("steps", "batch", "seed", "every"), name in ("seed", "ema"), float(value)
-        if not (number > 0 or (zero and number == 0)) or (whole and not number.is_integer()):
-            want = f"positive{' or 0' if zero else ''}{', an integer' if whole else ''}"
+        allowed = (number > 0 or (zero and number == 0)) and not (name == "ema" and number >= 1)
+        if not allowed or (whole and not number.is_integer()):
+            want = "0 or more, below 1" if name == "ema" else f"positive{' or 0' * zero}{', an integer' * whole}"
             raise ValueError(f"{name} must be {want}; got {value!r}")
         found[name] = int(value) if whole else number
     return found

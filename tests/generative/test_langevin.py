@@ -117,3 +117,12 @@ def test_shapes_and_types_are_kept():
     x = mala(log_prob, torch.zeros(10, 1, 2, 2), 0.1, 5)
     y = langevin_sample(log_prob, torch.zeros(10, 1, 2, 2), 0.1, 5)
     assert x.x.shape == y.shape == (10, 1, 2, 2) and x.x.dtype == y.dtype == torch.float32
+
+
+@pytest.mark.parametrize("sample", [langevin_sample, mala])
+def test_arguments_are_checked(sample):
+    with pytest.raises(ValueError, match="log_prob must return one value for each of 4 rows, got shape"):
+        sample(lambda x: -(x**2), torch.zeros(4, 2), 0.1, 3)
+    for step, n in ((0.1, -3), (0.0, 3)):
+        with pytest.raises(ValueError, match="step and n must be positive"):
+            sample(log_prob, torch.zeros(4, 2), step, n)

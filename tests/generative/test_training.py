@@ -202,6 +202,7 @@ def test_closed_forms(tmp_path):
         ({"data": DATA, "seconds": math.nan}, "seconds must be positive; got nan"),
         ({"data": DATA, "steps": 1, "batch": 0}, "batch must be positive, an integer; got 0"),
         ({"data": DATA, "steps": 1, "every": 0}, "every must be positive, an integer; got 0"),
+        ({"data": DATA, "steps": 1, "ema": 2}, "ema must be 0 or more, below 1; got 2"),
         ({"data": DATA, "steps": 1, "seed": -1}, "seed must be positive or 0, an integer; got -1"),
     ],
 )
