@@ -147,9 +147,9 @@ class Diffusion(nn.Module):
         low, high = (math.log(a / s) for a, s in map(self.process.marginal, (self.end, self.begin)))
         if self.weighting == "lognormal":
             level = EDM_MEAN + EDM_STD * torch.special.ndtri(u.clamp(1e-6, 1 - 1e-6))
-            return self.process.time(-level.clamp(-high, -low)), 1.0
+            return time_of(self.process, -level.clamp(-high, -low)), 1.0
         if self.weighting == "likelihood" and self.importance and self.levels is None:
-            return self.process.time(low + (high - low) * u), high - low
+            return time_of(self.process, low + (high - low) * u), high - low
         if self.levels is None:
             t = self.begin + (self.end - self.begin) * u
         else:
@@ -220,16 +220,21 @@ def times_of(process, end=None):
     first, last = process.domain
     end = last if end is None else float(end)
     clean = first if math.isfinite(first) else 0.0
-    rough = clean if process.marginal(clean)[1] > 0 else process.time(math.log(CLEAREST))
+    rough = clean if process.marginal(clean)[1] > 0 else time_of(process, math.log(CLEAREST))
     begin = getattr(process, "finest", rough)
     if not begin < end <= last or not math.isfinite(end):
         raise ValueError(f"end is {end}; give the last time of {type(process).__name__}, above {begin}, at most {last}")
     return clean, begin, end
 
 
+def time_of(process, log_snr):
+    """The time at which log(alpha/sigma) = log_snr: by bisection for processes that have no `time`."""
+    return sk.Reverse(process, lambda t, x: x).time(log_snr)
+
+
 def with_signal(process, end):
     """`end`, or where alpha/sigma = 1e-3 if nothing is left of the data there."""
-    return end if process.marginal(end)[0] > 0 else process.time(math.log(FAINTEST))
+    return end if process.marginal(end)[0] > 0 else time_of(process, math.log(FAINTEST))
 
 
 def spread(x):

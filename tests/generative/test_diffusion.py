@@ -133,6 +133,23 @@ def test_importance_sampling_keeps_the_gradient_and_lowers_its_variance():
         assert abs(a - b) < 7 * math.hypot(ea, eb) and ea < eb
 
 
+def test_a_process_without_time_is_inverted_by_bisection():
+    vp = sk.VP()
+
+    class Plain:
+        noise, calculus, additive, event_dims, domain = "diagonal", "ito", True, 0, (0.0, 1.0)
+        drift, diffusion, marginal, rates = map(staticmethod, (vp.drift, vp.diffusion, vp.marginal, vp.rates))
+
+    for weighting in ("lognormal", "likelihood"):
+        losses = []
+        for process in (Plain(), vp):
+            torch.manual_seed(0)
+            model = Diffusion(MLP(width=8, depth=1), process, weighting=weighting)
+            model.begin = 0.01
+            losses.append(model.loss(torch.randn(64, 2)).item())
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 def test_times_are_spread_evenly():
     model = Diffusion(MLP(width=8, depth=1), sk.VP())
     t, weight = model._times(torch.zeros(100, 2))
