@@ -111,7 +111,6 @@ def sample(arguments):
     for file in filter(None, (a.out, a.plot)):
         if file.exists() and not a.force:
             raise ValueError(f"{file} exists already; give another name, or --force to replace it")
-        file.parent.mkdir(parents=True, exist_ok=True)
     if a.out.suffix != ".npz":
         raise ValueError(f"--out {a.out}: the name must end in .npz")
     if a.plot and a.plot.suffix[1:] not in sk.figures.formats():
@@ -127,6 +126,8 @@ def sample(arguments):
         raise ValueError(f"unknown method {a.method!r}; there are {', '.join(sk.methods.__all__)}")
     options = given | ({"method": getattr(sk, a.method)} if a.method else {})
     x = model.sample(a.n, seed=a.seed, **options).numpy()
+    for file in filter(None, (a.out, a.plot)):
+        file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"model": str(a.model), "n": a.n, "seed": a.seed, **given, "versions": runs.packages()}, indent=1)
     with sk.files.replacing(a.out) as part, part.open("wb") as file:
         np.savez(file, x=x, settings=np.array(text))

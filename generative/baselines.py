@@ -12,7 +12,7 @@ from torch import nn
 import sdekit as sk
 
 from .checkpoints import recorded
-from .standard import Standard, in_batches, standardise, unlabelled
+from .standard import Standard, rowwise, standardise, unlabelled
 
 __all__ = ["GMM", "VAE", "RealNVP"]
 
@@ -91,7 +91,7 @@ class RealNVP(nn.Module):
         unlabelled(self, c)
         return -self._log_prob(x).mean()
 
-    @in_batches
+    @rowwise
     def log_prob(self, x):
         return self._log_prob(x)
 
@@ -127,15 +127,15 @@ class VAE(nn.Module):
 
     def __init__(self, shape=(2,), latent=2, width=128, depth=3, sigma=None, beta=1.0, particles=8, draws=64):
         super().__init__()
+        if sigma is not None and not sigma > 0:
+            raise ValueError(f"sigma must be positive, or None to learn it; got {sigma}")
+        if latent < 1 or particles < 1 or not beta > 0:
+            raise ValueError(f"latent, particles and beta must be positive, got {latent}, {particles} and {beta}")
         self.units, self.latent, self.beta = Standard(shape), latent, beta
         self.particles, self.draws = particles, draws
         d, hidden = math.prod(shape), (width,) * depth
         self.encoder = zuko.nn.MLP(d, 2 * latent, hidden, nn.SiLU)
         self.decoder = zuko.nn.MLP(latent, d, hidden, nn.SiLU)
-        if sigma is not None and not sigma > 0:
-            raise ValueError(f"sigma must be positive, or None to learn it; got {sigma}")
-        if latent < 1 or particles < 1 or not beta > 0:
-            raise ValueError(f"latent, particles and beta must be positive, got {latent}, {particles} and {beta}")
         self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma or 0.5)), requires_grad=sigma is None)
 
     def loss(self, x, c=None):
@@ -144,7 +144,7 @@ class VAE(nn.Module):
         noise = torch.randn(self.particles, len(x), self.latent, dtype=x.dtype, device=x.device)
         return -self._bound(x, noise, self.beta).mean()
 
-    @in_batches
+    @rowwise
     def log_prob(self, x, seed=0):
         return self._bound(x, sk.noise.normal((self.draws, 1, self.latent), seed, like=self.units.shift))
 

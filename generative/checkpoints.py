@@ -53,10 +53,10 @@ def load(path, model=None):
     if model is None:
         try:
             model = build(content["config"])
-        except LookupError as error:
+        except Foreign as error:
             what = f"{path} holds a {content['class']} with parts of your own, {error}"
             raise ValueError(f"{what}: build it, then load(path, model)") from None
-        except (TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} describes a model that this version cannot build: {error}") from error
     else:
         same_model(content, model, path)
@@ -72,10 +72,9 @@ def contents(model):
 
 def same_model(content, model, path):
     """A ValueError unless a file's content is of the model's class, made with the same arguments."""
-    mine = contents(model)
-    if mine["class"] != content["class"]:
-        raise ValueError(f"{path} holds a {content['class']}, but the model is a {mine['class']}")
-    told, own = (json.dumps(what["config"], default=torch.Tensor.tolist) for what in (content, mine))
+    if type(model).__name__ != content["class"]:
+        raise ValueError(f"{path} holds a {content['class']}, but the model is a {type(model).__name__}")
+    told, own = (json.dumps(config, default=torch.Tensor.tolist) for config in (content["config"], describe(model)))
     if told != own:
         raise ValueError(f"{path} holds a {content['class']} made with other arguments: {told}, not {own}")
 
@@ -132,10 +131,14 @@ def describe(value):
     return {"own": type(value).__name__}
 
 
+class Foreign(Exception):
+    """What only the user has the code of."""
+
+
 def build(value):
-    """The inverse of `describe`; lists come back as tuples. LookupError for what only the user has the code of."""
+    """The inverse of `describe`; lists come back as tuples. Raises `Foreign`."""
     if isinstance(value, dict) and "own" in value:
-        raise LookupError(value["own"])
+        raise Foreign(value["own"])
     if isinstance(value, dict):
         return known(value["class"])(**{name: build(part) for name, part in value["arguments"].items()})
     return tuple(map(build, value)) if isinstance(value, list) else value

@@ -260,9 +260,9 @@ def spaced(spacing, process, steps, times, final=True):
 
 def conditioned(net, score, c, guidance=1.0):
     """The score given labels of the network's classes; −1 is the null class."""
-    if c is None and guidance != 1:
-        raise ValueError(f"guidance = {guidance} is towards labels: give c, or leave it out")
     if c is None:
+        if guidance != 1:
+            raise ValueError(f"guidance = {guidance} is towards labels: give c, or leave it out")
         return score
     labelled(net, c)
     return score.given(c) if guidance == 1 else sk.scores.guided(score.given(c), score.given(-1), guidance)
@@ -274,11 +274,12 @@ def draw(model, backwards, n, c, seed, grid, method, guidance=1.0):
         raise ValueError(f"n must be a positive integer, the number of samples, got {n!r}")
     if not (np.diff(grid) < 0).all():
         raise ValueError("grid must decrease, from noise to data")
-    parts, device = [], model.units.shift.device
-    c = None if c is None else torch.as_tensor(c, device=device)
-    if c is not None and (c.is_floating_point() or c.shape not in ((), (1,), (n,))):
-        raise ValueError(f"labels c must be an integer or {n} of them, got {c.dtype} of shape {tuple(c.shape)}")
-    c = None if c is None else c.long().expand(n)
+    parts = []
+    if c is not None:
+        c = torch.as_tensor(c, device=model.units.shift.device)
+        if c.is_floating_point() or c.shape not in ((), (1,), (n,)):
+            raise ValueError(f"labels c must be an integer or {n} of them, got {c.dtype} of shape {tuple(c.shape)}")
+        c = c.long().expand(n)
     start = sk.Reverse(model.process, model.score()).start((n, *model.units.shape), seed, model.units.shift, t=grid[0])
     for first in range(0, n, CHUNK):
         rows = slice(first, first + CHUNK)

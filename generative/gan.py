@@ -100,10 +100,10 @@ class WGAN(Adversarial):
     """
 
     def __init__(self, shape=(2,), latent=4, signs=4, width=128, depth=3, penalty=1.0, clip=None, critic_steps=5):
-        super().__init__(shape, latent, signs, width, depth)
         if not penalty >= 0 or critic_steps < 1 or (clip is not None and not clip > 0):
             got = f"{penalty}, {clip} and {critic_steps}"
             raise ValueError(f"penalty, clip and critic_steps must be positive (penalty: or 0), got {got}")
+        super().__init__(shape, latent, signs, width, depth)
         self.penalty, self.clip, self.critic_steps = penalty, clip, critic_steps
 
     def optimizers(self, lr):

@@ -27,20 +27,21 @@ class Standard(nn.Module):
     @torch.no_grad()
     def fit(self, data):
         """Sets shift and scale from data of shape (N, *shape); a constant feature keeps scale 1."""
+        data = self._events(data)
         axes = tuple(range(data.ndim)) if self.shared else (0,)
-        self.shift.zero_()
-        self.scale.fill_(1.0)
-        data = self(data)
         scale = data.std(axes, correction=0).reshape(self.scale.shape)
         self.shift.copy_(data.mean(axes).reshape(self.shift.shape))
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
 
     def forward(self, x):
         """Data (N, *shape) to units; integers and other floating-point types become that of the model."""
+        return (self._events(x) - self.shift) / self.scale
+
+    def _events(self, x):
         x = torch.as_tensor(x, dtype=self.shift.dtype, device=self.shift.device)
         if tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"x must be of shape (N, {', '.join(map(str, self.shape))}), got {tuple(x.shape)}")
-        return (x - self.shift) / self.scale
+        return x
 
     def inverse(self, u):
         """Units to data."""
@@ -59,7 +60,7 @@ def event_shape(net, shape):
     return tuple(shape)
 
 
-def in_batches(log_prob):
+def rowwise(log_prob):
     """Decorator of a method log_prob(x): x of any array type, in batches, with gradients only where x wants them."""
 
     @functools.wraps(log_prob)

@@ -76,7 +76,7 @@ def fit(
     settings = numbers(**settings)
     steps, seconds, batch, lr, seed, ema, clip = settings.values()
     settings |= {"data": _fingerprint(data), "labels": _fingerprint(labels)}
-    (every,) = numbers(every=every).values()
+    every = numbers(every=every)["every"]
     found = _found(checkpoint, settings, model)
     if hasattr(model, "fit"):
         begun = time.perf_counter()

@@ -178,10 +178,10 @@ class FlowPath(NamedTuple):
         end = s == 1  # then t is 1 as well, and nothing happens
         left = sm.where(end, 1.0, 1.0 - s)
         ratio = sm.where(end, 1.0, (1.0 - t) / left)
-        straight, blur = t * (1.0 - s) + s * (1.0 - t), 2.0 * (1.0 - s) * (1.0 - t)
-        gain = sm.expand(dt / (left * left), x)
-        straight, blur = self.sigma * sm.expand(straight, x), self.sigma_min * sm.expand(blur, x)
-        return Normal(sm.expand(ratio, x) * x, self.sigma * gain * (straight + blur))
+        gain = self.sigma * sm.expand(dt / (left * left), x)
+        straight = sm.expand(t * (1.0 - s) + s * (1.0 - t), x)
+        blur = sm.expand(2.0 * (1.0 - s) * (1.0 - t), x)
+        return Normal(sm.expand(ratio, x) * x, gain * (self.sigma * straight + self.sigma_min * blur))
 
     def marginal(self, t):
         t = sm.inside(self, t)

@@ -196,3 +196,9 @@ def test_units_shift_and_scale_the_density():
     assert torch.allclose(model.log_prob(3 + 10 * x), before - 2 * math.log(10), atol=1e-4)
     with pytest.raises(ValueError, match="shape"):
         model.standardise(torch.zeros(5, 3))
+
+
+@pytest.mark.parametrize("arguments", [{"latent": 0}, {"particles": 0}, {"beta": -1.0}, {"sigma": 0.0}])
+def test_impossible_autoencoders_are_refused(arguments):
+    with pytest.raises(ValueError, match=f"{next(iter(arguments))}.* must be positive"):
+        VAE(**arguments)

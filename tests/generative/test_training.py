@@ -308,6 +308,9 @@ def test_damaged_and_foreign_files(tmp_path):
     torch.save(content, bad)
     with pytest.raises(ValueError, match="cannot build"):
         load(bad)
+    torch.save(content | {"config": {"arguments": {}}}, bad)  # damaged, and not of the user's own
+    with pytest.raises(ValueError, match="cannot build"):
+        load(bad)
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.pt")
 
