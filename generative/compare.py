@@ -25,7 +25,7 @@ __all__ = ["ALL", "SIX", "compare", "histogram", "scaling"]
 
 SIX = ("gmm", "vae", "flow", "wgan", "diffusion", "flow-matching")
 ALL = (*SIX, "gan", "wgan-clip")
-DRAWN = 50_000  # samples in a panel
+DRAWN = 50_000  # of the samples in a panel
 DISTANCES = ("KL grid", "KL exact", "KL knn", "W1", "W2", "sliced W2", "MMD²", "energy")
 PROPERTIES = (
     "failed", "finite", "modes", "quality", "samples/s", "NFE", "density", "NLL", "KL/d, d = 2", "KL/d, d = 16", "step",
@@ -96,10 +96,11 @@ def _study(work):
     family, data, out, seconds, seed, samples, force = work
     try:
         model, result = train(family, data, out, seconds=seconds, seed=seed, force=force, progress=False)
-        row = result | metrics.measure(model, sets[data], samples, seed) | scaling(family, seconds / 15, seed)
+        x, rate = metrics.drawn(model, samples, seed)
+        row = result | {"samples/s": rate} | metrics.judged(model, sets[data], x, seed)
+        return row | scaling(family, seconds / 15, seed), histogram(x[:DRAWN], sets[data].box)
     except FloatingPointError as error:
         return {"failed": str(error)}, None
-    return row, histogram(model.sample(DRAWN, seed=seed), sets[data].box)
 
 
 def histogram(x, box, bins=100):

@@ -15,7 +15,7 @@ import torch
 import sdekit as sk
 
 __all__ = [
-    "cell_probabilities", "energy_distance", "kl_exact", "kl_grid", "kl_knn", "measure", "mmd",
+    "cell_probabilities", "drawn", "energy_distance", "judged", "kl_exact", "kl_grid", "kl_knn", "measure", "mmd",
     "modes_found", "nll", "sliced_w2", "table", "wasserstein",
 ]  # fmt: skip
 
@@ -145,10 +145,20 @@ def measure(model, target, n=400_000, seed=0):
     left out, and the share of the others told. The target is drawn with seeds that models do not use: equal seeds would
     give both the same normals.
     """
+    x, rate = drawn(model, n, seed)
+    return {"samples/s": rate} | judged(model, target, x, seed)
+
+
+def drawn(model, n, seed=0):
+    """n samples of a model, and how many it drew in a second."""
     begun = time.perf_counter()
     x = model.sample(n, seed=seed)
-    row = {"samples/s": n / (time.perf_counter() - begun)}
-    row |= {"NFE": getattr(model, "nfe", 0), "density": getattr(model, "density", "exact")}
+    return x, n / (time.perf_counter() - begun)
+
+
+def judged(model, target, x, seed=0):
+    """The row of `measure` for samples x that the model has drawn, but for their rate."""
+    row = {"NFE": getattr(model, "nfe", 0), "density": getattr(model, "density", "exact")}
     finite = torch.as_tensor(x).flatten(1).isfinite().all(1)
     if not finite.all():
         x, row["finite"] = x[finite], float(finite.double().mean())
