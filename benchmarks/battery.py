@@ -27,7 +27,7 @@ from numba import njit
 from scipy import stats
 
 from sdekit import noise
-from sdekit.backends.numba import generator
+from sdekit.backends.kernels import generator
 from sdekit.files import write_text
 
 from .report import cores, machine, put_between_markers, versions

@@ -1,4 +1,4 @@
-"""The polynomials of `sdekit.backends.numba.elementary`: fits and prints every coefficient.
+"""The polynomials of `sdekit.backends.kernels.elementary`: fits and prints every coefficient.
 
 Each function is reduced to a small interval (see that module) and written there as known leading
 terms plus a remainder; the remainder's polynomial is the weighted minimax one, found by the

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import sdekit as sk
-from sdekit.backends.numba import generator
+from sdekit.backends.kernels import generator
 from sdekit.files import write_text
 
 from .report import machine, versions
@@ -63,7 +63,7 @@ def main():
 
     def step_of(name):
         method, eta = chosen[name]
-        return lambda: sk.solve(sk.Reverse(process, score, eta), x, grid=grid, method=method, threads=threads)
+        return lambda: sk.solve(sk.Reverse(process, score, eta), x, grid=grid, method=method)
 
     measured = {name: step_of(name) for name in chosen}
     tasks = {

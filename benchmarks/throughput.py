@@ -60,12 +60,14 @@ def solved(process, x0, check):
         ts = [0.0, END]
 
         def batch(seed):
-            return sk.solve(process, x0, ts, h=work.h, paths=work.paths, seed=seed, threads=work.threads).x[-1]
+            return sk.solve(
+                process, x0, ts, h=work.h, paths=work.paths, seed=seed, backend=sk.backends.numba(work.threads)
+            ).x[-1]
 
         return batch
 
     def load():
-        importlib.import_module("sdekit.backends.numba")  # not to be counted as compilation
+        importlib.import_module("sdekit.backends.kernels.run")  # not to be counted as compilation
         return [Form("solve", build, ALL, compiled=True, check=check)]
 
     return load
@@ -73,7 +75,7 @@ def solved(process, x0, check):
 
 def thrown_away():
     """The normals that one channel needs, made block by block and not kept."""
-    from sdekit.backends.numba.generator import discard
+    from sdekit.backends.kernels.generator import discard
 
     def build(work):
         return lambda seed: discard(work.paths, work.steps, seed, np.float32, work.threads)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__, bench, methods, processes
+from . import __version__, backends, bench, methods, processes
 from .files import replacing
 from .solve import solve
 
@@ -210,7 +210,7 @@ def simulate(arguments):
             h=settings.h,
             paths=settings.paths,
             seed=settings.seed,
-            threads=arguments.threads,
+            backend=None if arguments.threads is None else backends.numba(arguments.threads),
             progress=arguments.progress,
         )
     for warning in caught:

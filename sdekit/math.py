@@ -6,7 +6,7 @@ floats are weak: mixed with a float32 array or tensor the result is float32. Whe
 the domain or the range the result is NaN or an infinity, without an exception or a warning.
 
 Inside numba-compiled functions the same names are vectorisable versions of their own, registered
-by `sdekit.backends.numba`; torch is never imported here.
+by `sdekit.backends.kernels`; torch is never imported here.
 """
 
 import functools

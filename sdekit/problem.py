@@ -26,7 +26,6 @@ class Problem(NamedTuple):
     first_step: int
     memory: Any
     noise: Any  # explicit normals (draws, steps, *shape of dw), or None
-    threads: int
     ticker: Callable[[float], None] | None  # told the finished fraction
 
     @property

@@ -14,7 +14,7 @@ from .solve import EPS, Solution, integer, solve
 __all__ = ["restart"]
 
 
-def restart(reverse, x0, grid, method, intervals, *, seed=0, first_path=0, first_step=0, threads=None, backend=None):
+def restart(reverse, x0, grid, method, intervals, *, seed=0, first_path=0, first_step=0, backend=None):
     """Sample along `grid`; where an interval ends, go back to its beginning by adding noise and run it again.
 
         x(t_max) ~ transition(t_min, t_max, x(t_min)),   t_max → t_min along the interval's times,   `rounds` times
@@ -33,9 +33,9 @@ def restart(reverse, x0, grid, method, intervals, *, seed=0, first_path=0, first
     Source: Y. Xu et al., "Restart sampling for improving generative processes", NeurIPS 2023, arXiv:2306.14878,
     algorithm 1.
     """
-    engine = backends.torch if arrays.is_tensor(x0) else backends.reference
+    engine = backends.torch() if arrays.is_tensor(x0) else backends.numpy()
     x, memory, failed, nfe, step = x0, None, False, 0, integer("first_step", first_step)
-    how = {"seed": seed, "first_path": first_path, "threads": threads}
+    how = {"seed": seed, "first_path": first_path}
     for times in _legs(np.asarray(grid, np.float64), intervals):
         if times[1] > times[0]:
             # numbered as the method's own steps, which may take several normals of the stream each

@@ -7,13 +7,12 @@ import functools
 import inspect
 import math
 import operator
-import os
 import warnings
 from typing import Any
 
 import numpy as np
 
-from . import arrays, backends
+from . import arrays, backends, machine
 from .equation import as_record, declared, equation, path_parameters, structure
 from .methods import Method, euler_maruyama
 from .noise import key
@@ -60,7 +59,6 @@ def solve(
     first_step=0,
     memory=None,
     noise=None,
-    threads=None,
     backend=None,
     progress=False,
     **unknown,
@@ -87,8 +85,7 @@ def solve(
     noise       standard normals of shape (steps, *shape of dw) in place of the generator's, where dw has
                 the shape of the state, or (path axes, m) for general noise; methods that draw several
                 dw take an axis of that length in front.
-    threads     default: the CPUs that this process may use.
-    backend     a module of `sdekit.backends`.
+    backend     a record of `sdekit.backends` with its options, such as `sdekit.backends.numba(threads=4)`.
     progress    show a progress bar (tqdm).
 
     Paths that become non-finite do not touch the others; they are NaN from then on, marked in `failed`,
@@ -122,7 +119,6 @@ def solve(
         first_step=integer("first_step", first_step),
         memory=memory,
         noise=None,
-        threads=integer("threads", _cpus() if threads is None else threads, least=1),
         ticker=None,
     )
     _check_parameters(process, problem)
@@ -200,13 +196,13 @@ def _state(x0, paths):
 def _backend(backend, problem):
     if backend is None:
         if arrays.is_tensor(problem.x0):
-            return backends.torch
+            return backends.torch()
         # a score, or one argument that couples whole axes, is code for arrays
         score, form = getattr(problem.equation.process, "score", None), problem.structure
         for_arrays = hasattr(score, "pair") or (form.components is None and form.event_dims)
-        return backends.reference if for_arrays else backends.numba
-    if not callable(getattr(backend, "run", None)):
-        raise ValueError(f"backend must be a module of sdekit.backends, got {backend!r}")
+        return backends.numpy() if for_arrays else backends.numba()
+    if isinstance(backend, type) or not callable(getattr(backend, "run", None)):
+        raise ValueError(f"backend must be a record such as sdekit.backends.numba(), got {backend!r}")
     return backend
 
 
@@ -221,23 +217,10 @@ def integer(name, value, least=0):
     return number
 
 
-def _cpus():
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _memory():
-    """Bytes of this machine."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not a POSIX system: the allocation itself will tell
-        return math.inf
-
-
 def _fits(looks, shape, dtype):
     """Raise where the result could not be held in memory."""
     size = looks * math.prod(shape) * getattr(dtype, "itemsize", 8)
-    have = _memory()
+    have = machine.memory()
     if size > have:
         raise ValueError(
             f"the result of shape {(looks, *shape)} takes {size / 2**30:,.0f} GiB, more than this machine's "
@@ -264,7 +247,7 @@ def _times(ts, h, grid):
         raise ValueError(f"h must be a positive finite number, got {h!r}")
     with np.errstate(over="ignore"):
         counts = np.maximum(1, np.ceil(np.abs(np.diff(ts)) / step - EPS))
-    if counts.sum() * 4 * ts.itemsize > min(_memory(), 2**40):
+    if counts.sum() * 4 * ts.itemsize > min(machine.memory(), 2**40):
         raise ValueError(
             f"h = {h!r} makes {counts.sum():.3g} steps, whose times do not fit in memory; use a larger one"
         )

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import battery
 from sdekit import noise
-from sdekit.backends.numba import generator
+from sdekit.backends.kernels import generator
 
 
 def judged(rows, dtype="float32"):

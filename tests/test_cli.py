@@ -191,7 +191,7 @@ def test_demo_at_small_size(tmp_path, capsys):
     """All of it runs and draws; on the reference backend, so that nothing has to be compiled."""
     pytest.importorskip("torch")
     small = {"paths": 400, "steps": 250, "starts": 16, "samples": 32, "budgets": (4, 8), "fine": 8}
-    demo.run(tmp_path / "demo", **small, backend=sk.backends.reference)
+    demo.run(tmp_path / "demo", **small, backend=sk.backends.numpy())
     drawn = sorted((tmp_path / "demo").iterdir())
     assert [path.name for path in drawn] == ["digits.png", "error.png", "lorenz.png", "paths.png"]
     assert all(path.read_bytes().startswith(PNG) for path in drawn)
@@ -221,7 +221,7 @@ def test_law_scores_the_closed_form(case):
 def test_symmetry_scores_lorenz():
     """|z| < 4.5 for three moments fails by chance once in 5e4; paths off the axis are seen."""
     process, x0, _, method, title = demo.cases()[3]
-    settings = {"paths": 2000, "steps": 100, "backend": sk.backends.reference}
+    settings = {"paths": 2000, "steps": 100, "backend": sk.backends.numpy()}
     result = demo.simulate(process, x0, 1.0, method, title, **settings)
     assert np.abs(scores(list(demo.symmetry(result))[:3])).max() < 4.5
     tilted = demo.simulate(process, (1.0, 1.0, 25.0), 1.0, method, title, **settings)

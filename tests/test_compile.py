@@ -11,9 +11,9 @@ import pytest
 
 import sdekit as sk
 from sdekit import math as sm
-from sdekit.backends.numba import kernel
+from sdekit.backends.kernels import fixed as kernel
 
-REFERENCE = {"backend": sk.backends.reference}
+REFERENCE = {"backend": sk.backends.numpy()}
 SCALE = 3.7
 N = 2
 X86 = pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="looks at x86 instructions")
@@ -160,7 +160,17 @@ def test_other_values_never_compile_again():
     before = count()
     for rate in (2, 3.5, np.float32(2), np.float64(1), np.array(2.0), np.int64(3)):
         sk.solve(Tuned(rate), x0, [0, 1])
-    sk.solve(Tuned(1.0, half), 1.0, [0, 1, 2], h=0.1, seed=5, threads=3, first_path=7, first_step=9, paths=3)
+    sk.solve(
+        Tuned(1.0, half),
+        1.0,
+        [0, 1, 2],
+        h=0.1,
+        seed=5,
+        backend=sk.backends.numba(3),
+        first_path=7,
+        first_step=9,
+        paths=3,
+    )
     sk.solve(Tuned(), np.ones((2, 3)), [1, 2], noise=np.zeros((1, 2, 3)))
     sk.solve(Tuned(), np.ones((3, 2)).T, [1, 2], noise=np.zeros((3, 2, 1)).T)
     sk.solve(Tuned(), frozen, [0, 1], noise=np.broadcast_to(0.0, (1, 5)))

@@ -9,7 +9,7 @@ from equations import NOISING as PROCESSES
 import sdekit as sk
 from sdekit.methods.exponential import phi
 
-REFERENCE = {"backend": sk.backends.reference}
+REFERENCE = {"backend": sk.backends.numpy()}
 MEAN, STD = 0.7, 0.5
 DATA = sk.Gaussian(MEAN, std=STD)
 MIXTURE = sk.GaussianMixture([0.35, 0.65], [-1.0, 0.8], stds=[0.4, 0.3])

@@ -74,7 +74,7 @@ def test_a_path_fails_in_all_its_components(name):
     assert np.isfinite(sol.x[:, ~sol.failed]).all()
 
 
-@pytest.mark.parametrize("name", ["reference", "torch"])
+@pytest.mark.parametrize("name", ["numpy", "torch"])
 def test_a_path_is_all_of_its_event_axes(name):
     cube = sk.process(lambda t, x: x * x * x, noise="none", event_dims=2)
     x0 = np.ones((3, 2, 2)) * 0.1
@@ -123,13 +123,13 @@ def test_first_failures_are_found_in_any_block_and_thread(dtype):
     x0[[5, 1000]] = 30.0, 1e12
     for threads in (1, 3):
         with pytest.warns(RuntimeWarning, match=r"2 of 2,000 paths became non-finite, the first by t = 0\.[23]"):
-            sol = sk.solve(sk.DoubleWell(), x0, np.linspace(0, 1, 11), threads=threads)
+            sol = sk.solve(sk.DoubleWell(), x0, np.linspace(0, 1, 11), backend=sk.backends.numba(threads))
         assert np.flatnonzero(sol.failed).tolist() == [5, 1000]
         first = np.isnan(sol.x).argmax(0)
         assert 0 < first[1000] < first[5] < 11
 
 
-@pytest.mark.parametrize("name", ["reference", "torch"])
+@pytest.mark.parametrize("name", ["numpy", "torch"])
 def test_a_sum_that_overflows_is_no_failure(name):
     """Two entries of 1e308 have an infinite sum, and are finite."""
     still = sk.process(lambda t, x: 0.0 * x, noise="none")

@@ -11,7 +11,7 @@ from backends import NAMES, each_backend, solve
 import sdekit as sk
 from sdekit import math as sm
 
-REFERENCE = {"backend": sk.backends.reference}
+REFERENCE = {"backend": sk.backends.numpy()}
 
 
 # --- forms of a process --------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_any_object_on_torch_and_reference():
         def diffusion(self, t, x):
             return 0.5
 
-    sols = [solve(name, Plain(), np.ones(4), [0, 1], h=0.5, seed=1) for name in ("reference", "torch")]
+    sols = [solve(name, Plain(), np.ones(4), [0, 1], h=0.5, seed=1) for name in ("numpy", "torch")]
     np.testing.assert_allclose(sols[0].x, sols[1].x, atol=1e-12)
     net = Network()
     sol = sk.solve(net, torch.ones(4, 3), [0, 1], h=0.5)

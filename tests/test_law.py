@@ -124,7 +124,7 @@ def law_by_impulses(target, process, method, grid, eta):
     z = z.reshape(draws, steps, d, n).swapaxes(2, 3)
     noise = (z[0] if draws == 1 else z) if draws else None
     rev = sk.Reverse(process, target.score(process), eta)
-    x = sk.solve(rev, x0, grid=grid, method=method, noise=noise, backend=sk.backends.reference).x[-1]
+    x = sk.solve(rev, x0, grid=grid, method=method, noise=noise, backend=sk.backends.numpy()).x[-1]
     moved = x[1:] - x[0]
     return x[0], moved.T @ moved
 

@@ -16,6 +16,7 @@ LAYERS = {
     "sdekit.files": 0,
     "sdekit.grids": 0,
     "sdekit.laws": 0,
+    "sdekit.machine": 0,
     "sdekit.math": 0,
     "sdekit.methods": 0,
     "sdekit.noise": 0,

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from sdekit import math as sm
-from sdekit.backends.numba import elementary
+from sdekit.backends.kernels import elementary
 
 KERNEL = {
     "error_model": "numpy",

@@ -9,7 +9,7 @@ import pytest
 import sdekit as sk
 from sdekit import methods, processes
 
-REFERENCE = {"backend": sk.backends.reference}
+REFERENCE = {"backend": sk.backends.numpy()}
 EVERY = [getattr(methods, name) for name in methods.__all__]
 SAMPLERS = [method for method in EVERY if {"score", "pair"} & {*method.needs}]
 METHODS = [method for method in EVERY if method not in SAMPLERS]

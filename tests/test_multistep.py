@@ -10,7 +10,7 @@ import pytest
 import sdekit as sk
 from sdekit.methods.multistep import Memory
 
-REFERENCE = {"backend": sk.backends.reference}
+REFERENCE = {"backend": sk.backends.numpy()}
 VP = sk.VP()
 FLOWS = [
     *(sk.dpmpp_2m, sk.dpmpp_3m, *(sk.unipc(p) for p in (1, 2, 3))),

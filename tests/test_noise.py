@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from sdekit import noise
-from sdekit.backends.numba import generator
+from sdekit.backends.kernels import generator
 
 # Random123's known answers for philox4x32-10 (kat_vectors): counter, key, words.
 KNOWN = [

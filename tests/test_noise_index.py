@@ -60,7 +60,7 @@ def test_noise_index_of_second_normals(name):
     np.testing.assert_allclose(sol.x[-1].T, dw + 10 * dz, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", ["reference", "torch"])
+@pytest.mark.parametrize("name", ["numpy", "torch"])
 def test_noise_index_of_correctors(name):
     """Two corrector draws a step: n = (2 step + draw) m + channel on stream 2; each entry is a lane."""
     flat = sk.Reverse(sk.VE(), lambda t, x: 0.0 * x)
@@ -92,7 +92,7 @@ def test_lanes_and_steps_beyond_32_bits():
         want = noise.rows(first + np.arange(4), 0, 1, 2**64 - 1, 0, np.empty(0))[0]
         np.testing.assert_allclose(got.x[-1], want, atol=1e-12)
     late = 2**34 - 1
-    sols = [solve(name, sk.Brownian(), np.zeros(4), [0, 1], first_step=late) for name in ("numba", "reference")]
+    sols = [solve(name, sk.Brownian(), np.zeros(4), [0, 1], first_step=late) for name in ("numba", "numpy")]
     np.testing.assert_allclose(sols[0].x, sols[1].x, atol=1e-12)
 
 

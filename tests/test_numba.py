@@ -8,7 +8,7 @@ import pytest
 
 import sdekit as sk
 
-REFERENCE = {"backend": sk.backends.reference}
+REFERENCE = {"backend": sk.backends.numpy()}
 
 
 class Fan(NamedTuple):
@@ -58,9 +58,9 @@ def run(process, x0, method, **how):
 def test_threads_change_no_bit(case):
     """7,000 paths are 28 blocks: several for each of 7 threads."""
     process, method, x0 = starts(case, (7000,))
-    one = run(process, x0, method, threads=1)
+    one = run(process, x0, method, backend=sk.backends.numba(1))
     for threads in (2, 7):
-        np.testing.assert_array_equal(run(process, x0, method, threads=threads), one)
+        np.testing.assert_array_equal(run(process, x0, method, backend=sk.backends.numba(threads)), one)
 
 
 @each_case
@@ -68,7 +68,9 @@ def test_splits_of_the_batch_change_no_bit(case):
     process, method, x0 = starts(case, (700,))
     whole = run(process, x0, method)
     for a, b in ((0, 1), (0, 256), (1, 257), (255, 258), (300, 700), (699, 700), (13, 14)):
-        np.testing.assert_array_equal(run(process, x0[a:b], method, first_path=a, threads=3), whole[:, a:b])
+        np.testing.assert_array_equal(
+            run(process, x0[a:b], method, first_path=a, backend=sk.backends.numba(3)), whole[:, a:b]
+        )
 
 
 @each_case
@@ -134,15 +136,15 @@ def test_single_and_double_follow_the_same_path(case):
 
 def test_bits_in_single_precision():
     x0 = np.random.default_rng(1).uniform(0.5, 1.5, size=3000).astype(np.float32)
-    whole = run(sk.OU(), x0, sk.euler_maruyama, threads=1)
-    np.testing.assert_array_equal(run(sk.OU(), x0, sk.euler_maruyama, threads=7), whole)
+    whole = run(sk.OU(), x0, sk.euler_maruyama, backend=sk.backends.numba(1))
+    np.testing.assert_array_equal(run(sk.OU(), x0, sk.euler_maruyama, backend=sk.backends.numba(7)), whole)
     np.testing.assert_array_equal(run(sk.OU(), x0[300:777], sk.euler_maruyama, first_path=300), whole[:, 300:777])
 
 
 def test_parameters_per_path_change_no_bit():
     """The split sweep reads the parameters of its own rows, in blocks that start elsewhere."""
     theta, x0 = np.linspace(0.5, 2, 700), np.ones(700)
-    whole = run(sk.OU(theta=theta), x0, sk.euler_maruyama, threads=2)
+    whole = run(sk.OU(theta=theta), x0, sk.euler_maruyama, backend=sk.backends.numba(2))
     part = run(sk.OU(theta=theta[300:]), x0[300:], sk.euler_maruyama, first_path=300)
     np.testing.assert_array_equal(part, whole[:, 300:])
     for i in (0, 255, 256, 699):

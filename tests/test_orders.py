@@ -21,7 +21,7 @@ from sdekit.convergence import coarsen, orders, strong_order, weak_order
 
 # samplers read the score of `Reverse`; their orders are in test_exponential.py and test_multistep.py
 METHODS = [m for m in (getattr(methods, name) for name in methods.__all__) if "pair" not in m.needs]
-REFERENCE = {"backend": sk.backends.reference}  # no compilation: cheaper for some thousand paths
+REFERENCE = {"backend": sk.backends.numpy()}  # no compilation: cheaper for some thousand paths
 DOUBLING = tuple(16 * 2**i for i in range(6))  # 16 … 512
 
 

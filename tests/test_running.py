@@ -19,7 +19,7 @@ from backends import each_backend, solve
 import sdekit as sk
 
 ROOT = Path(__file__).parents[1]
-REFERENCE = {"backend": sk.backends.reference}
+REFERENCE = {"backend": sk.backends.numpy()}
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and resource are POSIX")
 
 
@@ -46,7 +46,7 @@ def test_concurrent_calls():
 
     def one(i):
         gate.wait()
-        how = {"h": 0.1, "seed": i, "threads": 2}
+        how = {"h": 0.1, "seed": i, "backend": sk.backends.numba(2)}
         return [sk.solve(Raced(1.0 + i), np.ones(600), [0, 1], method, **how).x for method in (sk.heun, sk.sra1)]
 
     with ThreadPoolExecutor(8) as pool:
@@ -59,18 +59,18 @@ def test_concurrent_calls():
 
 def test_no_thread_is_left():
     before = threading.active_count()
-    sk.solve(sk.OU(), np.ones(100_000), [0, 1], h=1e-3, threads=3)
+    sk.solve(sk.OU(), np.ones(100_000), [0, 1], h=1e-3, backend=sk.backends.numba(3))
     assert threading.active_count() == before
 
 
 @POSIX
-@pytest.mark.parametrize("engine", ["numba", "reference"])
+@pytest.mark.parametrize("engine", ["numba(2)", "numpy()"])
 def test_interrupt(engine):
     """Ctrl-C during hours of work: KeyboardInterrupt within 2 s, and the threads are gone."""
     child = start(
         f"""
         import threading, time, sdekit as sk
-        how = dict(backend=sk.backends.{engine}, threads=2)
+        how = dict(backend=sk.backends.{engine})
         sk.solve(sk.OU(), 1.0, [0, 1], h=0.1, paths=3, **how)
         print("ready", flush=True)
         try:
@@ -108,7 +108,7 @@ def test_progress_moves_on(capsys):
     pytest.importorskip("tqdm")
     sk.solve(sk.OU(), np.ones(1), [0, 1], h=0.1)
     begin = time.perf_counter()
-    sk.solve(sk.OU(), 1.0, [0, 1], h=2e-4, paths=40_000, progress=True, threads=1)
+    sk.solve(sk.OU(), 1.0, [0, 1], h=2e-4, paths=40_000, progress=True, backend=sk.backends.numba(1))
     if time.perf_counter() - begin > 0.35:
         seen = capsys.readouterr().err.replace("\r", "\n").split("\n")
         assert len({line.split("%")[0].strip() for line in seen if "%" in line}) > 2
@@ -127,7 +127,7 @@ def test_an_exception_in_between_ends_the_run(monkeypatch):
     monkeypatch.setattr(module, "_progress", lambda show: contextlib.nullcontext(broken))
     before, begin = threading.active_count(), time.perf_counter()
     with pytest.raises(Stop):
-        sk.solve(sk.OU(), 1.0, [0, 1], h=1e-5, paths=200_000, threads=2)
+        sk.solve(sk.OU(), 1.0, [0, 1], h=1e-5, paths=200_000, backend=sk.backends.numba(2))
     assert time.perf_counter() - begin < 10 and threading.active_count() == before
 
 

@@ -6,8 +6,8 @@ from backends import solve
 
 import sdekit as sk
 
-REFERENCE = {"backend": sk.backends.reference}
-ENGINES = pytest.mark.parametrize("name", ["reference", "torch"])
+REFERENCE = {"backend": sk.backends.numpy()}
+ENGINES = pytest.mark.parametrize("name", ["numpy", "torch"])
 MEAN, STD = 0.7, 0.5
 DATA = sk.Gaussian(MEAN, std=STD)
 

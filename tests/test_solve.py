@@ -10,7 +10,7 @@ from equations import Mixed, Walk, both
 
 import sdekit as sk
 
-REFERENCE = {"backend": sk.backends.reference}
+REFERENCE = {"backend": sk.backends.numpy()}
 ODE = sk.process(lambda t, x: -x, noise="none")
 
 

@@ -8,13 +8,13 @@ from backends import each_backend, solve
 
 import sdekit as sk
 
-REFERENCE = {"backend": sk.backends.reference}
+REFERENCE = {"backend": sk.backends.numpy()}
 
 
 # --- types of arrays -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["numba", "reference"])
+@pytest.mark.parametrize("name", ["numba", "numpy"])
 @pytest.mark.parametrize(
     ("x0", "dtype"),
     [

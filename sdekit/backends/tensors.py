@@ -6,12 +6,12 @@ generic source of `sdekit.noise` makes the same ones.
 
 import torch
 
-from .. import arrays, noise
-from .reference import march
+from .. import arrays, machine, noise
+from .loop import march
 
 
 def run(problem):
-    """Solve with torch; see `reference.march`."""
+    """Solve with torch; see `loop.march`."""
     x0 = problem.x0
     if not arrays.is_tensor(x0):
         raise ValueError("backend torch takes tensors; give x0 as a torch.Tensor")
@@ -20,11 +20,11 @@ def run(problem):
 
 
 def _cpu_rows(problem):
-    from .numba import generator
+    from .kernels import generator
 
     def rows(n, count, stream):
         z = torch.empty((count, problem.lanes), dtype=problem.x0.dtype)
-        generator.rows(z.numpy(), problem.first_lane, n, problem.seed, stream, problem.threads)
+        generator.rows(z.numpy(), problem.first_lane, n, problem.seed, stream, machine.cpus())
         return z
 
     return rows

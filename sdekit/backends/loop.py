@@ -13,7 +13,7 @@ from ..problem import Outcome, counted
 def run(problem):
     """Solve with numpy; see `march`."""
     if arrays.is_tensor(problem.x0):
-        raise ValueError("backend reference takes numpy arrays; give x0 as one, or leave backend out")
+        raise ValueError("backend numpy takes numpy arrays; give x0 as one, or leave backend out")
     out = np.empty((len(problem.looks), *problem.shape), problem.dtype)
     first = problem.first_lane + np.arange(problem.lanes)
     with np.errstate(all="ignore"):  # paths that become non-finite are reported by `solve`

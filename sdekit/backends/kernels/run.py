@@ -9,18 +9,18 @@ from numba.core.errors import NumbaError
 from ... import arrays, noise
 from ...equation import Equation, with_parameters
 from ...problem import Counted, Counter, Outcome
-from . import kernel
+from . import fixed
 from .generator import LANES, block, discard
 from .records import compiled, is_record, prepare
 
 __all__ = ["run", "discard"]
 
 TASK = 2**24  # lane steps of one call into compiled code: some 20 ms
-ELSEWHERE = "pass x0 as a torch tensor, or backend=sdekit.backends.reference"
+ELSEWHERE = "pass x0 as a torch tensor, or backend=sdekit.backends.numpy()"
 _preparing = threading.Lock()
 
 
-def run(problem):
+def run(problem, threads):
     """Solve with compiled code; states are arrays of float32 or float64."""
     check(problem)
     form, steps = problem.structure, problem.steps
@@ -31,7 +31,7 @@ def run(problem):
     with _preparing:
         sde = prepare(problem.equation, found)
         step = compiled(problem.method.step)
-        forms = kernel.access(k, form.channels if problem.dw_axes else None, problem.method.normals)
+        forms = fixed.access(k, form.channels if problem.dw_axes else None, problem.method.normals)
     columns = _per_lane(found, problem)
     given = np.empty((0, 0, 0, 0), x0.dtype)
     if problem.noise is not None:
@@ -40,11 +40,11 @@ def run(problem):
         given = given.reshape(problem.method.normals, steps, problem.lanes, width)
     rows = np.full(len(problem.t), -1)
     rows[problem.looks] = np.arange(len(problem.looks))
-    key, plan = np.array(noise.key(problem.seed)), kernel.layout(problem.method, form.channels)
+    key, plan = np.array(noise.key(problem.seed)), fixed.layout(problem.method, form.channels)
 
     def share(begin, end, slot):
         try:
-            kernel.run(
+            fixed.run(
                 sde, step, *forms, x0, out, problem.t, rows, columns,
                 given, *plan, key, problem.first_lane, problem.first_step,
                 begin, end, slot, ticks, first_bad,
@@ -54,13 +54,13 @@ def run(problem):
         except NumbaError as error:
             raise ValueError(_explained(problem, error)) from error
 
-    pieces = _pieces(problem)
-    ticks = np.zeros(problem.threads + 1, np.int64)  # the first entry asks for a stop, the others count lane steps
-    first_bad = np.full(problem.threads + 1, steps)
+    pieces = _pieces(problem, threads)
+    ticks = np.zeros(threads + 1, np.int64)  # the first entry asks for a stop, the others count lane steps
+    first_bad = np.full(threads + 1, steps)
     if len(pieces) == 1 and LANES * -(-problem.lanes // LANES) * steps < TASK and problem.ticker is None:
         share(*pieces[0], 1)
     elif pieces:
-        _in_threads(share, pieces, ticks, problem)
+        _in_threads(share, pieces, ticks, problem, threads)
     with np.errstate(over="ignore"):
         x = out.reshape(len(problem.looks), *problem.shape).astype(problem.dtype, copy=False)
     failed = np.isnan(out[-1, :, 0]).reshape(problem.paths)  # all components of a failed path are NaN
@@ -68,15 +68,15 @@ def run(problem):
     return Outcome(x, failed, failed_step, None, _evaluations(problem))
 
 
-def _pieces(problem):
+def _pieces(problem, threads):
     """Ranges of lanes, whole blocks each, for one call into compiled code."""
     size = max(TASK // max(problem.steps, 1), LANES)
-    size = min(size, -(-problem.lanes // problem.threads))
+    size = min(size, -(-problem.lanes // threads))
     size = -(-size // LANES) * LANES
     return [(a, min(a + size, problem.lanes)) for a in range(0, problem.lanes, size or 1)]
 
 
-def _in_threads(share, pieces, ticks, problem):
+def _in_threads(share, pieces, ticks, problem, threads):
     """Run the pieces on a pool while this thread reports progress and listens for an interrupt."""
     total = LANES * max(problem.steps, 1) * -(-problem.lanes // LANES)
     left = iter(pieces)
@@ -90,8 +90,8 @@ def _in_threads(share, pieces, ticks, problem):
             share(*piece, slot)
 
     taking = threading.Lock()
-    with ThreadPoolExecutor(problem.threads) as pool:
-        pending = {pool.submit(work, slot) for slot in range(1, min(problem.threads, len(pieces)) + 1)}
+    with ThreadPoolExecutor(threads) as pool:
+        pending = {pool.submit(work, slot) for slot in range(1, min(threads, len(pieces)) + 1)}
         try:
             while pending:
                 done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
