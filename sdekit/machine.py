@@ -1,5 +1,6 @@
 """What this machine lets the process use: CPUs and memory."""
 
+import functools
 import math
 import os
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 __all__ = ["cpus", "memory"]
 
 
+@functools.cache
 def cpus():
     """CPUs that this process may use: its affinity, and no more than the quota of its control group."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

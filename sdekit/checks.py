@@ -1,0 +1,69 @@
+"""Arguments that are numbers: as plain Python numbers, or a `ValueError` that says what was wanted and what was given.
+
+Numbers of numpy and torch count, arrays and tensors without axes too. Text, booleans, None, complex numbers, dates, and
+tensors that require grad (which would be dropped) do not.
+"""
+
+import math
+import numbers
+import operator
+
+from . import arrays
+
+__all__ = ["integer", "real", "shown"]
+
+
+def integer(name, value, least=0, most=None):
+    """`value` as an int, which has to be at least `least` and at most `most`."""
+    try:
+        number = operator.index(value) if _one_number(value) else None
+    except TypeError:
+        number = None
+    if number is None or number < least or (most is not None and number > most):
+        wanted = f">= {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be an integer {wanted}, got {shown(value)}")
+    return number
+
+
+def real(name, value, least=-math.inf, most=math.inf, above=None, below=None):
+    """`value` as a float in [least, most], and in (above, below) where these are given; never NaN.
+
+    Infinite numbers pass unless the bounds exclude them: below=math.inf asks for one that is finite.
+    """
+    try:
+        number = float(value) if _one_number(value) else math.nan
+    except OverflowError:  # an integer beyond 1e308
+        number = math.nan
+    inside = least <= number <= most and (above is None or number > above) and (below is None or number < below)
+    if not inside:
+        raise ValueError(f"{name} must be a real number{_bounds(least, most, above, below)}, got {shown(value)}")
+    return number
+
+
+def shown(value):
+    """A value in an error message: what it is, in one short line."""
+    if shape := tuple(getattr(value, "shape", ())):
+        return f"{type(value).__name__} of shape {shape}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:60]} …"
+
+
+def _one_number(value):
+    """Whether it is a real number, and one."""
+    if arrays.is_tensor(value):
+        return value.ndim == 0 and not (value.is_complex() or value.requires_grad or value.dtype == arrays.torch().bool)
+    if (kind := getattr(getattr(value, "dtype", None), "kind", None)) is not None:
+        return kind in "iuf" and value.ndim == 0
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _bounds(least, most, above, below):
+    """The bounds in words; the widest are not worth any."""
+    words = [f"{word} {bound:g}" for word, bound in (("above", above), ("below", below)) if _finite(bound)]
+    words += [f"{word} {bound:g}" for word, bound in (("at least", least), ("at most", most)) if _finite(bound)]
+    words += ["finite"] * (below == math.inf or above == -math.inf)
+    return f", {' and '.join(words)}" if words else ""
+
+
+def _finite(bound):
+    return bound is not None and math.isfinite(bound)
