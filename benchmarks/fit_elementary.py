@@ -70,6 +70,23 @@ def arctan_tail(z):  # arctan(s) = s + s z tail(z), z = s²
     return series(lambda k: mp.mpf((-1) ** (k + 1)) / (2 * k + 3), z, order=90)
 
 
+def arcsin_tail(z):  # arcsin(s) = s + s z tail(z), z = s²
+    return series(lambda k: mp.binomial(2 * k + 2, k + 1) / (mp.mpf(4) ** (k + 1) * (2 * k + 3)), z, order=90)
+
+
+def erf_tail(z):  # erf(x) = x + x tail(z), z = x²
+    c = 2 / mp.sqrt(mp.pi)
+    return series(lambda k: (-1) ** k * c / (mp.factorial(k) * (2 * k + 1)), z) - 1
+
+
+def erfc_tail(q):  # erfc(a) = exp(-a²) (1 + tail(q))/(a + K), q = (a - K)/(a + K)
+    a = ERFC_POLE * (1 + q) / (1 - q)
+    return (a + ERFC_POLE) * mp.exp(a**2) * mp.erfc(a) - 1
+
+
+ERFC_POLE = mp.mpf(2.5)  # K: of 1.5, 2, 2.5, 3 and 4 that with the shortest polynomials
+ERFC_RANGE = [(mp.mpf(a) - ERFC_POLE) / (mp.mpf(a) + ERFC_POLE) for a in (0.5, 27.3)]  # below erfc rounds to 0
+
 FITS = {
     "exp": Fit(exp_tail, lambda r: r**2 / mp.expm1(r), -half_octave, half_octave, {"f4": 5, "f8": 10}),
     "sin": Fit(sin_tail, lambda z: z, mp.mpf(0), octant**2, {"f4": 3, "f8": 6}),
@@ -78,6 +95,9 @@ FITS = {
     "log1p": Fit(log1p_tail, lambda f: f**2, mp.sqrt(0.5) - 1, mp.sqrt(2) - 1, {"f4": 7}),
     "log2": Fit(log2_tail, lambda z: z**2 / 3, mp.mpf(0), atanh_max**2, {"f8": 7}),
     "arctan": Fit(arctan_tail, lambda z: z, mp.mpf(0), atan_max**2, {"f4": 4, "f8": 11}),
+    "arcsin": Fit(arcsin_tail, lambda z: z, mp.mpf(0), mp.mpf(0.25), {"f4": 5, "f8": 12}),
+    "erf": Fit(erf_tail, lambda z: 1 / (1 + erf_tail(z)), mp.mpf(0), mp.mpf(1), {"f4": 7, "f8": 13}),
+    "erfc": Fit(erfc_tail, lambda q: 1 / (1 + erfc_tail(q)), *ERFC_RANGE, {"f4": 10, "f8": 22}),
 }
 
 

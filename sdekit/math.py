@@ -9,16 +9,19 @@ Inside numba-compiled functions the same names are vectorisable versions of thei
 by `sdekit.backends.kernels`; torch is never imported here.
 """
 
+import builtins
 import functools
 import math
+import operator
 
 import numpy as np
 
 from .arrays import is_tensor, torch
 
 __all__ = [
-    "abs", "arctan", "cos", "exp", "expand", "expm1", "floor", "inside", "isfinite", "log", "log1p",
-    "maximum", "minimum", "power", "sign", "sin", "sqrt", "tan", "tanh", "where",
+    "abs", "arccos", "arcsin", "arcsinh", "arctan", "arctan2", "cbrt", "ceil", "clip", "cos", "cosh", "erf", "erfc",
+    "exp", "expand", "expm1", "floor", "inside", "interp", "isfinite", "log", "log1p", "maximum", "minimum", "mod",
+    "power", "round", "sign", "sin", "sinh", "sqrt", "tan", "tanh", "where",
 ]  # fmt: skip
 
 
@@ -30,15 +33,16 @@ def _weak(value):
     return float(value) if isinstance(value, NUMBER) else value
 
 
-def _unary(number):
+def _unary(number, arrays=None, tensors=None):
     """Decorator: the function of this name in numpy and torch, for any array type.
 
     `number` computes it for Python numbers; where it raises, numpy knows which NaN or infinity.
+    `arrays` and `tensors` compute it where numpy and torch have no function of this name.
     """
 
     def decorate(stub):
         name = stub.__name__
-        ufunc = getattr(np, name)
+        ufunc = arrays or getattr(np, name)
 
         @functools.wraps(stub)
         def function(x):
@@ -49,7 +53,7 @@ def _unary(number):
                     with np.errstate(all="ignore"):
                         return float(ufunc(float(x)))
             if is_tensor(x):
-                return getattr(torch(), name)(x)
+                return (tensors or getattr(torch(), name))(x)
             with np.errstate(all="ignore"):
                 return ufunc(x)
 
@@ -69,7 +73,7 @@ def _binary(number, tensors):
             if isinstance(x, NUMBER) and isinstance(y, NUMBER):
                 try:
                     return number(float(x), float(y))
-                except (ValueError, OverflowError):
+                except (ValueError, ArithmeticError):
                     with np.errstate(all="ignore"):
                         return float(ufunc(float(x), float(y)))
             x, y = _weak(x), _weak(y)
@@ -83,6 +87,17 @@ def _binary(number, tensors):
     return decorate
 
 
+def _special(name):
+    """The function of scipy.special called `name`, imported at its first call."""
+
+    def function(x):
+        from scipy import special
+
+        return getattr(special, name)(x)
+
+    return function
+
+
 def _bounded(name, bound):
     """torch.minimum or torch.maximum, which take no numbers, or the clamp that does."""
 
@@ -92,6 +107,31 @@ def _bounded(name, bound):
         return x.clamp(**{bound: y}) if is_tensor(x) else y.clamp(**{bound: x})
 
     return function
+
+
+def _tensors(*values):
+    """Numbers beside tensors as tensors of their type."""
+    like = next(v for v in values if is_tensor(v))
+    return [v if is_tensor(v) else torch().as_tensor(v, dtype=like.dtype, device=like.device) for v in values]
+
+
+def _check_table(xp, fp):
+    if xp.ndim != 1 or xp.shape != fp.shape or not len(xp):
+        shapes = f"{tuple(xp.shape)} and {tuple(fp.shape)}"
+        raise ValueError(f"xp and fp must be of one length and have one axis, got shapes {shapes}")
+
+
+def _interp_tensors(x, xp, fp):
+    like = next(v for v in (x, xp, fp) if is_tensor(v))
+    double = {"dtype": torch().float64, "device": like.device}
+    v, xp, fp = (torch().as_tensor(a, **double) for a in (x, xp, fp))
+    _check_table(xp, fp)
+    v = v.clamp(xp[0], xp[-1])
+    left = (torch().searchsorted(xp.detach(), v.detach(), right=True) - 1).clamp(min=0)
+    right = (left + 1).clamp(max=len(xp) - 1)
+    width = xp[right] - xp[left]
+    slope = (fp[right] - fp[left]) / torch().where(width > 0, width, 1.0)
+    return (fp[left] + slope * (v - xp[left])).to(like.dtype)
 
 
 @_unary(math.exp)
@@ -144,6 +184,49 @@ def arctan(x):
     """Inverse tangent, in [-pi/2, pi/2]."""
 
 
+@_unary(math.asin)
+def arcsin(x):
+    """Inverse sine, in [-pi/2, pi/2]; NaN for |x| > 1."""
+
+
+@_unary(math.acos)
+def arccos(x):
+    """Inverse cosine, in [0, pi]; NaN for |x| > 1."""
+
+
+@_unary(math.sinh)
+def sinh(x):
+    """Hyperbolic sine, (e^x - e^-x)/2."""
+
+
+@_unary(math.cosh)
+def cosh(x):
+    """Hyperbolic cosine, (e^x + e^-x)/2."""
+
+
+@_unary(math.asinh)
+def arcsinh(x):
+    """Inverse hyperbolic sine, log(x + sqrt(1 + x^2))."""
+
+
+@_unary(math.erf, _special("erf"))
+def erf(x):
+    """Error function, 2/sqrt(pi) times the integral of exp(-s^2) over s from 0 to x.
+
+    The normal distribution function is erfc(-x/sqrt(2))/2, which keeps its digits in both tails.
+    """
+
+
+@_unary(math.erfc, _special("erfc"))
+def erfc(x):
+    """1 - erf(x), without cancellation at large x."""
+
+
+@_unary(lambda x: float(np.cbrt(x)), tensors=lambda x: torch().sign(x) * torch().abs(x) ** (1 / 3))
+def cbrt(x):
+    """Cube root, that of -x negated for x < 0; its derivative at 0, which is infinite, is NaN on torch."""
+
+
 @_unary(math.fabs)
 def abs(x):
     """Absolute value."""
@@ -152,6 +235,16 @@ def abs(x):
 @_unary(lambda x: float(math.floor(x)))
 def floor(x):
     """The largest integer not above x, as a float."""
+
+
+@_unary(lambda x: float(math.ceil(x)))
+def ceil(x):
+    """The smallest integer not below x, as a float."""
+
+
+@_unary(lambda x: float(builtins.round(x)), np.rint)
+def round(x):
+    """The integer nearest to x, the even one of two, as a float."""
 
 
 @_unary(lambda x: math.copysign(1.0 if x else 0.0, x) if x == x else math.nan)
@@ -177,6 +270,38 @@ def minimum(x, y):
 @_binary(lambda x, y: x if x > y or x != x else y, _bounded("maximum", "min"))
 def maximum(x, y):
     """The larger of the two; NaN if either is NaN."""
+
+
+@_binary(operator.mod, lambda x, y: torch().remainder(*_tensors(x, y)))
+def mod(x, y):
+    """x - floor(x/y) y, with the sign of y; NaN for y = 0 and for infinite x."""
+
+
+@_binary(math.atan2, lambda y, x: torch().arctan2(*_tensors(y, x)))
+def arctan2(y, x):
+    """The angle of the point (x, y), in [-pi, pi]."""
+
+
+def clip(x, lo, hi):
+    """x within [lo, hi]: minimum(maximum(x, lo), hi)."""
+    return minimum(maximum(x, lo), hi)
+
+
+def interp(x, xp, fp):
+    """The piecewise linear function with value fp[i] at xp[i], computed in float64; constant beyond the ends.
+
+    xp, fp: arrays, tensors or tuples of one length, xp rising; where two are equal the function jumps at
+    them and the last one counts. In compiled functions the search of a captured array is vectorised, and a
+    tuple, of which each entry is tried, suits tables of up to about 30 knots.
+    """
+    if is_tensor(x) or is_tensor(xp) or is_tensor(fp):
+        return _interp_tensors(x, xp, fp)
+    xp, fp = np.asarray(xp, np.float64), np.asarray(fp, np.float64)
+    _check_table(xp, fp)
+    if not (xp[1:] >= xp[:-1]).all():
+        raise ValueError("xp must not fall: sort it, and fp with it")
+    y = np.interp(x, xp, fp)
+    return float(y) if isinstance(x, NUMBER) else y.astype(np.result_type(np.asarray(x), np.float16))
 
 
 def where(condition, x, y):

@@ -19,10 +19,18 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, overload, register_model
 
 from ... import math as sm
-from .elementary import implementation
+from .elementary import BINARY, UNARY, implementation
+from .elementary.instructions import FLAGS, source
 
 
-class Real(types.Type):
+class Lane(types.Type):
+    """What Real and Vec share: where branches meet, numbers become what arithmetic with them gives."""
+
+    def unify(self, typingctx, other):
+        return common(self, other)
+
+
+class Real(Lane):
     """One floating-point value of a lane."""
 
     def __init__(self, dtype):
@@ -30,7 +38,7 @@ class Real(types.Type):
         super().__init__(f"Real({dtype})")
 
 
-class Vec(types.Type):
+class Vec(Lane):
     """`n` values (floating-point, or booleans from a comparison) of a lane."""
 
     def __init__(self, dtype, n):
@@ -99,7 +107,7 @@ def _pack(context, builder, ty, items):
 
 
 def is_lane(ty):
-    return isinstance(ty, (Real, Vec))
+    return isinstance(ty, Lane)
 
 
 def common(*args):
@@ -145,10 +153,10 @@ def _operator(op, arity, emit, compares=False):
 
 
 for _ops, _emit in (
-    ((operator.add, operator.iadd), lambda b, x, y: b.fadd(x, y)),
-    ((operator.sub, operator.isub), lambda b, x, y: b.fsub(x, y)),
-    ((operator.mul, operator.imul), lambda b, x, y: b.fmul(x, y)),
-    ((operator.truediv, operator.itruediv), lambda b, x, y: b.fdiv(x, y)),
+    ((operator.add, operator.iadd), lambda b, x, y: b.fadd(x, y, flags=FLAGS)),
+    ((operator.sub, operator.isub), lambda b, x, y: b.fsub(x, y, flags=FLAGS)),
+    ((operator.mul, operator.imul), lambda b, x, y: b.fmul(x, y, flags=FLAGS)),
+    ((operator.truediv, operator.itruediv), lambda b, x, y: b.fdiv(x, y, flags=FLAGS)),
 ):
     for _op in _ops:
         _operator(_op, 2, _emit)
@@ -232,6 +240,7 @@ def _select(typingctx, condition, a, b):
 
 
 @overload(sm.where, inline="never")
+@overload(np.where, inline="never")
 def _where(condition, a, b):
     if common(a, b) is not None:
         return lambda condition, a, b: _select(condition, a, b)
@@ -256,12 +265,6 @@ def times_zero(x):
 # --- functions -----------------------------------------------------------------------------------
 
 INLINE = {"forceinline": True, "error_model": "numpy"}
-
-
-def source(text, **names):
-    """The function that `text` defines as `impl`, with `names` as its globals."""
-    exec(text, names)  # numba needs the unrolled source; it is built from component counts alone
-    return names["impl"]
 
 
 def _componentwise(f, types_, arguments):
@@ -296,23 +299,57 @@ def _lift(function, choose, arity):
                 return _componentwise(choose(ty.dtype), (x, y), ("x", "y"))
 
 
-UNARY = ("exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "tanh", "arctan", "abs", "sign", "floor")
-BINARY = ("power", "minimum", "maximum")
-for _name in UNARY:
-    _lift(getattr(sm, _name), lambda dtype, n=_name: implementation(n, dtype), 1)
-for _name in BINARY:
-    _lift(getattr(sm, _name), lambda dtype, n=_name: implementation(n, dtype), 2)
+# Other names than those of numpy and the math module.
+ALIASES = {
+    "abs": (abs, np.fabs, math.fabs),
+    "arccos": (math.acos,),
+    "arcsin": (math.asin,),
+    "arcsinh": (math.asinh,),
+    "arctan": (math.atan,),
+    "arctan2": (math.atan2,),
+    "maximum": (max,),
+    "minimum": (min,),
+    "mod": (operator.mod, operator.imod),
+    "floor_divide": (operator.floordiv, operator.ifloordiv),
+    "power": (math.pow,),
+    "round": (round, np.rint),
+}
+for _name in (*UNARY, *BINARY, "floor_divide"):
+    _spelt = [getattr(module, _name) for module in (sm, np, math) if hasattr(module, _name)]
+    for _function in (*_spelt, *ALIASES.get(_name, ())):
+        _lift(_function, functools.partial(implementation, _name), 1 if _name in UNARY else 2)
 
 
 @overload(sm.isfinite, jit_options=INLINE)
+@overload(np.isfinite, jit_options=INLINE)
+@overload(math.isfinite, jit_options=INLINE)
 def _isfinite(x):
     if isinstance(x, Real):
         finite = implementation("isfinite", x.dtype)
         return lambda x: finite(value(x))
 
 
-for _builtin, _name, _arity in ((abs, "abs", 1), (min, "minimum", 2), (max, "maximum", 2)):
-    _lift(_builtin, lambda dtype, n=_name: implementation(n, dtype), _arity)
+@overload(np.clip, jit_options=INLINE)
+def _clip(x, lo, hi):
+    if common(x, lo, hi) is not None:
+        return lambda x, lo, hi: sm.clip(x, lo, hi)
+
+
+@overload(np.square, jit_options=INLINE)
+def _square(x):
+    if is_lane(x):
+        return lambda x: x * x
+
+
+@overload(sm.interp, jit_options=INLINE)
+@overload(np.interp, jit_options=INLINE)
+def _interp(x, xp, fp):
+    if isinstance(x, Real):
+        return lambda x, xp, fp: real(sm.interp(value(x), xp, fp))
+    if isinstance(x, Vec):
+        items = "".join(f"sm.interp(parts[{i}], xp, fp), " for i in range(x.n))
+        text = f"def impl(x, xp, fp):\n    parts = reals(x)\n    return vec(({items}))"
+        return source(text, sm=sm, reals=reals, vec=vec)
 
 
 @intrinsic(prefer_literal=True)
@@ -325,9 +362,9 @@ def _multiplied(typingctx, x, n):
             result, square, left = None, item, n_
             while left:
                 if left & 1:
-                    result = square if result is None else builder.fmul(result, square)
+                    result = square if result is None else builder.fmul(result, square, flags=FLAGS)
                 left >>= 1
-                square = builder.fmul(square, square) if left else square
+                square = builder.fmul(square, square, flags=FLAGS) if left else square
             return result
 
         return _pack(context, builder, x, [power(i) for i in _items(builder, x, args[0])])
@@ -349,16 +386,6 @@ def _pow(x, y):
         if -64 <= n < 0:
             return source(f"def impl(x, y):\n    return 1.0 / x ** {-n}")
     return lambda x, y: sm.power(x, y)
-
-
-def _library(function):
-    """`function` of the math module compiled for plain floats: right, but a call per lane."""
-    return njit(lambda x: function(x), **INLINE)
-
-
-for _name in ("exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "tanh"):
-    _lift(getattr(math, _name), lambda dtype, n=_name: _library(getattr(math, n)), 1)
-    _lift(getattr(np, _name), lambda dtype, n=_name: _library(getattr(math, n)), 1)
 
 
 @overload(operator.mul, prefer_literal=True)
