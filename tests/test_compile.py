@@ -103,7 +103,7 @@ def test_literals_are_weak_on_arrays_and_tensors(text):
         assert str(out.dtype).endswith("float32")
         process = sk.process(lambda t, x: LITERALS[text](t, x, 0.1), noise="none")
         how = {} if values is not x else REFERENCE
-        assert str(sk.solve(process, values, [0, 1], sk.euler, **how).x.dtype).endswith("float32")
+        assert str(sk.solve(process, values, [0, 1], sk.euler, h=1, seed=0, **how).x.dtype).endswith("float32")
 
 
 def test_literals_are_weak_in_kernels():
@@ -111,9 +111,9 @@ def test_literals_are_weak_in_kernels():
     and in the code no instruction widens a state."""
     x = np.linspace(0.5, 2, 1000, dtype=np.float32)
     before = count()
-    sol = sk.solve(Literals(), x, [0, 0.1], sk.euler)
+    sol = sk.solve(Literals(), x, [0, 0.1], sk.euler, h=0.1, seed=0)
     assert count() == before + 1 and sol.x.dtype == np.float32
-    single = sk.solve(Literals(), x, [0, 0.1], sk.euler, **REFERENCE).x[-1]
+    single = sk.solve(Literals(), x, [0, 0.1], sk.euler, h=0.1, seed=0, **REFERENCE).x[-1]
     np.testing.assert_allclose(sol.x[-1], single, rtol=1e-6)
     _, llvm = newest()
     assert "fpext <" not in llvm  # vectors of float are never widened
@@ -129,7 +129,7 @@ def powers(t, a, b, c, d, e, f):
 
 def test_powers_of_each_kind():
     x = np.random.default_rng(0).uniform(0.5, 2, size=(300, 6)).astype(np.float32)
-    got = sk.solve(sk.process(powers, noise="none"), x, [0, 1], sk.euler).x[-1]
+    got = sk.solve(sk.process(powers, noise="none"), x, [0, 1], sk.euler, h=1, seed=0).x[-1]
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, x + np.stack(powers(0.0, *x.T), -1), rtol=1e-6)
 
@@ -155,40 +155,32 @@ def test_other_values_never_compile_again():
     x0 = np.ones(5)
     frozen = np.ones(5)
     frozen.flags.writeable = False
-    sk.solve(Tuned(), x0, [0, 1])
-    sk.solve(Tuned(rate=np.ones(5)), x0, [0, 1])
+    sk.solve(Tuned(), x0, [0, 1], h=1, seed=0)
+    sk.solve(Tuned(rate=np.ones(5)), x0, [0, 1], h=1, seed=0)
     before = count()
     for rate in (2, 3.5, np.float32(2), np.float64(1), np.array(2.0), np.int64(3)):
-        sk.solve(Tuned(rate), x0, [0, 1])
-    sk.solve(
-        Tuned(1.0, half),
-        1.0,
-        [0, 1, 2],
-        h=0.1,
-        seed=5,
-        backend=sk.backends.numba(3),
-        first_path=7,
-        first_step=9,
-        paths=3,
-    )
-    sk.solve(Tuned(), np.ones((2, 3)), [1, 2], noise=np.zeros((1, 2, 3)))
-    sk.solve(Tuned(), np.ones((3, 2)).T, [1, 2], noise=np.zeros((3, 2, 1)).T)
-    sk.solve(Tuned(), frozen, [0, 1], noise=np.broadcast_to(0.0, (1, 5)))
-    sk.solve(Tuned(), [1, 2], grid=[0, 1])
+        sk.solve(Tuned(rate), x0, [0, 1], h=1, seed=0)
+    how = {"seed": 5, "backend": sk.backends.numba(3), "first_path": 7, "paths": 3}
+    going_on = sk.solve(Tuned(1.0, half), 1.0, [0, 1], h=0.1, **how)
+    sk.solve(Tuned(1.0, half), going_on, [1, 2], h=0.1)
+    sk.solve(Tuned(), np.ones((2, 3)), [1, 2], noise=np.zeros((1, 2, 3)), h=1)
+    sk.solve(Tuned(), np.ones((3, 2)).T, [1, 2], noise=np.zeros((3, 2, 1)).T, h=1)
+    sk.solve(Tuned(), frozen, [0, 1], noise=np.broadcast_to(0.0, (1, 5)), h=1)
+    sk.solve(Tuned(), [1, 2], grid=[0, 1], seed=0)
     for rates in (np.arange(5), np.ones(5, np.float32), np.ones(10)[::2], np.ones(1)):
-        sk.solve(Tuned(rates), x0, [0, 1])
-    sk.solve(Tuned(np.ones((2, 1))), np.ones((2, 3)), [0, 1])
+        sk.solve(Tuned(rates), x0, [0, 1], h=1, seed=0)
+    sk.solve(Tuned(np.ones((2, 1))), np.ones((2, 3)), [0, 1], h=1, seed=0)
     assert count() == before
-    sk.solve(Tuned(1.0, quarter), x0, [0, 1])
+    sk.solve(Tuned(1.0, quarter), x0, [0, 1], h=1, seed=0)
     assert count() == before + 1  # another function is another kernel
 
 
 def test_records_made_anew_share_their_code():
     """The same function objects in a new record, and a dataclass converted again."""
     first = sk.process(nothing, nothing)
-    sk.solve(first, 1.0, [0, 1])
+    sk.solve(first, 1.0, [0, 1], h=1, seed=0)
     before = count()
-    sk.solve(sk.process(nothing, nothing), np.ones(3), [0, 1])
+    sk.solve(sk.process(nothing, nothing), np.ones(3), [0, 1], h=1, seed=0)
     assert count() == before
 
 
@@ -205,13 +197,40 @@ def test_helpers_and_closures():
         np.testing.assert_allclose(got, want, rtol=1e-14)
 
 
-class Library(NamedTuple):
-    """Functions of numpy and of the math module."""
+# --- names of numpy and of the math module --------------------------------------------------------
 
-    noise = "none"
 
-    def drift(self, t, x):
-        return np.sin(x) + math.sin(x) + math.exp(-x) + np.sqrt(x) + np.log(x) + math.cos(t)
+def numpys_names(t, x):
+    y = np.abs(x) + np.absolute(x) + np.fabs(x) + np.maximum(x, 0) + np.minimum(1, x) + np.where(x > 0, x, 2)
+    y = y + np.clip(x, -1, 1) + np.sign(x) + np.power(np.square(x), 0.3) + np.floor(x) + np.ceil(x) + np.cbrt(x)
+    y = y + np.round(x) + np.rint(3 * x) + np.mod(x, 0.3) + np.remainder(x, -0.7) + x % 0.3 + x // 0.4
+    y = y + np.arctan2(x, 1.0) + np.arctan2(0.3, x) + np.arcsin(x / 3) + np.arccos(x / 3) + np.arctan(x)
+    y = y + np.sinh(x) + np.cosh(x) + np.tanh(x) + np.arcsinh(x) + np.sin(x) + np.cos(x) + np.tan(x / 2)
+    return y + np.exp(x) + np.expm1(x) + np.log(x + 3) + np.log1p(x + 3) + np.sqrt(x + 3) + np.interp(x, KNOTS, VALUES)
+
+
+def maths_names(t, x):
+    y = math.sin(x) + math.cos(x) + math.tan(x / 2) + math.exp(x) + math.expm1(x) + math.log(x + 3)
+    y = y + math.log1p(x + 3) + math.sqrt(x + 3) + math.fabs(x) + math.floor(x) + math.ceil(x) + math.pow(x + 3, 0.3)
+    y = y + math.asin(x / 3) + math.acos(x / 3) + math.atan(x) + math.atan2(x, 0.3) + math.erf(x) + math.erfc(x)
+    return y + math.sinh(x) + math.cosh(x) + math.tanh(x) + math.asinh(x) + math.cbrt(x)
+
+
+KNOTS, VALUES = np.array([-1.0, 0.0, 0.5, 1.0, 3.0]), np.array([2.0, -1.0, 0.3, 4.0, 4.0])
+
+
+@pytest.mark.parametrize("drift", [numpys_names, maths_names])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_names_of_numpy_and_of_the_math_module_are_the_vectorised_functions(drift, dtype):
+    """One step is x + drift; no call of the mathematical library is in the code."""
+    x = np.random.default_rng(0).uniform(-2, 2, 1000).astype(dtype)
+    before = count()
+    got = sk.solve(sk.process(drift, noise="none"), x, grid=[0.0, 1.0], method=sk.euler, seed=0).x[-1]
+    assert count() == before + 1 and got.dtype == dtype
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        assert not LIBM.search(newest()[0])
+    want = drift(0.0, x) if drift is numpys_names else np.array([drift(0.0, v) for v in x.tolist()])
+    np.testing.assert_allclose(got, x + want, rtol=40 * np.finfo(dtype).eps, atol=40 * np.finfo(dtype).eps)
 
 
 class LibraryNoise(NamedTuple):
@@ -222,21 +241,152 @@ class LibraryNoise(NamedTuple):
         return math.sin(x), math.exp(-y)
 
 
-def test_functions_of_numpy_and_of_the_math_module():
-    x = np.linspace(0.5, 2, 300, dtype=np.float32)
-    sol = sk.solve(Library(), x, [0, 0.5], sk.euler)
-    want = x + 0.5 * (2 * np.sin(x) + np.exp(-x) + np.sqrt(x) + np.log(x) + 1)
-    assert sol.x.dtype == np.float32
-    np.testing.assert_allclose(sol.x[-1], want, rtol=1e-6)
-
-
 def test_functions_of_the_math_module_in_the_noise():
     z = np.random.default_rng(0).normal(size=(1, 5, 2))
     x = np.random.default_rng(1).uniform(size=(5, 2))
-    sol = sk.solve(LibraryNoise(), x, [0, 0.25], noise=z)
+    sol = sk.solve(LibraryNoise(), x, grid=[0, 0.25], noise=z)
     a, b = x.T
     push = 0.5 * np.stack([np.sin(a), np.exp(-b)]) * z[0].T
     np.testing.assert_allclose(sol.x[-1].T, x.T + 0.25 * np.stack([np.sin(b), np.cos(a)]) + push, rtol=1e-13)
+
+
+# --- branches ------------------------------------------------------------------------------------
+
+
+def returns(t, x):
+    if x > 0.5:
+        return 0.0
+    return x
+
+
+def expression(t, x):
+    return x if x > 0 else 0.0
+
+
+def assignment(t, x):
+    y = 0.0
+    if x > 0:
+        y = x
+    return y
+
+
+def smallest(t, x):
+    return min(x, 1)
+
+
+def loop(t, x):
+    s = 0.0
+    for _ in range(3):
+        s = s + x
+    return s
+
+
+def counted(t, x):
+    s = 0
+    for k in range(4):
+        s += k * x
+    return s
+
+
+def on_time(t, x):
+    if t > 0.25:
+        return 1
+    elif x > 0:
+        return x
+    return 0
+
+
+BRANCHES = {
+    returns: lambda t, x: sm.where(x > 0.5, 0.0, x),
+    expression: lambda t, x: sm.where(x > 0, x, 0.0),
+    assignment: lambda t, x: sm.where(x > 0, x, 0.0),
+    smallest: lambda t, x: sm.minimum(x, 1),
+    loop: lambda t, x: 3 * x,
+    counted: lambda t, x: 6 * x,
+    on_time: lambda t, x: sm.where(x > 0, x, 0.0) if t <= 0.25 else 1.0,
+}
+
+
+@pytest.mark.parametrize("drift", BRANCHES)
+def test_branches_mix_numbers_and_states(drift):
+    x = np.linspace(-2, 2, 300, dtype=np.float32)
+    got = sk.solve(sk.process(drift, noise="none"), x, [0, 1], sk.euler, h=0.25, seed=0).x
+    want = sk.solve(sk.process(BRANCHES[drift], noise="none"), x, [0, 1], sk.euler, h=0.25, seed=0, **REFERENCE).x
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+
+
+def coupled(t, x, y):
+    if x > y:
+        return 0.0, x
+    if t > 0.5:
+        return y, 1
+    return x, y
+
+
+def test_tuples_of_branches_mix_numbers_and_states():
+    x = np.random.default_rng(0).normal(size=(300, 2))
+    got = sk.solve(sk.process(coupled, noise="none"), x, [0, 0.5, 1], grid=[0, 0.5, 1], method=sk.euler, seed=0).x
+    a, b = x.T
+    first = x + 0.5 * np.where(a > b, [0 * a, a], [a, b]).T
+    np.testing.assert_allclose(got[1], first, rtol=1e-14)
+
+
+# --- arithmetic as it is written -----------------------------------------------------------------
+
+
+class InUnits(NamedTuple):
+    """A force in units of the International System, of which products overflow in float32 in another order."""
+
+    k: float = 1e-19
+    kT: float = 4e-21
+    m: float = 1e-26
+    s: float = 1e-27
+    noise = "none"
+
+    def drift(self, t, x):
+        return -self.k * x / self.kT / self.m * self.s
+
+
+def test_products_and_quotients_keep_their_order():
+    """A14."""
+    x = np.linspace(0.1, 1, 300, dtype=np.float32)
+    got = sk.solve(InUnits(), x, grid=[0, 1], method=sk.euler, seed=0).x
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(
+        got, sk.solve(InUnits(), x, grid=[0, 1], method=sk.euler, seed=0, **REFERENCE).x, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("knots", [KNOTS, tuple(KNOTS)], ids=["array", "tuple"])
+def test_tables_in_closures(knots):
+    values = VALUES if isinstance(knots, np.ndarray) else tuple(VALUES)
+    process = sk.process(lambda t, x: sm.interp(x, knots, values), noise="none")
+    x = np.linspace(-3, 4, 500, dtype=np.float32)
+    got = sk.solve(process, x, grid=[0, 1], method=sk.euler, seed=0).x
+    np.testing.assert_allclose(got[-1], x + np.interp(x, KNOTS, VALUES), rtol=1e-6, atol=1e-6)
+
+
+class Tabled(NamedTuple):
+    """Tables as fields: a tuple, and an array shared by the paths."""
+
+    knots: tuple = (0.0, 1.0, 2.0)
+    values: Any = np.array([1.0, -1.0, 3.0])
+    noise = "none"
+    shared = ("values",)
+
+    def drift(self, t, x):
+        return sm.interp(x, self.knots, self.values)
+
+
+def test_tables_in_fields_are_values():
+    x = np.linspace(-1, 3, 300)
+    sk.solve(Tabled(), x, grid=[0, 1], method=sk.euler, seed=0)
+    before = count()
+    table = (0.0, 0.5, 2.5), np.array([0.0, 2.0, 1.0])
+    got = sk.solve(Tabled(*table), x, grid=[0, 1], method=sk.euler, seed=0).x
+    assert count() == before
+    np.testing.assert_allclose(got[-1], x + np.interp(x, *table), rtol=1e-14, atol=1e-14)
 
 
 class Chain(NamedTuple):
@@ -286,7 +436,10 @@ class Swing(NamedTuple):
         return 0.2
 
 
-LIBM = re.compile(r"(?:call\w*|jmp\w*|movabs\w*)\s+[*$]*_?(?:__)?(?:sin|cos|log|exp|pow|sqrt|tan|tanh)f?\b")
+LIBM = re.compile(
+    r"(?:call\w*|jmp\w*|movabs\w*)\s+[*$]*_?(?:__)?a?(?:sin|cos|tan|tan2|log|log1p|exp|expm1|pow|sqrt|cbrt|erf|erfc|fmod|"
+    r"floor|ceil|rint)h?f?\b"
+)
 
 
 @X86
@@ -303,7 +456,7 @@ LIBM = re.compile(r"(?:call\w*|jmp\w*|movabs\w*)\s+[*$]*_?(?:__)?(?:sin|cos|log|
 def test_the_lane_loop_is_vector_instructions(process, x0, method, dtype):
     """Packed multiplications, additions or fused ones, and no call of the mathematical library."""
     before = count()
-    sk.solve(process, np.asarray(x0, dtype), [0, 1], method, h=0.5)
+    sk.solve(process, np.asarray(x0, dtype), [0, 1], method, h=0.5, seed=0)
     if count() == before:
         key = next(
             k for k in kernel.run.overloads

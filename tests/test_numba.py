@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from backends import begin
 
 import sdekit as sk
 
@@ -88,11 +89,11 @@ def test_a_cut_run_changes_no_bit(case):
     """Cut at every step, before and after the chunks of four and eight steps that share their counters."""
     process, method, x0 = starts(case, (300,))
     grid = np.linspace(0, 0.2, 19)
-    whole = sk.solve(process, x0, grid, method, seed=5, first_step=2).x
+    whole = sk.solve(process, begin(x0, 2, seed=5), grid, method, grid=grid).x
     for cuts in ([1, 2, 3], [5, 9], [7], list(range(1, 18))):
         x = x0
         for a, b in zip([0, *cuts], [*cuts, 18]):
-            x = sk.solve(process, x, grid[a : b + 1], method, seed=5, first_step=2 + a).x[-1]
+            x = sk.solve(process, begin(x, 2 + a, seed=5), None, method, grid=grid[a : b + 1]).final
             np.testing.assert_array_equal(x, whole[b])
 
 
@@ -108,7 +109,7 @@ def test_backends_follow_the_same_path(case):
     """Generated noise to rounding, explicit noise to 1e-12."""
     torch = pytest.importorskip("torch")
     process, method, x0 = starts(case, (30,))
-    steps = sk.solve(process, x0, TS, method, h=0.01).steps
+    steps = sk.solve(process, x0, TS, method, h=0.01, seed=0).steps
     m = {"matrix": 2, "channels": 3}.get(case)
     dw = x0.shape if m is None else (30, m)
     z = np.random.default_rng(2).normal(size=(steps, *dw) if method.normals == 1 else (method.normals, steps, *dw))

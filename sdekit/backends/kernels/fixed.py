@@ -4,100 +4,38 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
-from numba.extending import overload
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
 
 from ... import equation
-from .generator import LANES, fill, widest_vectors
+from .captured import NATIVE
+from .generator import LANES, call, widest_vectors
 from .lane import INLINE, Vec, as_like, real, reals, source, times_zero, value, vec, vec_like
-from .records import NATIVE, OPTIONS, at
+from .records import FORMULA, OPTIONS, at
 
 
-@njit(**OPTIONS)
-def run(
-    sde, step, load, store, draw, places,  # what moves, and how lanes are read and written
-    x0, out, t, rows, columns,  # states (base, k), (looks, lanes, k); times and their rows of out; parameters
-    given, chunk, streams, counts, base, stride, key, first_lane, first_step,  # the noise
-    begin, end, slot, ticks, first_bad,  # the share of this call, and what it reports
-    x, z, own, dead,  # room for one block: states (k, LANES), normals of a chunk of steps, parameters, failed lanes
-):  # fmt: skip
-    """Solve for the lanes begin … end − 1, whole blocks at a time; ticks[0] < 0 asks for a stop."""
-    widest_vectors()
-    k, steps, lanes = x0.shape[1], t.shape[0] - 1, out.shape[1]
-    for start in range(begin, end, LANES):
-        # Lanes beyond the last repeat it: whole blocks keep the arithmetic of a lane the same anywhere.
-        for i in range(LANES):
-            lane = min(start + i, lanes - 1)
-            for c in range(k):
-                x[c, i] = x0[lane % x0.shape[0], c]
-            for c in range(columns.shape[0]):
-                own[c, i] = columns[c, lane]
-        buried = False
-        dead[:] = False
-        if rows[0] >= 0:
-            _look(x, out, rows[0], start, end)
-        phase = first_step % chunk - 1
-        for s in range(steps):
-            phase += 1  # counted, since a division costs as much as the lane loop
-            if s == 0 or phase == chunk:
-                phase = phase % chunk
-                if ticks[0] < 0:
-                    return
-                ahead = min(chunk - phase, steps - s)
-                ticks[slot] += LANES * ahead
-                if given.shape[0] == 0:
-                    row, fours = 0, (phase + ahead + 3) // 4
-                    for j in range(streams.shape[0]):
-                        group = (first_step + s - phase) // 4 * counts[j]
-                        fill(z, row, fours * counts[j], first_lane + start, group, streams[j], key[0], key[1])
-                        row += chunk * counts[j]
-                else:
-                    _copy(given, z, base, stride, s, phase, ahead, start)
-            now, then = t[s], t[s + 1]
-            h = then - now
-            scale = np.sqrt(abs(h))
-            place = places(base, stride, phase)
-            health = value(as_like(0, real(x[0, 0])))
-            for i in range(x.shape[1]):  # LANES, unsaid: unrolled in full it would compile for longer
-                old = load(x, i)
-                new = as_like(step(at(sde, own, i), now, then, old, h, *draw(z, place, i, scale)), old)
-                store(x, i, new)
-                health += times_zero(new)
-            if buried or health != health:  # rare, and outside of the lane loop that it would slow down
-                buried = True
-                _bury(x, dead)
-                first_bad[slot] = min(first_bad[slot], s)
-            if rows[s + 1] >= 0:  # asked here: a call costs as much as the lane loop
-                _look(x, out, rows[s + 1], start, end)
+def once(function):
+    """Decorator: function((a, b, …)) by address, compiled once and not again within each kernel that calls it."""
+    compiled = njit(function, **FORMULA)
 
+    @intrinsic
+    def called(typingctx, args):
+        compiled.compile(args.types)
+        code = compiled.overloads[args.types]
+        result, types_ = code.signature.return_type, code.signature.args
 
-@njit(cache=True, **OPTIONS)
-def _bury(x, dead):
-    """Lanes that are not finite, or were not once, become NaN in all components."""
-    for i in range(LANES):
-        for c in range(x.shape[0]):
-            dead[i] |= not abs(x[c, i]) < np.inf
-        for c in range(x.shape[0]):
-            if dead[i]:
-                x[c, i] = np.nan
+        def emit(context, builder, signature, values):
+            kind = context.call_conv.get_function_type(result, types_)
+            address = code.library.get_pointer_to_function(code.fndesc.llvm_func_name)
+            pointer = builder.inttoptr(ir.Constant(ir.IntType(64), address), kind.as_pointer())
+            items = cgutils.unpack_tuple(builder, values[0])
+            return context.call_conv.call_function(builder, pointer, result, types_, items)[1]
 
+        return result(args), emit
 
-@njit(cache=True, **OPTIONS)
-def _look(x, out, row, start, end):
-    for i in range(min(LANES, end - start)):
-        for c in range(x.shape[0]):
-            out[row, start + i, c] = x[c, i]
-
-
-@njit(cache=True, **OPTIONS)
-def _copy(given, z, base, stride, s, phase, ahead, start):
-    """Explicit normals (draws, steps, lanes, m) of the steps s … s + ahead − 1 into the rows of z."""
-    for j in range(ahead):
-        for d in range(given.shape[0]):
-            for c in range(given.shape[3]):
-                row = base[d] + (phase + j) * stride[d] + c
-                for i in range(LANES):
-                    z[row, i] = given[d, s + j, min(start + i, given.shape[2] - 1), c]
+    return called
 
 
 class Layout(NamedTuple):
@@ -114,16 +52,139 @@ class Layout(NamedTuple):
         return self.chunk * int(self.counts.sum())
 
 
-def layout(method, channels):
-    """The `Layout` of a method's normals: about 8 rows, which the first-level cache holds."""
-    drawn = method.streams
-    chunk = 4 * max(1, 2 // max(1, len(drawn) * channels))
+def layout(drawn, channels, most):
+    """The `Layout` of one dw of `channels` normals for each stream in `drawn`, in about `most` rows for each stream."""
     distinct = sorted(set(drawn))
     counts = [drawn.count(s) * channels for s in distinct]
+    chunk = 4 * max(1, most // (4 * max(counts, default=1)))
     start = dict(zip(distinct, np.cumsum([0, *counts]) * chunk))
     base = [start[s] + drawn[:i].count(s) * channels for i, s in enumerate(drawn)]
     stride = [drawn.count(s) * channels for s in drawn]
     return Layout(chunk, *(np.array(a, np.int64) for a in (distinct, counts, base, stride)))
+
+
+class Noise(NamedTuple):
+    """Which normals move which lane."""
+
+    given: np.ndarray  # explicit ones (draws, steps, lanes, channels), or without draws
+    factor: np.ndarray  # the lower factor of the channels' correlation, or empty
+    fill: int  # the address of a `generator.filler`
+    k0: int  # the key
+    k1: int
+    first_lane: int
+    first_step: int
+
+
+class Block(NamedTuple):
+    """Room for one block of lanes: LANES of them, or the few that there are."""
+
+    x: np.ndarray  # states (k, lanes)
+    z: np.ndarray  # normals of a chunk of steps, rows as in `Layout`
+    own: np.ndarray  # parameters
+    dead: np.ndarray  # failed lanes
+    made: np.ndarray  # (4, LANES) normals as a `filler` along the steps makes them
+
+
+@once
+def _bury(x, dead, count):
+    """Lanes that are not finite, or were not once, become NaN in all components. Whether one of `count` is."""
+    failed = False
+    for i in range(x.shape[1]):
+        for c in range(x.shape[0]):
+            dead[i] |= not abs(x[c, i]) < np.inf
+        for c in range(x.shape[0]):
+            if dead[i]:
+                x[c, i] = np.nan
+        failed |= dead[i] and i < count
+    return failed
+
+
+@once
+def _save(x, out, row, start, high):
+    for i in range(min(x.shape[1], high - start)):
+        for c in range(x.shape[0]):
+            out[row, start + i, c] = x[c, i]
+
+
+@once
+def _normals(noise, plan, z, made, start, s, phase, ahead):
+    """The normals of the steps s … s + ahead − 1 into the rows of z from step `phase` of the chunk on."""
+    lanes, row = z.shape[1], 0
+    for j in range(plan.streams.shape[0] if noise.given.shape[0] == 0 else 0):
+        count, stream, lane = plan.counts[j], plan.streams[j], noise.first_lane + start
+        group, groups = (noise.first_step + s - phase) // 4 * count, (phase + ahead + 3) // 4 * count
+        if lanes == LANES:
+            call(noise.fill, z, row, groups, lane, group, stream, noise.k0, noise.k1)
+        for i in range(lanes if lanes < LANES else 0):
+            for g in range(0, groups, LANES):
+                call(noise.fill, made, 0, 1, lane + i, group + g, stream, noise.k0, noise.k1)
+                for q in range(4 * min(LANES, groups - g)):
+                    z[row + 4 * g + q, i] = made[q % 4, q // 4]
+        row += plan.chunk * count
+    for j in range(ahead * plan.base.shape[0]):
+        step, d = j // plan.base.shape[0], j % plan.base.shape[0]
+        row = plan.base[d] + (phase + step) * plan.stride[d]
+        for c in range(noise.given.shape[3] if noise.given.shape[0] > 0 else 0):
+            for i in range(lanes):
+                z[row + c, i] = noise.given[d, s + step, min(start + i, noise.given.shape[2] - 1), c]
+        for c in range(noise.factor.shape[0] - 1, -1, -1):  # from the last row up: none is read after it is changed
+            for i in range(lanes):
+                z[row + c, i] *= noise.factor[c, c]
+            for b in range(c):
+                for i in range(lanes):
+                    z[row + c, i] += noise.factor[c, b] * z[row + b, i]
+
+
+@njit(**OPTIONS)
+def run(
+    sde, step, load, store, draw, places,  # what moves, and how lanes are read and written
+    x0, out, saves, t, begin, end, columns,  # states (base, k), (saves, lanes, k), times, parameters
+    noise, plan, block,  # `Noise`, its `Layout`, and a `Block`
+    low, high, slot, ticks, first_bad,  # the share of this call, and what it reports
+):  # fmt: skip
+    """Solve for the lanes low … high − 1, a block at a time; ticks[0] < 0 asks for a stop.
+
+    Step s goes from begin[s] to end[s], which next to a jump are not quite t[s] and t[s + 1].
+    """
+    widest_vectors()
+    x, z, lanes, steps = block.x, block.z, block.x.shape[1], t.shape[0] - 1
+    for start in range(low, high, lanes):
+        for i in range(lanes):  # those beyond the last repeat it
+            lane = min(start + i, high - 1)
+            for c in range(x0.shape[1]):
+                x[c, i] = x0[lane % x0.shape[0], c]
+            for c in range(columns.shape[0]):
+                block.own[c, i] = columns[c, lane]
+        block.dead[:] = False
+        buried, save, phase = False, 0, noise.first_step % plan.chunk - 1
+        if saves[0] == 0:
+            _save((x, out, 0, start, high))
+            save = 1
+        for s in range(steps):
+            phase += 1  # counted, since a division costs as much as the lane loop
+            if s == 0 or phase == plan.chunk:
+                phase = phase % plan.chunk
+                if ticks[0] < 0:
+                    return
+                ahead = min(plan.chunk - phase, steps - s)
+                ticks[slot] += min(lanes, high - start) * ahead
+                _normals((noise, plan, z, block.made, start, s, phase, ahead))
+            now, then, h = begin[s], end[s], t[s + 1] - t[s]
+            scale = np.sqrt(abs(h))
+            place = places(plan.base, plan.stride, phase)
+            health = value(as_like(0, real(x[0, 0])))
+            for i in range(lanes):
+                old = load(x, i)
+                new = as_like(step(at(sde, block.own, i), now, then, old, h, *draw(z, place, i, scale)), old)
+                store(x, i, new)
+                health += times_zero(new)
+            if buried or health != health:  # rare, and outside of the lane loop that it would slow down
+                buried = True
+                if _bury((x, block.dead, high - start)):
+                    first_bad[slot] = min(first_bad[slot], s)
+            if save < saves.shape[0] and saves[save] == s + 1:  # asked here: a call costs as much as the lane loop
+                _save((x, out, save, start, high))
+                save += 1
 
 
 @functools.cache
@@ -146,7 +207,7 @@ def access(k, m, draws):
         f"def impl(base, stride, phase):\n    return ({rows})",
     )
     names = {"real": real, "reals": reals, "value": value, "vec": vec}
-    return tuple(njit(source(text, **names), forceinline=True, **OPTIONS) for text in texts)
+    return tuple(njit(source(text, **names), forceinline=True, **FORMULA) for text in texts)
 
 
 # --- the functions of `sdekit.equation` on lane types --------------------------------------------

@@ -1,19 +1,21 @@
 """The normals of `sdekit.noise`, made a block at a time in vector instructions."""
 
 import contextlib
+import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic, overload
+from numba import cfunc, njit, types
+from numba.extending import intrinsic
+from numba.np.numpy_support import from_dtype
 
 from ... import noise
 from .elementary import implementation, select
-from .records import OPTIONS
+from .records import FORMULA
 
 LANES = 256  # lanes of a block: its normals and states stay in the first-level cache
-INLINED = {"forceinline": True, **OPTIONS}
+INLINED = {"forceinline": True, **FORMULA}
 
 
 @intrinsic
@@ -73,13 +75,19 @@ _cosine_sign = _on_word(
 _philox = njit(noise.philox4x32, **INLINED)
 
 
-def _build(F):
-    """fill for blocks z of type F."""
-    dtype = types.float32 if F is np.float32 else types.float64
-    log, sqrt = implementation("log_positive", dtype), implementation("sqrt", dtype)
-    sin, cos = implementation("sin_poly", dtype), implementation("cos_poly", dtype)
+@functools.cache
+def filler(dtype, along):
+    """fill(z, row, groups, lane, group, stream, k0, k1): normals into rows of z, of shape (rows, LANES).
+
+    Rows row + 4g … row + 4g + 3 get the four normals of counter group + g of the lanes lane, lane + 1, …;
+    or, `along` the steps, of the counters group + g LANES + i of the one lane `lane`. The instructions are
+    the same, and so are the bits. Kernels share the compiled code, which `call` reaches by its address.
+    """
+    F, number = dtype.type, from_dtype(dtype)
+    log, sqrt = implementation("log_positive", number), implementation("sqrt", number)
+    sin, cos = implementation("sin_poly", number), implementation("cos_poly", number)
     half, unit, minus_two, angle_unit = F(0.5), F(2.0**-32), F(-2), F(np.pi * 2.0**-31)
-    mask = noise.MASK
+    mask, lane_step, group_step, inner_step = noise.MASK, int(not along), LANES if along else 1, int(along)
 
     @njit(**INLINED)
     def box_muller(w0, w1):
@@ -88,49 +96,52 @@ def _build(F):
         c, s, odd = cos(angle), sin(angle), _odd(w1, half)
         return radius * _cosine_sign(w1, select(odd, s, c)), radius * _sine_sign(w1, select(odd, c, s))
 
-    @njit(**OPTIONS)
+    @cfunc(types.void(types.CPointer(number), *[types.int64] * 7), **FORMULA)
     def fill(z, row, groups, lane, group, stream, k0, k1):
         widest_vectors()
+        # masked here, which lets LLVM multiply 32 by 32 bits
+        channel, a, b = stream & mask, k0 & mask, k1 & mask
         for g in range(groups):
-            # masked here, which lets LLVM multiply 32 by 32 bits
-            count, channel, a, b = (group + g) & mask, stream & mask, k0 & mask, k1 & mask
+            first, r = group + g * group_step, (row + 4 * g) * LANES
             for i in range(LANES):
-                low, high = (lane + i) & mask, ((lane + i) >> 32) & mask
-                w0, w1, w2, w3 = _philox(low, high, count, channel, a, b)
-                r = row + 4 * g
-                z[r, i], z[r + 1, i] = box_muller(w0, w1)
-                z[r + 2, i], z[r + 3, i] = box_muller(w2, w3)
+                at = lane + i * lane_step
+                count = (first + i * inner_step) & mask
+                w0, w1, w2, w3 = _philox(at & mask, (at >> 32) & mask, count, channel, a, b)
+                z[r + i], z[r + LANES + i] = box_muller(w0, w1)
+                z[r + 2 * LANES + i], z[r + 3 * LANES + i] = box_muller(w2, w3)
 
     return fill
 
 
-_FILL = {types.float32: _build(np.float32), types.float64: _build(np.float64)}
+@intrinsic
+def call(typingctx, address, z, row, groups, lane, group, stream, k0, k1):
+    """A `filler` by its address."""
+    numbers = [row, groups, lane, group, stream, k0, k1]
+
+    def emit(context, builder, signature, args):
+        data = context.make_array(z)(context, builder, args[1]).data
+        word = ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [data.type, *[word] * 7])
+        rest = [context.cast(builder, a, t, types.int64) for a, t in zip(args[2:], numbers)]
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [data, *rest])
+        return context.get_dummy_value()
+
+    return types.none(address, z, *numbers), emit
 
 
-def fill(z, row, groups, lane, group, stream, k0, k1):
-    """The normals of `groups` counters from `group` on, of LANES lanes, into z[row : row + 4 groups]."""
-    raise NotImplementedError("compiled code only")
-
-
-@overload(fill)
-def _fill(z, row, groups, lane, group, stream, k0, k1):
-    compiled = _FILL[z.dtype]
-    return lambda z, row, groups, lane, group, stream, k0, k1: compiled(z, row, groups, lane, group, stream, k0, k1)
-
-
-def block(rows, dtype):
-    """Room for `rows` values per lane of a block, whose vectors do not straddle cache lines."""
-    size = rows * LANES * np.dtype(dtype).itemsize
+def block(rows, dtype, lanes=LANES):
+    """Room for `rows` values for each of `lanes` lanes, whose vectors do not straddle cache lines."""
+    size = rows * lanes * np.dtype(dtype).itemsize
     raw = np.empty(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(rows, LANES)
+    return raw[start : start + size].view(dtype).reshape(rows, lanes)
 
 
-@njit(**OPTIONS)
-def _rows(z, out, lane, n, stream, k0, k1, begin, end):
+@njit(**FORMULA)
+def _rows(fill, z, out, lane, n, stream, k0, k1, begin, end):
     first, count = n // 4, out.shape[0]
     for start in range(begin, end, LANES):
-        fill(z, 0, z.shape[0] // 4, lane + start, first, stream, k0, k1)
+        call(fill, z, 0, z.shape[0] // 4, lane + start, first, stream, k0, k1)
         for r in range(count):
             for i in range(min(LANES, end - start)):
                 out[r, start + i] = z[n - 4 * first + r, i]
@@ -140,25 +151,27 @@ def rows(out, lane, n, seed, stream, threads=1):
     """Fill `out`, of shape (count, lanes), with normals n, … of the lanes `lane`, …: `noise.rows` in place."""
     k0, k1 = noise.key(seed)
     groups = (n + out.shape[0] - 1) // 4 + 1 - n // 4
+    fill = filler(out.dtype, False).address
 
     def fill_span(begin, end):
-        _rows(block(4 * groups, out.dtype), out, lane, n, stream, k0, k1, begin, end)
+        _rows(fill, block(4 * groups, out.dtype), out, lane, n, stream, k0, k1, begin, end)
 
     spans(fill_span, out.shape[1], threads, least=65536)
     return out
 
 
-@njit(**OPTIONS)
-def _discard(z, lane, begin, end, n, k0, k1):
+@njit(**FORMULA)
+def _discard(fill, z, lane, begin, end, n, k0, k1):
     for start in range(begin, end, LANES):
         for group in range(n // z.shape[0]):
-            fill(z, 0, z.shape[0] // 4, lane + start, group * (z.shape[0] // 4), 0, k0, k1)
+            call(fill, z, 0, z.shape[0] // 4, lane + start, group * (z.shape[0] // 4), 0, k0, k1)
 
 
 def discard(lanes, n, seed=0, dtype=np.float32, threads=1):
     """Make n normals for each of `lanes` lanes, eight at a time as a solve does, and throw them away."""
     k0, k1 = noise.key(seed)
-    spans(lambda a, b: _discard(block(8, dtype), 0, a, b, n, k0, k1), lanes, threads, least=LANES)
+    fill = filler(np.dtype(dtype), False).address
+    spans(lambda a, b: _discard(fill, block(8, dtype), 0, a, b, n, k0, k1), lanes, threads, least=LANES)
 
 
 def spans(work, size, threads, least):

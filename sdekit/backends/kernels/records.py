@@ -5,84 +5,109 @@ callable there, compiles the functions it holds, and gives each lane its entry o
 """
 
 import functools
-import inspect
 import types as pytypes
+from collections import namedtuple
 
 import numpy as np
 from numba import njit, types
-from numba.core.imputils import lower_builtin
+from numba.core.imputils import lower_builtin, lower_getattr
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_getattr
-from numba.extending import (
-    NativeValue,
-    models,
-    overload,
-    overload_attribute,
-    register_model,
-    typeof_impl,
-    unbox,
-)
+from numba.cpython.tupleobj import namedtuple_getattr
+from numba.extending import NativeValue, models, overload, register_model, typeof_impl, unbox
 
-from ... import laws
-from ...arrays import is_tensor
-from ...equation import path_parameters
+from ...arrays import is_tensor, on_host
+from ...records import path_parameters
+from .captured import REFUSED, Watch, describe, fields, is_record
+from .explain import COMPILES
 from .lane import INLINE, real, source
 
-# All of fastmath but the promises that no NaN and no infinity occur.
-FAST = {"contract", "arcp", "nsz", "reassoc", "afn"}
-OPTIONS = {"error_model": "numpy", "fastmath": FAST, "nogil": True}
+# Formulas of users, processes and methods are rounded as written, but for a·b + c. Reassociation serves the kernel's
+# own sums alone: x/k/m must not become x/(k·m), which can overflow, nor t/h be t·(1/h), which misses whole numbers.
+FORMULA = {"error_model": "numpy", "fastmath": {"contract", "nsz", "afn"}, "nogil": True}
+OPTIONS = {**FORMULA, "fastmath": {"contract", "nsz", "afn", "reassoc"}}
+
+_current: dict = {}  # id of a function or class: itself, which keeps the id its own, its Watch, what it became
 
 
-NATIVE = set()  # functions with an `overload` here, besides those of sdekit.math
+def compiled(value):
+    """A function jitted for use inside the lane loop, with the functions that it calls; a class of records likewise."""
+    _, watch, made = _current.get(id(value), (None, None, None))
+    if watch is None or not watch.holds():
+        watch = Watch()
+        made = build(describe(value, watch=watch))
+        if len(_current) > 1000:
+            _current.clear()
+        _current[id(value)] = value, watch, made
+    return made
 
 
-def _is_helper(g):
-    """Whether `g` is a plain Python function that numba has no implementation of."""
-    known = not isinstance(g, pytypes.FunctionType) or g in NATIVE
-    return not known and g.__module__ != "sdekit.math" and (g.__module__ or "").split(".")[0] != "numpy"
+def build(description):
+    """What the compiler takes for a value that `captured.describe` has described."""
+    return _BUILD[description[0]](*description[1:])
 
 
-def compiled(function):
-    """`function` jitted for use inside the lane loop, with the plain functions that it calls.
+class Refused:
+    """Stands where a function reads what does not compile; the compiler meets it only if it gets there."""
 
-    numba takes the numbers and arrays that a function captures as constants, so that a function whose
-    captured values have changed is compiled anew.
-    """
-    if hasattr(function, "in_kernels"):
-        return compiled(function.in_kernels)
-    if not isinstance(function, pytypes.FunctionType):
-        return function  # already a numba dispatcher
-    return _compiled(function, _captured(function))
+    def __init__(self, text):
+        self.text = text
 
 
-def _captured(function, seen=()):
-    """What the compiled form of `function` depends on besides its code, as a hashable value."""
-
-    def value(g):
-        if isinstance(g, (bool, int, float, str, np.number)):
-            return type(g).__name__, repr(g)  # nan too equals itself
-        if isinstance(g, np.ndarray):
-            return g.shape, str(g.dtype), g.tobytes()
-        if _is_helper(g) and g not in seen:
-            return g, _captured(g, (*seen, function))
-        return None
-
-    names = [function.__globals__.get(n) for n in function.__code__.co_names]
-    return tuple(map(value, names + [c.cell_contents for c in function.__closure__ or ()]))
+@typeof_impl.register(Refused)
+def _typeof_refused(value, c):
+    raise ValueError(value.text)
 
 
-@functools.lru_cache(maxsize=1024)
-def _compiled(function, captured):
-    names = {n: function.__globals__.get(n) for n in function.__code__.co_names}
-    helpers = {n: compiled(g) for n, g in names.items() if _is_helper(g) and g is not function}
-    cells = tuple(
-        pytypes.CellType(compiled(c.cell_contents)) if _is_helper(c.cell_contents) else c
-        for c in function.__closure__ or ()
-    )
-    copy = pytypes.FunctionType(
-        function.__code__, {**function.__globals__, **helpers}, function.__name__, function.__defaults__, cells
-    )
-    copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
-    return njit(copy, forceinline=True, **OPTIONS)
+def _named(description, name):
+    """The value that is read as `name`."""
+    if description[0] == "refused":
+        return Refused(f"{name} is {description[1]}, {REFUSED}")
+    return _space(*description[1:], name) if description[0] == "space" else build(description)
+
+
+def _space(names, parts, name="object"):
+    space = pytypes.ModuleType(name)  # numba takes attributes of modules as constants
+    for attribute, part in zip(names, parts):
+        setattr(space, attribute, _named(part, f"{name}.{attribute}"))
+    return space
+
+
+@functools.cache
+def _function(text, optional, parts):
+    values = [None if p is None else _named(p, n) for n, p in zip([""] * optional + text.names, parts)]
+    defaults, values = tuple(values[:optional]), values[optional:]
+    free = len(text.free)
+    names = {n: v for n, v, p in zip(text.names, values, parts[optional:]) if p is not None}
+    cells = tuple(map(pytypes.CellType, values[:free]))
+    copy = pytypes.FunctionType(text.code, {"__name__": text.module, **names}, text.code.co_name, defaults, cells)
+    copy.__module__, copy.__qualname__ = text.module, text.code.co_qualname
+    return njit(copy, forceinline=True, **FORMULA)
+
+
+@functools.cache
+def _class(name, fields, members):
+    cls = type(name, (namedtuple(name, fields),), {"__slots__": ()})
+    _members[cls] = {n: (kind, description) for n, kind, description in members}
+    for n, kind, _ in members:
+        if kind != "method":
+            _lower_attribute(n)
+    return cls
+
+
+_members: dict = {}  # class of a record in compiled code: {name: (kind, description)} of what it has besides fields
+
+_BUILD = {
+    "plain": lambda kind, value: kind(value) if kind in (float, complex) else value,
+    "scalar": lambda kind, data: np.frombuffer(data, kind)[0],
+    "array": lambda shape, dtype, data: np.frombuffer(data, dtype).reshape(shape),
+    "tuple": lambda *parts: tuple(map(build, parts)),
+    "record": lambda cls, *parts: build(cls)(*map(build, parts)),
+    "given": lambda value: value,
+    "function": _function,
+    "class": _class,
+    "space": _space,
+    "refused": lambda what: Refused(f"{what}, {REFUSED}"),
+}
 
 
 # --- what a kernel receives ----------------------------------------------------------------------
@@ -114,37 +139,36 @@ def _unbox_column(ty, obj, c):
     return NativeValue(c.context.get_dummy_value())
 
 
-def is_record(value):
-    return isinstance(value, tuple) and hasattr(value, "_fields")
-
-
 def prepare(record, columns):
     """`record` as a kernel takes it: numbers as float64, functions compiled, arrays of paths as Columns.
 
     Array parameters of processes are appended to the list `columns`.
     """
-    hook(type(record))
     per_path = path_parameters(record)
 
     def convert(name, value):
         if is_record(value):
             return prepare(value, columns)
-        if isinstance(value, pytypes.FunctionType):
-            return compiled(value)
         if isinstance(value, (bool, np.bool_)):
             return bool(value)
         if isinstance(value, (int, float, np.number)) or (isinstance(value, np.ndarray) and value.ndim == 0):
             return float(value)
         if is_tensor(value):
-            value = value.detach().cpu().numpy()
+            value = on_host(value)
         if isinstance(value, np.ndarray):
             if name not in per_path:
                 return np.require(value, np.float64 if value.dtype.kind == "f" else None, "CW")
             columns.append(value)
             return Column(len(columns) - 1)
+        if isinstance(value, (tuple, str, type(None))):
+            return value
+        value = compiled(value)
+        if isinstance(value, Refused):
+            raise ValueError(f"{name} of {type(record).__name__} is {value.text}; {COMPILES}")
         return value
 
-    return record._make(map(convert, record._fields, record))
+    names = fields(type(record))
+    return compiled(type(record))(*(convert(n, getattr(record, n)) for n in names))
 
 
 def at(record, columns, lane):
@@ -174,71 +198,66 @@ def _at(record, columns, lane):
 
 
 @infer_getattr
-class _Methods(AttributeTemplate):
-    """`record.name(...)` in compiled code is the compiled method of the record's class."""
+class _Members(AttributeTemplate):
+    """`record.name` in compiled code, where `name` is no field but a member of the record's class."""
 
     key = types.BaseNamedTuple
 
     def generic_resolve(self, record, name):
-        member = inspect.getattr_static(record.instance_class, name, None)
-        if not isinstance(member, pytypes.FunctionType) or name in record.fields:
-            return None
-        return types.BoundFunction(_method(record.instance_class, name), record)
+        kind, description = _members.get(record.instance_class, {}).get(name, (None, None))
+        if kind == "method":
+            return types.BoundFunction(_method(record.instance_class, name), record)
+        if kind == "property":
+            return _call_type(self.context, build(description), (record,)).return_type
+        return None if kind is None else self.context.resolve_value_type(_member(record, name))
+
+
+def _member(record, name):
+    return _named(_members[record.instance_class][name][1], f"{record.instance_class.__name__}.{name}")
+
+
+def _call_type(context, function, args, kws=None):
+    return types.Dispatcher(function).get_call_type(context, args, kws or {})
+
+
+@functools.cache
+def _lower_attribute(name):
+    """Let `record.name` be lowered for records that have `name` as a property or attribute of their class."""
+
+    @lower_getattr(types.BaseNamedTuple, name)
+    def lower(context, builder, record, value):
+        if name in record.fields:
+            return namedtuple_getattr(context, builder, record, value, name)
+        member = _member(record, name)
+        if _members[record.instance_class][name][0] == "property":
+            signature = _call_type(context.typing_context, member, (record,))
+            return _lowered_call(context, builder, member, signature, (value,))
+        return context.get_constant_generic(builder, context.typing_context.resolve_value_type(member), member)
+
+
+def _lowered_call(context, builder, function, signature, args):
+    lowered = context.get_function(types.Dispatcher(function), signature)
+    context.add_linking_libs(getattr(lowered, "libs", ()))
+    return lowered(builder, args)
 
 
 @functools.cache
 def _method(cls, name):
     """The numba template of a method; its calls go straight to the compiled function."""
-    target = types.Dispatcher(compiled(getattr(cls, name)))
+    function = build(_members[cls][name][1])
 
     class Method(AbstractTemplate):
         key = (cls, name)
 
         def generic(self, args, kws):
-            signature = target.get_call_type(self.context, (self.this, *args), kws)
+            signature = _call_type(self.context, function, (self.this, *args), kws)
             return None if signature is None else signature.replace(recvr=None).as_method()
 
     @lower_builtin(Method.key, types.BaseNamedTuple, types.VarArg(types.Any))
     def lower(context, builder, sig, args):
-        inner = target.get_call_type(context.typing_context, sig.args, {})
-        function = context.get_function(target, inner)
+        inner = _call_type(context.typing_context, function, sig.args)
         if len(args) < len(inner.args):  # a receiver without fields is false to numba, which leaves it out
             args = (context.get_constant_undef(inner.args[0]), *args)
-        context.add_linking_libs(getattr(function, "libs", ()))
-        return function(builder, args)
+        return _lowered_call(context, builder, function, inner, args)
 
     return Method
-
-
-_hooked = {"additive", "calculus", "domain", "event_dims", "noise", "x0"}  # declarations, which no formula reads
-
-
-def hook(cls):
-    """Make the properties and numbers of the NamedTuple class `cls` known to compiled code."""
-    for base in cls.__mro__[:-2]:
-        _hook(vars(base))
-
-
-def _hook(members):
-    for name, member in members.items():
-        if isinstance(member, (property, int, float)) and name not in _hooked:
-            _hooked.add(name)
-            overload_attribute(types.BaseNamedTuple, name, jit_options=INLINE)(_property(name))
-
-
-def _property(name):
-    def resolve(self):
-        if name in self.fields:  # a field here, a property in another class
-            index = self.fields.index(name)
-            return lambda self: self[index]
-        member = getattr(self.instance_class, name, None)
-        if isinstance(member, property):
-            function = compiled(member.fget)
-            return lambda self: function(self)
-        return (lambda self: member) if isinstance(member, (int, float)) else None
-
-    return resolve
-
-
-for _law in (laws.Normal, laws.LogNormal):  # the laws that compiled transitions return
-    hook(_law)

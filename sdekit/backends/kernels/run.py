@@ -1,84 +1,130 @@
 """The CPU backend: step and noise fused into one vectorised kernel, blocks of paths on a thread pool."""
 
+import itertools
 import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import numpy as np
-from numba.core.errors import NumbaError
+from numba import typeof
 
-from ... import arrays, noise
-from ...equation import Equation, with_parameters
+from ... import arrays, machine, noise
+from ...equation import Equation
 from ...problem import Counted, Counter, Outcome
+from ...records import with_parameters
+from ..waiting import apart
 from . import fixed
-from .generator import LANES, block, discard
-from .records import compiled, is_record, prepare
+from .captured import is_record
+from .explain import ELSEWHERE, explained
+from .generator import LANES, block, discard, filler
+from .records import compiled, prepare
 
 __all__ = ["run", "discard"]
 
-TASK = 2**24  # lane steps of one call into compiled code: some 20 ms
-ELSEWHERE = "pass x0 as a torch tensor, or backend=sdekit.backends.numpy()"
+TASK = 2**24  # normals, or steps without any, of one call into compiled code: some 20 ms
+LEAST = 2**18  # for one thread: less is done before another has started
+FEW = 64  # lanes that are a block of their own, whose normals are made along the steps
+MOST = 32  # components, or entries of a diffusion matrix: they are unrolled, and compile time grows with them
 _preparing = threading.Lock()
+_compiled: set = set()  # types for which there is a kernel
 
 
-def run(problem, threads):
-    """Solve with compiled code; states are arrays of float32 or float64."""
+def run(problem, threads=None):
+    """Solve with compiled code, on all CPUs unless told; states are arrays of float32 or float64."""
     check(problem)
-    form, steps = problem.structure, problem.steps
-    k = form.components
-    x0 = np.require(problem.x0, requirements="CW").reshape(-1, k or 1)
-    out = np.empty((len(problem.looks), problem.lanes, k or 1), x0.dtype)
-    found: list = []
+    out = np.empty((len(problem.steps.saves), problem.lanes, problem.system.components or 1), problem.x0.dtype)
     with _preparing:
-        sde = prepare(problem.equation, found)
-        step = compiled(problem.method.step)
-        forms = fixed.access(k, form.channels if problem.dw_axes else None, problem.method.normals)
-    columns = _per_lane(found, problem)
-    given = np.empty((0, 0, 0, 0), x0.dtype)
-    if problem.noise is not None:
-        width = form.channels if problem.dw_axes else 1
-        given = np.require(problem.noise, requirements="CW")
-        given = given.reshape(problem.method.normals, steps, problem.lanes, width)
-    rows = np.full(len(problem.t), -1)
-    rows[problem.looks] = np.arange(len(problem.looks))
-    key, plan = np.array(noise.key(problem.seed)), fixed.layout(problem.method, form.channels)
-
-    def share(begin, end, slot):
-        try:
-            fixed.run(
-                sde, step, *forms, x0, out, problem.t, rows, columns,
-                given, *plan, key, problem.first_lane, problem.first_step,
-                begin, end, slot, ticks, first_bad,
-                *(block(n, x0.dtype) for n in (x0.shape[1], plan.rows, len(columns))),
-                np.empty(LANES, np.bool_),
-            )  # fmt: skip
-        except NumbaError as error:
-            raise ValueError(_explained(problem, error)) from error
-
-    pieces = _pieces(problem, threads)
+        share, types = _share(problem, out)
+    steps = len(problem.steps)
+    cost = steps * max(1, problem.system.channels * problem.method.normals)  # of a lane
+    threads = min(threads or machine.cpus(), problem.lanes * cost // LEAST) if problem.lanes * cost > LEAST else 1
+    pieces = _pieces(problem, cost, threads)
     ticks = np.zeros(threads + 1, np.int64)  # the first entry asks for a stop, the others count lane steps
     first_bad = np.full(threads + 1, steps)
-    if len(pieces) == 1 and LANES * -(-problem.lanes // LANES) * steps < TASK and problem.ticker is None:
-        share(*pieces[0], 1)
+    _ready(types, lambda: share(0, 0, 1, ticks, first_bad), problem)
+    if problem.lanes * cost < TASK and threads == 1 and problem.ticker is None:
+        for piece in pieces:
+            share(*piece, 1, ticks, first_bad)
     elif pieces:
-        _in_threads(share, pieces, ticks, problem, threads)
+        _in_threads(share, pieces, ticks, first_bad, problem, threads)
     with np.errstate(over="ignore"):
-        x = out.reshape(len(problem.looks), *problem.shape).astype(problem.dtype, copy=False)
-    failed = np.isnan(out[-1, :, 0]).reshape(problem.paths)  # all components of a failed path are NaN
+        x = out.reshape(len(problem.steps.saves), *problem.shape).astype(problem.dtype, copy=False)
+    failed = np.isnan(out[-1, :, 0]).reshape(problem.system.path_shape)  # all components of a failed path are NaN
     failed_step = int(first_bad.min()) if failed.any() else None
-    return Outcome(x, failed, failed_step, None, _evaluations(problem))
+    last = out[-1].reshape(problem.shape)
+    return Outcome(x, last, failed, failed_step, None, _evaluations(problem))
 
 
-def _pieces(problem, threads):
-    """Ranges of lanes, whole blocks each, for one call into compiled code."""
-    size = max(TASK // max(problem.steps, 1), LANES)
-    size = min(size, -(-problem.lanes // threads))
-    size = -(-size // LANES) * LANES
-    return [(a, min(a + size, problem.lanes)) for a in range(0, problem.lanes, size or 1)]
+def _share(problem, out):
+    """(the function that solves for the lanes low … high − 1 into `out`, the types that its kernel is made for)."""
+    form, method, found = problem.system, problem.method, []
+    sde, step = prepare(problem.equation, found), compiled(method.step)
+    width = form.channels if problem.dw_axes else 1
+    forms = fixed.access(form.components, width if problem.dw_axes else None, method.normals)
+    x0, columns, dtype = _starts(problem), _per_lane(found, problem), problem.x0.dtype
+    given, factor = np.empty((0, 0, 0, 0), dtype), form.correlation
+    if problem.noise is not None:
+        given = np.require(problem.noise, requirements="CW")
+        given = given.reshape(method.normals, len(problem.steps), problem.lanes, width)
+    factor = np.empty((0, 0), dtype) if factor is None else np.require(factor, dtype, "CW")
+    t, saves, begin, end = problem.steps
+
+    def share(low, high, slot, ticks, first_bad):
+        lanes = high - low or max(problem.lanes, 1)  # called for no lane it only compiles
+        along = _few(problem, lanes)
+        lanes = lanes if along else LANES
+        plan = fixed.layout(method.streams, width, 4 * LANES if along else 8)
+        fill, key = filler(dtype, along).address, noise.key(problem.seed)
+        source = fixed.Noise(given, factor, fill, *key, problem.first_lane, problem.first_step)
+        room = fixed.Block(
+            *(block(n, dtype, lanes) for n in (x0.shape[1], plan.rows, len(columns))),
+            np.empty(lanes, np.bool_),
+            block(4 if along else 0, dtype),
+        )
+        fixed.run(
+            sde, step, *forms, x0, out, saves, t, begin, end, columns, source, plan, room,
+            low, high, slot, ticks, first_bad,
+        )  # fmt: skip
+
+    return share, (typeof(sde), step, *forms, dtype)
 
 
-def _in_threads(share, pieces, ticks, problem, threads):
+def _starts(problem):
+    """x0 as rows of components, which the lanes repeat in turn."""
+    x0, paths, k = problem.x0, problem.system.path_shape, problem.system.components
+    own = list(x0.shape[:-1] if k else x0.shape)
+    while own and own[0] == 1:
+        del own[0]
+    if own and tuple(own) != paths[len(paths) - len(own) :]:  # repeated along inner axes too
+        x0 = np.broadcast_to(x0, problem.shape)
+    return np.require(x0, requirements="CW").reshape(-1, k or 1)
+
+
+def _few(problem, lanes):
+    """Whether so many lanes are quicker as a block of their own than as a part of a whole one.
+
+    The normals of one lane are made for 256 counters at a time, those of a whole block for 256 lanes.
+    """
+    streams = problem.method.streams if problem.noise is None else ()
+    counters = max(map(streams.count, streams), default=1) * problem.system.channels * len(problem.steps) / 4
+    return lanes <= FEW and (not streams or lanes <= counters)
+
+
+def _pieces(problem, cost, threads):
+    """Ranges of lanes for one call into compiled code each: whole blocks, or few lanes."""
+    lanes = problem.lanes
+    size = max(1, min(-(-lanes // threads), TASK // max(cost, 1)))
+    whole = 8 if _few(problem, lanes) else LANES
+    size = -(-size // whole) * whole
+    cuts = [*range(0, lanes, size), lanes]
+    rest = lanes % LANES
+    if lanes > rest > 0 and _few(problem, rest) and lanes - rest not in cuts:
+        cuts.insert(-1, lanes - rest)
+    return list(itertools.pairwise(cuts))
+
+
+def _in_threads(share, pieces, ticks, first_bad, problem, threads):
     """Run the pieces on a pool while this thread reports progress and listens for an interrupt."""
-    total = LANES * max(problem.steps, 1) * -(-problem.lanes // LANES)
+    total = max(len(problem.steps), 1) * problem.lanes
     left = iter(pieces)
 
     def work(slot):
@@ -87,7 +133,7 @@ def _in_threads(share, pieces, ticks, problem, threads):
                 piece = next(left, None)
             if piece is None:
                 return
-            share(*piece, slot)
+            share(*piece, slot, ticks, first_bad)
 
     taking = threading.Lock()
     with ThreadPoolExecutor(threads) as pool:
@@ -106,7 +152,8 @@ def _in_threads(share, pieces, ticks, problem, threads):
 
 def check(problem):
     """Raise for what this backend does not run."""
-    process, (k, m, structure, _, event_dims) = problem.equation.process, problem.structure
+    process, system = problem.equation.process, problem.system
+    k, m, structure, event_dims = system.components, system.channels, system.noise, system.event_dims
     name = type(process).__name__
     if arrays.is_tensor(problem.x0):
         raise ValueError("backend numba takes numpy arrays; give x0 as one, or leave backend out")
@@ -114,9 +161,9 @@ def check(problem):
         raise ValueError(
             f"the numba backend needs processes that are NamedTuples or dataclasses, got {name}; {ELSEWHERE}"
         )
-    if (k or 1) > 16 or (structure == "general" and (k or 1) * m > 16):
+    if (k or 1) > MOST or (structure == "general" and (k or 1) * m > MOST):
         raise ValueError(
-            f"the numba backend compiles up to 16 components, and 16 entries of a diffusion matrix; "
+            f"the numba backend compiles up to {MOST} components, and {MOST} entries of a diffusion matrix; "
             f"{name} has {k or 1} components and {m} noises: {ELSEWHERE}"
         )
     if (k is None and event_dims) or hasattr(getattr(process, "score", None), "pair"):
@@ -129,17 +176,18 @@ def check(problem):
         )
 
 
-def _explained(problem, error):
-    """What a person can do about a compiler's complaint."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    reasons = [x for x in lines if x.startswith((">>>", "Unknown attribute", "Untyped global", "Use of unsupported"))]
-    name = type(problem.equation.process).__name__
-    return (
-        f"process {name} with method {problem.method.name} does not compile for the numba backend"
-        + (f" ({reasons[-1]})" if reasons else f" ({lines[0]})" if lines else "")
-        + "; keep drift and diffusion to arithmetic, tuples and sdekit.math, or "
-        + ELSEWHERE
-    )
+def _ready(types, call, problem):
+    """Compile what these types need by an empty `call`, unless that was done before."""
+    if types in _compiled:
+        return
+    name, method = problem.system.name, problem.method.name
+    try:
+        apart(call, f"sdekit: compiling {name} with {method} …")
+    except ValueError:  # with a text of our own
+        raise
+    except Exception as error:
+        raise ValueError(explained(problem, error)) from error
+    _compiled.add(types)
 
 
 def _per_lane(found, problem):
@@ -147,30 +195,30 @@ def _per_lane(found, problem):
     dtype = problem.x0.dtype
     if not found:
         return np.empty((0, 1), dtype)
-    return np.stack([np.broadcast_to(a, problem.paths).astype(dtype, copy=False).reshape(-1) for a in found])
+    shape = problem.system.path_shape
+    return np.stack([np.broadcast_to(a, shape).astype(dtype, copy=False).reshape(-1) for a in found])
 
 
 def _evaluations(problem):
-    """Drift evaluations per path, counted by replaying steps on one path with a drift of zero.
+    """Drift evaluations per path, as the method's record says.
 
-    Steps branch on times alone: of a long run of a shipped method, which knows only whether a step is
-    the last, a first, a middle and the last step are replayed.
+    Where it says nothing, those of a first, a middle and the last step are counted on one path with a drift
+    of zero: steps branch on times alone.
     """
+    method, n = problem.method, len(problem.steps)
+    if method.drifts is not None:
+        return method.drifts * n
     one = with_parameters(problem.equation.process, lambda a: float(a.reshape(-1)[0]) if 0 not in a.shape else 1.0)
-    counter = Counter()
+    counter, form = Counter(), problem.system
     drift = Counted(lambda t, x: 0.0 * x, counter)
     sde = Equation(one, lambda process, t, x: drift(t, x), lambda process, t, x, dw: 0.0 * x + 1.0)
-    form, method = problem.structure, problem.method
     dws = [np.ones((form.channels, 1) if problem.dw_axes else 1)] * method.normals
     x = np.ones((form.components, 1) if form.components else 1)
 
     def count(s):
-        before, (t, t1) = counter.count, problem.t[s : s + 2].tolist()
+        before, (t, t1) = counter.count, problem.steps.t[s : s + 2].tolist()
         with np.errstate(all="ignore"):
             method.step(sde, t, t1, x, t1 - t, *dws)
         return counter.count - before
 
-    n = problem.steps
-    if n > 3 and method.step.__module__.startswith("sdekit."):
-        return count(0) + (n - 2) * count(1) + count(n - 1)
-    return sum(map(count, range(n)))
+    return sum(map(count, range(n))) if n < 4 else count(0) + (n - 2) * count(1) + count(n - 1)
