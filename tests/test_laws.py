@@ -8,8 +8,11 @@ import mpmath
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.special import ndtr, ndtri
+from scipy.stats import ncx2
 
 from sdekit.laws import LogNormal, NoncentralChiSquare, Normal
+from sdekit.noise import normal
 
 LAWS = [
     Normal(0.7, 0.3),
@@ -60,7 +63,7 @@ def test_score_is_the_derivative_of_log_prob(law):
         assert law.score(y) == pytest.approx(slope, rel=1e-8, abs=1e-8 / law.std)
 
 
-@pytest.mark.parametrize("law", [law for law in LAWS if hasattr(law, "sample")], ids=str)
+@pytest.mark.parametrize("law", [law for law in LAWS if not isinstance(law, NoncentralChiSquare)], ids=str)
 def test_sample_has_the_law(law):
     """By Gauss–Hermite quadrature over z: nothing random. The map is monotone, so the law's
     distribution function at sample(z) is that of z."""
@@ -74,6 +77,90 @@ def test_sample_has_the_law(law):
     middle = abs(z) < 5
     change = np.exp(law.log_prob(draws)) * abs(slope)
     np.testing.assert_allclose(change[middle], density[middle], rtol=1e-8)
+
+
+@pytest.mark.parametrize("law", [law for law in LAWS if isinstance(law, NoncentralChiSquare)], ids=str)
+def test_draws_are_quantiles_of_the_density(law):
+    """∫ p(y) dy up to sample(z) is Φ(z), by quadrature of the density in √y, which takes the pole at 0."""
+    for z in (-2.5, -0.6, 0.0, 1.2, 3.0):
+        end = math.sqrt(law.sample(z))
+        start = math.sqrt(max(law.mean - 9 * law.std, 0.0))
+
+        def integrand(root):
+            return 2 * root * math.exp(law.log_prob(root * root))
+
+        mass = quad(integrand, start, end, epsabs=1e-13, epsrel=1e-11, limit=200)[0]
+        assert mass == pytest.approx(ndtr(z), rel=1e-8)
+
+
+@pytest.mark.parametrize("df", [0.02, 0.5, 2.0, 30.0, 2e4, 1e6])
+@pytest.mark.parametrize("noncentrality", [0.0, 1e-6, 3.0, 400.0, 9.9e3, 1.1e4, 1e6])
+def test_draws_far_out_and_for_all_sizes(df, noncentrality):
+    """Root search and expansion invert scipy's distribution functions, from each side of the median."""
+    z = np.array([-6.0, -4.0, -1.0, 0.0, 0.5, 3.0, 6.0])
+    x = NoncentralChiSquare(df, 0.5, 0.5 * noncentrality).sample(z) / 0.5
+    assert np.all(np.diff(x) >= 0) and np.all(x >= 0)
+    back = np.where(z < 0, ndtri(ncx2.cdf(x, df, noncentrality)), -ndtri(ncx2.sf(x, df, noncentrality)))
+    seen = x > 1e-200  # with df = 0.02 the median is 1e-30, and lower quantiles leave the floats
+    tolerance = 1e-6 if max(df, noncentrality) < 1e5 else 1e-4  # of scipy's tails, not of the draws
+    np.testing.assert_allclose(back[seen], z[seen], rtol=0, atol=tolerance)
+
+
+def test_draws_without_degrees_of_freedom():
+    """A Poisson mixture with mass e^{−λ/2} at 0; the mean is ∫ quantile(p) dp."""
+    law = NoncentralChiSquare(0.0, 0.4, 1.2)
+    atom = math.exp(-1.5)
+    assert law.sample(ndtri(atom) - 1e-9) == 0.0 and law.sample(ndtri(atom + 1e-3)) > 0.0
+    mean = quad(lambda p: law.sample(float(ndtri(p))), atom, 1.0, epsabs=1e-9, limit=200)[0]
+    assert mean == pytest.approx(law.mean, rel=1e-7)
+
+
+def test_draws_follow_the_law():
+    """Kolmogorov's distance and mean of 2e4 draws; a true sampler exceeds 2.6/√n with probability 3e-6, and 5
+    standard errors with 6e-7."""
+    z = normal((20_000,), seed=5)
+    law = NoncentralChiSquare(1.3, 0.3, np.float64(0.7))
+    x = np.sort(law.sample(z))
+    cdf = ncx2.cdf(x / 0.3, 1.3, 0.7 / 0.3)
+    assert np.abs(cdf - (np.arange(len(x)) + 0.5) / len(x)).max() < 2.6 / math.sqrt(len(x))
+    assert abs(x.mean() - law.mean) < 5 * law.std / math.sqrt(len(x))
+
+
+def test_noncentral_chi_square_has_array_types_but_no_gradient():
+    torch = pytest.importorskip("torch")
+    law = NoncentralChiSquare(3.0, 0.3, torch.tensor([0.0, 0.5, 2.0]))
+    plain = NoncentralChiSquare(3.0, 0.3, np.array([0.0, 0.5, 2.0]))
+    for name in ("sample", "log_prob", "score"):
+        got, want = getattr(law, name)(torch.tensor([0.5, 0.2, 1.0])), getattr(plain, name)(np.array([0.5, 0.2, 1.0]))
+        assert got.dtype == torch.float32 and want.dtype == np.float64
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+        with pytest.raises(ValueError, match="without a gradient"):
+            getattr(law, name)(torch.ones(3, requires_grad=True))
+        with torch.no_grad():
+            getattr(law, name)(torch.ones(3, requires_grad=True))
+
+
+@pytest.mark.parametrize(
+    "make, name",
+    [
+        (lambda: Normal(0, -1), "var"),
+        (lambda: Normal(0.0, np.array([1.0, -1e-9])), "var"),
+        (lambda: Normal([0.0, 1.0], 1.0), "mean"),
+        (lambda: Normal(1j, 1.0), "mean"),
+        (lambda: Normal(0.0, "1"), "var"),
+        (lambda: Normal(np.ma.array([0.0, 1.0], mask=[0, 1]), 1.0), "mean"),
+        (lambda: LogNormal(1.0, -0.1), "log_var"),
+        (lambda: LogNormal(np.datetime64("2020-01-01"), 1.0), "median"),
+        (lambda: NoncentralChiSquare(-1.0, 1.0, 0.0), "df"),
+        (lambda: NoncentralChiSquare(1.0, -1.0, 0.0), "scale"),
+        (lambda: NoncentralChiSquare(1.0, 1.0, -1.0), "shift"),
+        (lambda: NoncentralChiSquare(1.0, None, 1.0), "scale"),
+    ],
+)
+def test_parameters_that_make_no_law_are_named(make, name):
+    """A13: a negative variance and its kin."""
+    with pytest.raises(ValueError, match=rf"^\w+: {name} = "):
+        make()
 
 
 @pytest.mark.parametrize("df", [0.3, 1.0, 2.0, 3.7, 40.0, 290.0, 310.0, 2e3])
@@ -131,8 +218,7 @@ def test_a_law_without_variance_is_a_point_mass(law, point):
     np.testing.assert_array_equal(law.score(y), [math.inf, 0.0, -math.inf])
     assert [law.log_prob(v) for v in y.tolist()] == [-math.inf, math.inf, -math.inf]
     assert [law.score(v) for v in y.tolist()] == [math.inf, 0.0, -math.inf]
-    if hasattr(law, "sample"):
-        assert law.sample(1.7) == point
+    assert law.sample(1.7) == point
 
 
 def test_log_normal_outside_of_its_support():

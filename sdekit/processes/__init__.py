@@ -1,13 +1,14 @@
-"""Processes: one module per family; every name in a module's `__all__` is collected here."""
+"""Processes: one module per family; every name in a module's `__all__` is a name of the package."""
 
-from importlib import import_module
-from pkgutil import iter_modules
+from . import classical, diffusion, discrete, linear, nonlinear, preserving
+from .classical import *
+from .diffusion import *
+from .discrete import *
+from .linear import *
+from .nonlinear import *
+from .preserving import *
 
-__all__: list[str] = []
-
-for _module in sorted(module.name for module in iter_modules(__path__)):
-    _family = import_module(f"{__name__}.{_module}")
-    for _name in _family.__all__:
-        globals()[_name] = getattr(_family, _name)
-        __all__.append(_name)
-__all__.sort()
+__all__ = [
+    *classical.__all__, *diffusion.__all__, *discrete.__all__, *linear.__all__, *nonlinear.__all__,
+    *preserving.__all__,
+]  # fmt: skip

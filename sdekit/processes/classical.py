@@ -1,19 +1,22 @@
 """The classical one-component processes: Brownian motion, OU, GBM and CIR."""
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from sdekit import math as sm
-from sdekit.laws import LogNormal, NoncentralChiSquare, Normal
+from sdekit.laws import NoncentralChiSquare, Normal
 from sdekit.processes import forms
-from sdekit.processes.forms import centred, elapsed, growth, over
+from sdekit.processes.forms import between, centred, growth, normal
+from sdekit.processes.gaussian import GaussianPath
 
 __all__ = ["CIR", "GBM", "OU", "Brownian"]
 
 EVER = (-math.inf, math.inf)
 
 
-class Brownian(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class Brownian(GaussianPath):
     """Brownian motion with drift.
 
         dX = mu dt + sigma dW
@@ -29,12 +32,14 @@ class Brownian(NamedTuple):
     mu: Any = 0.0
     sigma: Any = 1.0
 
-    noise = "diagonal"
-    calculus = "ito"
-    additive = True
-    event_dims = 0
     domain = EVER
     x0 = 0.0
+
+    def __post_init__(self):
+        forms.numbers(self, least=["sigma"])
+
+    def clean(self):
+        return centred(self)
 
     def drift(self, t, x):
         return self.mu
@@ -43,30 +48,26 @@ class Brownian(NamedTuple):
         return self.sigma
 
     def transition(self, s, t, x):
-        dt = sm.expand(elapsed(sm.inside(self, s), sm.inside(self, t)), x)
-        return Normal(x + self.mu * dt, self.sigma * self.sigma * dt)
+        s, t = between(self, s, t, x)
+        return normal(x + self.mu * (t - s), self.step(s, t)[1])
 
-    def marginal(self, t):
-        centred(self)
-        return 1.0, self.sigma * sm.sqrt(elapsed(0.0, sm.inside(self, t)))
+    def step(self, s, t):
+        return 1.0, self.sigma * self.sigma * (t - s)
 
-    def rates(self, t):
-        centred(self)
-        return 0.0, over(0.5 * self.sigma, sm.sqrt(elapsed(0.0, sm.inside(self, t))))
+    def slope(self, t):
+        return 0.0
+
+    def power(self, t):
+        return self.sigma * self.sigma
 
     def time(self, log_snr):
         centred(self)
-        root = sm.exp(-log_snr) / self.sigma
-        return root * root
-
-    perturb = forms.perturb
-
-    def check(self):
-        forms.finite(self, "mu", "sigma")
-        forms.require(self, "sigma", self.sigma >= 0, "at least 0")
+        scale = sm.exp(-log_snr) / self.sigma
+        return scale * scale
 
 
-class OU(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class OU(GaussianPath):
     """Ornstein–Uhlenbeck process.
 
         dX = theta (mu − X) dt + sigma dW
@@ -86,12 +87,13 @@ class OU(NamedTuple):
     mu: Any = 0.0
     sigma: Any = 1.0
 
-    noise = "diagonal"
-    calculus = "ito"
-    additive = True
-    event_dims = 0
     domain = EVER
-    x0 = 1.0
+
+    def __post_init__(self):
+        forms.numbers(self, least=["sigma"])
+
+    def clean(self):
+        return centred(self)
 
     def drift(self, t, x):
         return self.theta * (self.mu - x)
@@ -99,48 +101,35 @@ class OU(NamedTuple):
     def diffusion(self, t, x):
         return self.sigma
 
-    def spread(self, dt):
-        """Variance gained in the time dt from a known state."""
-        return self.sigma * self.sigma * dt * growth(-2.0 * self.theta * dt)
-
     def transition(self, s, t, x):
-        dt = sm.expand(elapsed(sm.inside(self, s), sm.inside(self, t)), x)
-        return Normal(self.mu + (x - self.mu) * sm.exp(-self.theta * dt), self.spread(dt))
+        s, t = between(self, s, t, x)
+        ratio, variance = self.step(s, t)
+        return normal(self.mu + (x - self.mu) * ratio, variance)
 
-    def marginal(self, t):
-        centred(self)
-        dt = elapsed(0.0, sm.inside(self, t))
-        return sm.exp(-self.theta * dt), sm.sqrt(self.spread(dt))
+    def step(self, s, t):
+        y = -self.theta * (t - s)
+        return sm.exp(y), self.sigma * self.sigma * (t - s) * growth(2.0 * y)
 
-    def rates(self, t):
-        centred(self)
-        dt = elapsed(0.0, sm.inside(self, t))
-        alpha = sm.exp(-self.theta * dt)
-        gain = 0.5 * self.sigma * self.sigma * alpha * alpha
-        return -self.theta * alpha, over(gain, sm.sqrt(self.spread(dt)))
+    def slope(self, t):
+        return -self.theta
+
+    def power(self, t):
+        return self.sigma * self.sigma
 
     def time(self, log_snr):
         """From e^{−2 log_snr} = sigma² (e^{2 theta t} − 1)/(2 theta)."""
         centred(self)
-        root = sm.exp(-log_snr) / self.sigma
-        y = 2.0 * self.theta * root * root
-        zero = y == 0
-        safe = sm.where(zero, 1.0, y)
-        t = root * root * sm.where(zero, 1.0, sm.log1p(safe) / safe)
-        return forms.into_domain(self, t, log_snr)
-
-    perturb = forms.perturb
+        scale = sm.exp(-log_snr) / self.sigma
+        square = scale * scale
+        return forms.into_domain(self, square * forms.slowing(2.0 * self.theta * square), log_snr)
 
     def stationary(self):
         forms.require(self, "theta", self.theta > 0, "positive for a stationary law")
         return Normal(self.mu, self.sigma * self.sigma / (2.0 * self.theta))
 
-    def check(self):
-        forms.finite(self, "theta", "mu", "sigma")
-        forms.require(self, "sigma", self.sigma >= 0, "at least 0")
 
-
-class GBM(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class GBM(forms.Process):
     """Geometric Brownian motion (Itô).
 
         dX = mu X dt + sigma X dW
@@ -156,12 +145,8 @@ class GBM(NamedTuple):
     mu: Any = 0.05
     sigma: Any = 0.2
 
-    noise = "diagonal"
-    calculus = "ito"
-    additive = False
-    event_dims = 0
-    domain = EVER
-    x0 = 1.0
+    def __post_init__(self):
+        forms.numbers(self, least=["sigma"])
 
     def drift(self, t, x):
         return self.mu * x
@@ -170,16 +155,13 @@ class GBM(NamedTuple):
         return self.sigma * x
 
     def transition(self, s, t, x):
-        dt = sm.expand(elapsed(sm.inside(self, s), sm.inside(self, t)), x)
-        log_var = self.sigma * self.sigma * dt
-        return LogNormal(x * sm.exp(self.mu * dt - 0.5 * log_var), log_var)
-
-    def check(self):
-        forms.finite(self, "mu", "sigma")
-        forms.require(self, "sigma", self.sigma >= 0, "at least 0")
+        s, t = between(self, s, t, x)
+        log_var = self.sigma * self.sigma * (t - s)
+        return forms.log_normal(x * sm.exp(self.mu * (t - s) - 0.5 * log_var), log_var)
 
 
-class CIR(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class CIR(forms.Process):
     """Cox–Ingersoll–Ross square-root process, by full truncation (x⁺ = max(x, 0)).
 
         dX = kappa (theta − X⁺) dt + sigma √X⁺ dW
@@ -188,7 +170,8 @@ class CIR(NamedTuple):
 
     Stationary law: gamma of shape 2 kappa theta/sigma² and mean theta. The exact process never goes
     below 0, and not to 0 either where 2 kappa theta >= sigma² (Feller); a discretised one does, and
-    then neither drift nor noise sees the negative part.
+    then neither drift nor noise sees the negative part. The law is computed on the host, without
+    gradients (`sdekit.laws.NoncentralChiSquare`).
     Units: kappa per time, theta in state, sigma in √(state/time).
     Defaults: kappa = 1, theta = 1, sigma = 0.5.
 
@@ -202,12 +185,10 @@ class CIR(NamedTuple):
     theta: Any = 1.0
     sigma: Any = 0.5
 
-    noise = "diagonal"
-    calculus = "ito"
-    additive = False
-    event_dims = 0
-    domain = EVER
-    x0 = 1.0
+    host_transition = True  # its law is sampled by scipy
+
+    def __post_init__(self):
+        forms.numbers(self, least=["kappa", "theta"], positive=["sigma"])
 
     def drift(self, t, x):
         return self.kappa * (self.theta - sm.maximum(x, 0.0))
@@ -216,19 +197,14 @@ class CIR(NamedTuple):
         return self.sigma * sm.sqrt(sm.maximum(x, 0.0))
 
     def transition(self, s, t, x):
-        dt = sm.expand(elapsed(sm.inside(self, s), sm.inside(self, t)), x)
-        scale = 0.25 * self.sigma * self.sigma * dt * growth(-self.kappa * dt)
+        s, t = between(self, s, t, x)
+        y = -self.kappa * (t - s)
+        scale = 0.25 * self.sigma * self.sigma * (t - s) * growth(y)
         df = 4.0 * self.kappa * self.theta / (self.sigma * self.sigma)
-        return NoncentralChiSquare(df, scale, sm.exp(-self.kappa * dt) * sm.maximum(x, 0.0))
+        return NoncentralChiSquare._make((df, scale, sm.exp(y) * sm.maximum(x, 0.0)))
 
     def stationary(self):
         forms.require(self, "kappa", self.kappa > 0, "positive for a stationary law")
         variance = self.sigma * self.sigma
         df = 4.0 * self.kappa * self.theta / variance
         return NoncentralChiSquare(df, 0.25 * variance / self.kappa, 0.0 * self.theta)
-
-    def check(self):
-        forms.finite(self, "kappa", "theta", "sigma")
-        forms.require(self, "kappa", self.kappa >= 0, "at least 0")
-        forms.require(self, "theta", self.theta >= 0, "at least 0")
-        forms.require(self, "sigma", self.sigma > 0, "positive")

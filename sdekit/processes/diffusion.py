@@ -1,26 +1,24 @@
 """Noising processes with a noise level of their own: VE, EDM, and the straight path to noise.
 
-All are linear and Markov: x_t = alpha·x_0 + sigma·ε with x_0 clean data, and for s <= t
-    X_t | X_s = x  ~  N(r x, sigma_t² − r² sigma_s²),   r = alpha_t/alpha_s,
-where each class factors the variance so that nothing cancels, however close s and t are.
 Time runs from data to noise and has no unit, except where a class says so; the state has the unit
-of the data. `time(log_snr)` inverts log(alpha/sigma), which falls in t. `rates` are the derivatives
-of `marginal`; where sigma starts like √t its rate at 0 is inf.
+of the data.
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from sdekit import math as sm
-from sdekit.laws import Normal
 from sdekit.processes import forms
-from sdekit.processes.forms import elapsed, over
+from sdekit.processes.forms import over
+from sdekit.processes.gaussian import GaussianPath
 
 __all__ = ["EDM", "VE", "FlowPath"]
 
 LOWEST = -60.0  # log(alpha/sigma) below which a straight path's time is 1 to rounding
 
 
-class VE(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class VE(GaussianPath):
     """Variance-exploding process.
 
         dX = sigma(t) √(2 log(sigma_max/sigma_min)) dW,    0 <= t <= 1
@@ -38,52 +36,41 @@ class VE(NamedTuple):
     sigma_min: Any = 0.01
     sigma_max: Any = 50.0
 
-    noise = "diagonal"
-    calculus = "ito"
-    additive = True
-    event_dims = 0
-    domain = (0.0, 1.0)
-    x0 = 1.0
+    def __post_init__(self):
+        forms.numbers(self, positive=["sigma_min"])
+        forms.require(self, "sigma_max", self.sigma_max > self.sigma_min, "above sigma_min")
 
-    def rate(self):
+    def speed(self):
         """d log sigma(t)/dt."""
         return sm.log(self.sigma_max / self.sigma_min)
 
-    def drift(self, t, x):
-        sm.inside(self, t)
-        return 0.0 * x
+    def sigma(self, t):
+        return self.sigma_min * sm.exp(self.speed() * t)
 
-    def diffusion(self, t, x):
-        rate = self.rate()
-        sigma = self.sigma_min * sm.exp(rate * sm.inside(self, t))
-        return sm.expand(sigma * sm.sqrt(2.0 * rate), x)
+    def step(self, s, t):
+        sigma = self.sigma(s)
+        return 1.0, sigma * sigma * sm.expm1(2.0 * self.speed() * (t - s))
 
-    def transition(self, s, t, x):
-        dt = elapsed(sm.inside(self, s), sm.inside(self, t))
-        rate = self.rate()
-        sigma = self.sigma_min * sm.exp(rate * s)
-        return Normal(x, sm.expand(sigma * sigma * sm.expm1(2.0 * rate * dt), x))
+    def slope(self, t):
+        return 0.0
+
+    def power(self, t):
+        sigma = self.sigma(t)
+        return 2.0 * self.speed() * sigma * sigma
 
     def marginal(self, t):
-        return 1.0, self.sigma_min * sm.exp(self.rate() * sm.inside(self, t))
+        return 1.0, self.sigma(sm.inside(self, t))
 
     def rates(self, t):
-        rate = self.rate()
-        return 0.0, rate * self.sigma_min * sm.exp(rate * sm.inside(self, t))
+        return 0.0, self.speed() * self.sigma(sm.inside(self, t))
 
     def time(self, log_snr):
-        t = -(log_snr + sm.log(self.sigma_min)) / self.rate()
+        t = -(log_snr + sm.log(self.sigma_min)) / self.speed()
         return forms.into_domain(self, t, log_snr)
 
-    perturb = forms.perturb
 
-    def check(self):
-        forms.finite(self, *self._fields)
-        forms.require(self, "sigma_min", self.sigma_min > 0, "positive")
-        forms.require(self, "sigma_max", self.sigma_max > self.sigma_min, "above sigma_min")
-
-
-class EDM(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class EDM(GaussianPath):
     """Variance-exploding process in which time is the noise level.
 
         dX = √(2t) dW,    alpha = 1,    sigma(t) = t,    0 <= t <= sigma_max
@@ -97,27 +84,23 @@ class EDM(NamedTuple):
 
     sigma_max: Any = 80.0
 
-    noise = "diagonal"
-    calculus = "ito"
-    additive = True
-    event_dims = 0
     finest = 2e-3
-    x0 = 1.0
+
+    def __post_init__(self):
+        forms.numbers(self, positive=["sigma_max"])
 
     @property
     def domain(self):
         return 0.0, self.sigma_max
 
-    def drift(self, t, x):
-        sm.inside(self, t)
-        return 0.0 * x
+    def step(self, s, t):
+        return 1.0, (t - s) * (t + s)
 
-    def diffusion(self, t, x):
-        return sm.sqrt(2.0 * sm.expand(sm.inside(self, t), x))
+    def slope(self, t):
+        return 0.0
 
-    def transition(self, s, t, x):
-        dt = elapsed(sm.inside(self, s), sm.inside(self, t))
-        return Normal(x, sm.expand(dt * (t + s), x))
+    def power(self, t):
+        return 2.0 * t
 
     def marginal(self, t):
         return 1.0, sm.inside(self, t)
@@ -129,14 +112,9 @@ class EDM(NamedTuple):
     def time(self, log_snr):
         return forms.into_domain(self, sm.exp(-log_snr), log_snr)
 
-    perturb = forms.perturb
 
-    def check(self):
-        forms.finite(self, "sigma_max")
-        forms.require(self, "sigma_max", self.sigma_max > 0, "positive")
-
-
-class FlowPath(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class FlowPath(GaussianPath):
     """The Markov process along the straight path between data (t = 0) and normal noise (t = 1).
 
         dX = −X/(1 − t) dt + √(2 sigma·sigma(t)/(1 − t)) dW,    0 <= t <= 1
@@ -154,34 +132,26 @@ class FlowPath(NamedTuple):
     sigma: Any = 1.0
     sigma_min: Any = 0.0
 
-    noise = "diagonal"
-    calculus = "ito"
-    additive = True
-    event_dims = 0
-    domain = (0.0, 1.0)
-    x0 = 1.0
+    def __post_init__(self):
+        forms.numbers(self, least=["sigma_min"], positive=["sigma"])
+        forms.require(self, "sigma_min", self.sigma_min < self.sigma, "below sigma")
 
     @property
     def finest(self):
         return 0.0 if forms.holds(self.sigma_min > 0) else 1e-3
 
-    def drift(self, t, x):
-        t = sm.expand(sm.inside(self, t), x)
-        return -over(1.0, 1.0 - t) * x
-
-    def diffusion(self, t, x):
-        t = sm.expand(sm.inside(self, t), x)
-        return sm.sqrt(over(2.0 * self.sigma * (self.sigma_min * (1.0 - t) + self.sigma * t), 1.0 - t))
-
-    def transition(self, s, t, x):
-        dt = elapsed(sm.inside(self, s), sm.inside(self, t))
+    def step(self, s, t):
         end = s == 1  # then t is 1 as well, and nothing happens
         left = sm.where(end, 1.0, 1.0 - s)
-        ratio = sm.where(end, 1.0, (1.0 - t) / left)
-        gain = self.sigma * sm.expand(dt / (left * left), x)
-        straight = sm.expand(t * (1.0 - s) + s * (1.0 - t), x)
-        blur = sm.expand(2.0 * (1.0 - s) * (1.0 - t), x)
-        return Normal(sm.expand(ratio, x) * x, gain * (self.sigma * straight + self.sigma_min * blur))
+        straight, blur = t * (1.0 - s) + s * (1.0 - t), 2.0 * (1.0 - s) * (1.0 - t)
+        variance = self.sigma * (t - s) / (left * left) * (self.sigma * straight + self.sigma_min * blur)
+        return sm.where(end, 1.0, (1.0 - t) / left), variance
+
+    def slope(self, t):
+        return -over(1.0, 1.0 - t)
+
+    def power(self, t):
+        return over(2.0 * self.sigma * (self.sigma_min * (1.0 - t) + self.sigma * t), 1.0 - t)
 
     def marginal(self, t):
         t = sm.inside(self, t)
@@ -195,12 +165,3 @@ class FlowPath(NamedTuple):
         """(r − sigma_min)/(r − sigma_min + sigma) with r = sigma(t)/alpha = e^−log_snr."""
         r = sm.exp(-sm.maximum(log_snr, LOWEST)) - self.sigma_min
         return forms.into_domain(self, r / (r + self.sigma), log_snr)
-
-    perturb = forms.perturb
-
-    def check(self):
-        forms.finite(self, "sigma", "sigma_min")
-        forms.require(self, "sigma", self.sigma > 0, "positive")
-        forms.require(
-            self, "sigma_min", (self.sigma_min >= 0) & (self.sigma_min < self.sigma), "0 or more, below sigma"
-        )

@@ -1,14 +1,17 @@
 """The variance-preserving process through the table of a discrete-time model."""
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from sdekit import arrays
 from sdekit import math as sm
+from sdekit.laws import Normal
 from sdekit.processes import forms
 from sdekit.processes.forms import in_kernels
-from sdekit.processes.preserving import VP
+from sdekit.processes.gaussian import GaussianPath
 
 __all__ = ["DiscreteVP"]
 
@@ -23,7 +26,8 @@ def linear_table(steps, first, last):
 DDPM_TABLE = linear_table(1000, 1e-4, 0.02)  # Ho et al. 2020, section 4
 
 
-class DiscreteVP(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class DiscreteVP(GaussianPath):
     """Variance-preserving process through a table of a discrete-time model (DDPM and its kin).
 
         dX = −β X/2 dt + √β dW,    alpha = √ᾱ,   sigma² = 1 − ᾱ
@@ -41,57 +45,49 @@ class DiscreteVP(NamedTuple):
     arXiv:2006.11239.
     """
 
-    alphas_cumprod: Any = DDPM_TABLE
+    alphas_cumprod: Any = field(default_factory=lambda: DDPM_TABLE)
 
-    noise = "diagonal"
-    calculus = "ito"
-    additive = True
-    event_dims = 0
     finest = 0.0
     shared = ("alphas_cumprod",)  # an array of data, not one value per path
-    x0 = 1.0
 
-    def __repr__(self):
-        return f"DiscreteVP(<table of {len(self.alphas_cumprod)}>)"
+    def __post_init__(self):
+        table = self.alphas_cumprod
+        arrays.without_gradient("DiscreteVP", table)
+        ok = arrays.is_real(table) and table.ndim == 1 and len(table) > 0
+        ok = ok and forms.holds((table > 0) & (table < 1)) and forms.holds(table[1:] < table[:-1])
+        forms.require(self, "alphas_cumprod", ok, "a 1-d array that falls strictly inside (0, 1)")
 
     @property
     def domain(self):
         return -1.0, len(self.alphas_cumprod) - 1.0
 
-    def variance(self):
-        return 1.0
+    def clean(self):
+        return -1.0
 
     def beta(self, t):
         return table_slope(self.alphas_cumprod, t)
 
-    def beta_integral(self, s, t):
-        """∫ β from s to t = log(ᾱ(s)/ᾱ(t))."""
-        return table_rise(self.alphas_cumprod, s, t)
+    def step(self, s, t):
+        y = -table_rise(self.alphas_cumprod, s, t)
+        return sm.exp(0.5 * y), -sm.expm1(y)
 
-    def beta_total(self, t):
-        return self.beta_integral(-1.0, t)
+    def slope(self, t):
+        return -0.5 * self.beta(t)
 
-    drift = VP.drift
-    diffusion = VP.diffusion
-    transition = VP.transition
-    marginal = VP.marginal
-    rates = VP.rates
-    perturb = forms.perturb
-    stationary = VP.stationary
+    def power(self, t):
+        return self.beta(t)
 
     def time(self, log_snr):
         """From −log ᾱ = log(1 + e^{−2 log_snr}), which is linear between the entries of the table."""
+        arrays.without_gradient("DiscreteVP", log_snr)
         knots = -np.log(_rows(self.alphas_cumprod))
         rise = np.log1p(np.exp(-2.0 * forms.on_host(log_snr)))
         if not np.all(rise <= knots[-1] + forms.INVERSION_SLACK * (1.0 + knots[-1])):
             raise forms.unreached(self, log_snr)
         return forms.like(log_snr, np.interp(rise, knots, np.arange(-1.0, len(knots) - 1.0)))
 
-    def check(self):
-        table = self.alphas_cumprod
-        ok = getattr(table, "ndim", 0) == 1 and len(table) > 0
-        ok = ok and forms.holds((table > 0) & (table < 1)) and forms.holds(table[1:] < table[:-1])
-        forms.require(self, "alphas_cumprod", ok, "a 1-d array that falls strictly inside (0, 1)")
+    def stationary(self):
+        return Normal(0.0, 1.0)
 
 
 # Look-ups in a table of ᾱ with an implied 1 at index −1, for one time (`…_at`, which compiles) and
@@ -123,6 +119,7 @@ def table_slope(table, t):
     """β(t), in the type of t."""
     if isinstance(t, (float, int)):
         return table_slope_at(table, t)
+    arrays.without_gradient("DiscreteVP", t)
     rows = _rows(table)
     return forms.like(t, _slopes(rows, _cells(forms.on_host(t))))
 
@@ -132,6 +129,7 @@ def table_rise(table, s, t):
     """∫ β from s to t >= s, in the type of t (of s where t is a number)."""
     if isinstance(s, (float, int)) and isinstance(t, (float, int)):
         return table_rise_at(table, s, t)
+    arrays.without_gradient("DiscreteVP", s, t)
     like, rows = s if isinstance(t, (float, int)) else t, _rows(table)
     s, t = forms.on_host(s), forms.on_host(t)
     first, last = _cells(s), _cells(t)

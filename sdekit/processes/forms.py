@@ -2,26 +2,44 @@
 
 x_t = alpha·x_0 + sigma·ε with x_0 clean data. Times are numbers, or arrays of the leading axes of
 the state, one value per path. A value that does not depend on time (the alpha of `VE`) is a plain
-number whatever the shape of t.
+number whatever the shape of t. Where a formula has a removable singularity its value and its
+derivatives are those of the limit.
 """
 
+import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
 from sdekit import arrays
 from sdekit import math as sm
+from sdekit.arrays import holds, like, on_host
+from sdekit.laws import LogNormal, Normal
 
 __all__: list[str] = []
 
 INVERSION_SLACK = 1e-6  # of the domain: room for the rounding of a float32 log_snr at its ends
+NEAR = 0.1  # where quotients give way to series: beyond, two derivatives lose at most two digits
 
 
 def growth(y):
-    """(e^y − 1)/y, and 1 at y = 0."""
-    zero = y == 0
-    safe = sm.where(zero, 1.0, y)
-    return sm.where(zero, 1.0, sm.expm1(safe) / safe)
+    """(e^y − 1)/y = 1 + y/2! + y²/3! + …"""
+    near = sm.abs(y) < NEAR
+    a, b = sm.where(near, y, 0.0), sm.where(near, 1.0, y)
+    tail = 1.0 + a * (1.0 / 7.0) * (1.0 + a * 0.125 * (1.0 + a * (1.0 / 9.0) * (1.0 + a * 0.1)))
+    series = 1.0 + a * (1.0 / 3.0) * (1.0 + a * 0.25 * (1.0 + a * 0.2 * (1.0 + a * (1.0 / 6.0) * tail)))
+    return sm.where(near, 1.0 + 0.5 * a * series, sm.expm1(b) / b)
+
+
+def slowing(y):
+    """log(1 + y)/y = 2/(2 + y) · (1 + z/3 + z²/5 + …), z = (y/(2 + y))²."""
+    near = sm.abs(y) < NEAR
+    a, b = sm.where(near, y, 0.0), sm.where(near, 1.0, y)
+    half = 1.0 / (2.0 + a)
+    z = a * half * a * half
+    series = 1.0 + z * (1 / 3 + z * (1 / 5 + z * (1 / 7 + z * (1 / 9 + z * (1 / 11 + z * (1 / 13))))))
+    return sm.where(near, 2.0 * half * series, sm.log1p(b) / b)
 
 
 def over(a, b):
@@ -30,10 +48,10 @@ def over(a, b):
     return sm.where(zero, math.inf, a / sm.where(zero, 1.0, b))
 
 
-def perturb(process, x0, t, z):
-    """alpha(t)·x0 + sigma(t)·z: a draw of x_t given clean data x0, from standard normals z."""
-    alpha, sigma = process.marginal(t)
-    return sm.expand(alpha, x0) * x0 + sm.expand(sigma, x0) * z
+def root(variance):
+    """√variance; where that is 0, at the time of clean data, it counts as constant in the parameters."""
+    zero = variance == 0
+    return sm.where(zero, 0.0, sm.sqrt(sm.where(zero, 1.0, variance)))
 
 
 # Checks are made on the host. Code for compiled kernels cannot raise with a text or look at types,
@@ -50,6 +68,18 @@ def in_kernels(simple):
     return mark
 
 
+@in_kernels(lambda mean, var: Normal(mean, var))
+def normal(mean, var):
+    """`Normal` of a variance that needs no check."""
+    return Normal._make((mean, var))
+
+
+@in_kernels(lambda median, log_var: LogNormal(median, log_var))
+def log_normal(median, log_var):
+    """The same for `LogNormal`."""
+    return LogNormal._make((median, log_var))
+
+
 @in_kernels(lambda s, t: t - s)
 def elapsed(s, t):
     """t − s, the length of a transition; raises where t < s."""
@@ -58,33 +88,78 @@ def elapsed(s, t):
     return t - s
 
 
-@in_kernels(lambda process: None)
+def between(process, s, t, x):
+    """s and t as they broadcast against x; raises unless both are in the domain and s <= t."""
+    s, t = sm.inside(process, s), sm.inside(process, t)
+    elapsed(s, t)
+    return sm.expand(s, x), sm.expand(t, x)
+
+
+@in_kernels(lambda process: 0.0)
 def centred(process):
-    """Nothing, where mu is 0; else raises: x_t is then no alpha·x_0 + sigma·ε."""
+    """0, the time of clean data, where mu is 0; else raises: x_t is then no alpha·x_0 + sigma·ε."""
     want = "0 for marginal, rates, time and perturb (subtract the mean, or use transition)"
     require(process, "mu", process.mu == 0, want)
-
-
-def holds(condition):
-    """Whether a comparison holds in every entry of a number, array or tensor."""
-    return bool(condition.all() if hasattr(condition, "all") else condition)
+    return 0.0
 
 
 def require(process, name, condition, want):
     """Raises a ValueError that names the parameter, its value and what it has to be."""
     if not holds(condition):
         value = getattr(process, name)
-        raise ValueError(f"{type(process).__name__}: {name} = {value} has to be {want}")
+        raise ValueError(f"{type(process).__name__}: {name} = {value!r} has to be {want}")
 
 
-def finite(process, *names):
-    """Raises unless the parameters are finite numbers, or arrays of them."""
-    for name in names:
-        try:
-            size = abs(getattr(process, name))
-        except TypeError:
-            require(process, name, False, "a number, or an array of one per path")
-        require(process, name, size < math.inf, "finite")
+def numbers(process, least=(), positive=()):
+    """Raises unless the parameters are finite real numbers, or arrays of them.
+
+    Those named in `least` have to be at least 0, those in `positive` above it.
+    """
+    for field in dataclasses.fields(process):
+        value = getattr(process, field.name)
+        require(process, field.name, arrays.is_real(value), "a real number, or an array of one per path")
+        require(process, field.name, abs(value) < math.inf, "finite")
+    for name in least:
+        require(process, name, getattr(process, name) >= 0, "at least 0")
+    for name in positive:
+        require(process, name, getattr(process, name) > 0, "positive")
+
+
+class Process:
+    """What a process of this package is unless it says otherwise; compared and shown as a value, arrays as wholes.
+
+    Subclasses are frozen dataclasses of their parameters (with eq=False, repr=False).
+    """
+
+    noise = "diagonal"
+    calculus = "ito"
+    additive = False
+    event_dims = 0
+    domain: tuple = (-math.inf, math.inf)
+    x0: Any = 1.0
+
+    def __eq__(self, other):
+        """Whether two processes are of one class with equal parameters."""
+        if type(self) is not type(other):
+            return NotImplemented
+        pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in dataclasses.fields(self))
+        return all(u is v or (np.shape(u) == np.shape(v) and bool(np.all(on_host(u == v)))) for u, v in pairs)
+
+    def __hash__(self):
+        """Equal for equal processes; arrays count by their shape."""
+        values = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return hash((type(self), *(getattr(value, "shape", value) for value in values)))
+
+    def __repr__(self):
+        """One line: numbers as they are, arrays by their type and shape, functions by their name."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return f"{type(self).__name__}({', '.join(f'{name}={_brief(value)}' for name, value in values.items())})"
+
+
+def _brief(value):
+    if getattr(value, "ndim", 0):
+        return f"<{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}>"
+    return getattr(value, "__qualname__", None) or repr(value)
 
 
 # Inversion of log(alpha/sigma), on the host.
@@ -123,6 +198,7 @@ def bisect_time(process, log_snr):
     log(alpha/sigma) has to fall strictly in t on a finite domain. Arrays are inverted entry by
     entry and keep their type; values that do not occur raise a ValueError.
     """
+    arrays.without_gradient(type(process).__name__ + " without `time`", log_snr)
     lo, hi = (float(end) for end in process.domain)
     target = on_host(log_snr)
     top, bottom = log_ratio(process, lo), log_ratio(process, hi)
@@ -144,18 +220,3 @@ def _bisect_number(process, target, left, right):
     while left < (middle := 0.5 * (left + right)) < right:
         left, right = (middle, right) if log_ratio(process, middle) > target else (left, middle)
     return right
-
-
-def on_host(value):
-    """A float64 numpy array of a number, array or tensor."""
-    value = value.detach().cpu().numpy() if arrays.is_tensor(value) else value
-    return np.asarray(value, dtype=np.float64)
-
-
-def like(value, result):
-    """A float64 numpy array as what `value` is: a float, an array or a tensor, in its precision."""
-    if arrays.is_tensor(value):
-        return (value if value.is_floating_point() else value.double()).new_tensor(result)
-    if isinstance(value, (float, int)):
-        return float(result) if result.ndim == 0 else result
-    return result.astype(value.dtype, copy=False) if value.dtype.kind == "f" else result

@@ -1,17 +1,16 @@
 """Nonlinear processes: a double well, Lorenz's system with noise, Heston's price and variance."""
 
-import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from sdekit import math as sm
 from sdekit.processes import forms
 
 __all__ = ["DoubleWell", "Heston", "Lorenz"]
 
-EVER = (-math.inf, math.inf)
 
-
-class DoubleWell(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class DoubleWell(forms.Process):
     """Motion in the potential V = x⁴/4 − x²/2, with minima at ±1.
 
         dX = (X − X³) dt + sigma dW,    stationary density ∝ exp(−2 V(x)/sigma²)
@@ -24,12 +23,10 @@ class DoubleWell(NamedTuple):
 
     sigma: Any = 0.5
 
-    noise = "diagonal"
-    calculus = "ito"
     additive = True
-    event_dims = 0
-    domain = EVER
-    x0 = 1.0
+
+    def __post_init__(self):
+        forms.numbers(self, least=["sigma"])
 
     def drift(self, t, x):
         return x - x * x * x
@@ -37,12 +34,9 @@ class DoubleWell(NamedTuple):
     def diffusion(self, t, x):
         return self.sigma
 
-    def check(self):
-        forms.finite(self, "sigma")
-        forms.require(self, "sigma", self.sigma >= 0, "at least 0")
 
-
-class Lorenz(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class Lorenz(forms.Process):
     """Lorenz's convection model with an independent noise on each component.
 
         dx = prandtl (y − x) dt + sigma dW₁
@@ -61,12 +55,12 @@ class Lorenz(NamedTuple):
     beta: Any = 8.0 / 3.0
     sigma: Any = 1.0
 
-    noise = "diagonal"
-    calculus = "ito"
     additive = True
     event_dims = 1
-    domain = EVER
     x0 = (1.0, 1.0, 1.0)
+
+    def __post_init__(self):
+        forms.numbers(self, least=["sigma"])
 
     def drift(self, t, x, y, z):
         return self.prandtl * (y - x), x * (self.rho - z) - y, x * y - self.beta * z
@@ -74,12 +68,9 @@ class Lorenz(NamedTuple):
     def diffusion(self, t, x, y, z):
         return self.sigma, self.sigma, self.sigma
 
-    def check(self):
-        forms.finite(self, *self._fields)
-        forms.require(self, "sigma", self.sigma >= 0, "at least 0")
 
-
-class Heston(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class Heston(forms.Process):
     """Heston's stochastic volatility: price S and variance v, by full truncation (v⁺ = max(v, 0)).
 
         dS = mu S dt + √v⁺ S dW₁
@@ -101,11 +92,12 @@ class Heston(NamedTuple):
     rho: Any = -0.7
 
     noise = "general"
-    calculus = "ito"
-    additive = False
     event_dims = 1
-    domain = EVER
     x0 = (100.0, 0.04)
+
+    def __post_init__(self):
+        forms.numbers(self, least=["kappa", "theta", "sigma"])
+        forms.require(self, "rho", abs(self.rho) <= 1, "between -1 and 1")
 
     def drift(self, t, price, variance):
         return self.mu * price, self.kappa * (self.theta - sm.maximum(variance, 0.0))
@@ -115,10 +107,3 @@ class Heston(NamedTuple):
         along = self.sigma * self.rho
         across = self.sigma * sm.sqrt(1.0 - self.rho * self.rho)
         return (root * price, 0.0), (along * root, across * root)
-
-    def check(self):
-        forms.finite(self, *self._fields)
-        forms.require(self, "kappa", self.kappa >= 0, "at least 0")
-        forms.require(self, "theta", self.theta >= 0, "at least 0")
-        forms.require(self, "sigma", self.sigma >= 0, "at least 0")
-        forms.require(self, "rho", abs(self.rho) <= 1, "between -1 and 1")
