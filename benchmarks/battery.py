@@ -48,13 +48,13 @@ LARGEST = math.sqrt(-2 * math.log(2.0**-33))  # the radius of word 0: 6.764
 
 # What the normals (seed 0, stream 0, lane, n) are correlated with: seed, stream, offset of the lane.
 PARTNERS = {
-    "stream 1": (0, noise.SECOND, 0),
-    "stream 2": (0, noise.CORRECTOR, 0),
-    "stream 3": (0, noise.SAMPLE, 0),
-    "stream 4": (0, noise.BRIDGE, 0),
-    "seed 1": (1, noise.PATH, 0),
-    "seed 2**32": (2**32, noise.PATH, 0),
-    "lane + 2**32": (0, noise.PATH, 2**32),
+    "stream 1": (0, noise.Stream.SECOND, 0),
+    "stream 2": (0, noise.Stream.CORRECTOR, 0),
+    "stream 3": (0, noise.Stream.SAMPLE, 0),
+    "stream 4": (0, noise.Stream.BRIDGE, 0),
+    "seed 1": (1, noise.Stream.PATH, 0),
+    "seed 2**32": (2**32, noise.Stream.PATH, 0),
+    "lane + 2**32": (0, noise.Stream.PATH, 2**32),
 }
 
 EXPECTED = """\
@@ -147,7 +147,7 @@ def share(lane, depth, dtype, rows):
     along_n, along_lanes, across = (np.zeros((len(x), 3)) for x in (ALONG_N, ALONG_LANES, PARTNERS))
     zeros, largest = 0, 0.0
     for n in range(0, depth, ROWS):
-        rows(z, lane, n, 0, noise.PATH)
+        rows(z, lane, n, 0, noise.Stream.PATH)
         add_powers(z, powers)
         nothing, top = add_bins(z, histogram)
         zeros, largest = zeros + nothing, max(largest, top)

@@ -29,6 +29,7 @@ import torch
 
 import sdekit as sk
 from generative import Diffusion, UNet, digits, fit
+from sdekit.app import figures as pictures
 from sdekit.files import write_text
 
 from .report import machine, versions
@@ -134,7 +135,7 @@ def draw(data, drawn, path):
         f"samples of each class, guidance {GUIDANCE}": guided,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    sk.figures.digits(path, [(title, images.reshape(-1, 64)) for title, images in parts.items()])
+    pictures.digits(path, [(title, images.reshape(-1, 64)) for title, images in parts.items()])
 
 
 def markdown(results):

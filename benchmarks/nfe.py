@@ -15,10 +15,10 @@ from itertools import product
 from pathlib import Path
 
 import sdekit as sk
-from sdekit import bench
 from sdekit.convergence import WorkPrecision
 from sdekit.files import write_text
 
+from . import samplers
 from .report import machine, versions
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +28,7 @@ BUDGETS = (5, 10, 20, 50)
 SAMPLES = {"gaussian": (None, None), "eight": (10_000, 1_000_000), "digits": (1_000, 2_000)}
 PROCESSES = sk.VP(), sk.FlowPath(), sk.EDM()
 NOT_INVARIANT = {
-    False: "euler, midpoint, heun_ode, rk4",
+    False: "euler, midpoint, rk4",
     True: "euler_maruyama, heun, stratonovich_midpoint, sra1, exponential_euler, predictor_corrector",
 }
 INVARIANT = {
@@ -47,8 +47,8 @@ def chosen(process, noisy):
     """The methods of a cell. Left out is what is the same by another name, such as dpm_solver(1) and ddim."""
     names = NOT_INVARIANT[noisy]
     if not isinstance(process, sk.VP):
-        return bench.named("method", names, sk.methods)
-    found = bench.named("method", f"{names}, {INVARIANT[noisy]}", sk.methods)
+        return samplers.named("method", names, sk.methods)
+    found = samplers.named("method", f"{names}, {INVARIANT[noisy]}", sk.methods)
     return [*found, churned] if noisy else found
 
 
@@ -67,13 +67,13 @@ def save(report):
 
 def measure(report, scale):
     """Measure the missing cells; `scale` divides the numbers of samples."""
-    for (name, make), process, noisy in product(bench.TARGETS.items(), PROCESSES, (False, True)):
+    for (name, make), process, noisy in product(samplers.TARGETS.items(), PROCESSES, (False, True)):
         key = f"{name}-{type(process).__name__}-{'sde' if noisy else 'ode'}"
         if key in report["cells"]:
             continue
         clock, count = time.perf_counter(), SAMPLES[name][noisy]
         count = count and max(50, count // scale)
-        report["cells"][key] = bench.measure(make(), noisy, process, chosen(process, noisy), BUDGETS, count)
+        report["cells"][key] = samplers.measure(make(), noisy, process, chosen(process, noisy), BUDGETS, count)
         seconds = time.perf_counter() - clock
         report.setdefault("seconds", {})[key] = seconds
         print(f"{key:24} {len(report['cells'][key].rows):4} rows {seconds:6.0f} s", flush=True)
@@ -85,7 +85,7 @@ def show(report, folder):
     """Tables, and figures into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for key, record in report["cells"].items():
-        case = bench.TARGETS[key.partition("-")[0]]()
+        case = samplers.TARGETS[key.partition("-")[0]]()
         for metric in record.metrics:
             print(f"\n{case.title}, {record.process}\n\n{record.table(metric)}")
             record.plot(folder / f"nfe-{key}-{metric}.png", metric, case.title)

@@ -63,7 +63,7 @@ def main():
 
     def step_of(name):
         method, eta = chosen[name]
-        return lambda: sk.solve(sk.Reverse(process, score, eta), x, grid=grid, method=method)
+        return lambda: sk.solve(sk.Reverse(process, score, eta), x, grid=grid, method=method, seed=0)
 
     measured = {name: step_of(name) for name in chosen}
     tasks = {

@@ -4,11 +4,10 @@ import json
 import math
 from pathlib import Path
 
-from sdekit import bench
 from sdekit.convergence import WorkPrecision
 from sdekit.files import write_text
 
-from . import compare, digits, pierret, toy
+from . import compare, digits, pierret, samplers, toy
 from .report import put_between_markers
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +36,7 @@ def nfe_tables(target, process="VP"):
         key = f"{target}-{process}-{kind}"
         record = WorkPrecision.from_json(json.dumps(cells[key]))
         for metric in record.metrics:
-            title = f"{bench.TARGETS[target]().title}, {record.process}, {metric}"
+            title = f"{samplers.TARGETS[target]().title}, {record.process}, {metric}"
             parts.append(f"{record.table(metric)}\n\n![{title}](figures/nfe-{key}-{metric}.png)")
     return "\n\n".join(parts)
 

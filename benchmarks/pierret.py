@@ -41,7 +41,7 @@ def ddpm(sde, t, t1, x, h, dw):
 
 SCHEMES = {
     "SDE": {"EM": sk.euler_maruyama, "EI": sk.exponential_euler, "DDPM": ddpm, "DDPM, ancestral": sk.ancestral},
-    "ODE": {"Euler": sk.euler, "Heun": sk.heun_ode},
+    "ODE": {"Euler": sk.euler, "Heun": sk.heun},
 }
 
 

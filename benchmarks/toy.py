@@ -33,12 +33,13 @@ import torch
 
 import sdekit as sk
 from generative import fit
-from generative.compare import histogram
 from generative.data import eight_gaussians as target
 from generative.families import make
 from generative.metrics import kl_exact, kl_grid, modes_found
+from sdekit.app import figures as pictures
 from sdekit.files import write_text
 
+from .compare import end_with_parent, histogram
 from .report import machine, versions
 
 ROOT = Path(__file__).parents[1]
@@ -119,7 +120,7 @@ def unpacked(text):
 def measure(results, scale, jobs, save):
     """Trains the missing cells, `jobs` at a time; all families with one seed before the next seed."""
     todo = [(name, seed) for seed in scale.seeds for name in FAMILIES if f"{name}/{seed}" not in results["cells"]]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), end_with_parent) as pool:
         running = {pool.submit(cell, name, seed, scale): f"{name}/{seed}" for name, seed in todo}
         for count, future in enumerate(as_completed(running), 1):
             key = running[future]
@@ -179,7 +180,7 @@ def draw(results, path):
         if first and way != "SDE":
             counts[f"{FAMILIES[name].title}: {first['kl']:.4f}"] = unpacked(first["histogram"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    sk.figures.densities(path, counts, target.box)
+    pictures.densities(path, counts, target.box)
 
 
 def main():

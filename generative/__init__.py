@@ -1,32 +1,21 @@
-"""Generative models on top of sdekit's public names; modules load when a name is asked for."""
+"""Generative models on top of sdekit's public names."""
 
-from importlib import import_module
+from . import baselines, checkpoints, data, diffusion, flow, gan, langevin, metrics, nets, standard, training
+from .baselines import GMM, VAE, RealNVP
+from .checkpoints import load, recorded, save
+from .data import digits, sets
+from .diffusion import Diffusion
+from .flow import CNF, FlowMatching, optimal_pairs, reflow
+from .gan import GAN, WGAN
+from .langevin import langevin_sample, mala, score_of
+from .metrics import measure
+from .nets import MLP, UNet
+from .standard import Standard
+from .training import Record, cosine, fit
 
-_NAMES = {
-    "baselines": ("GMM", "RealNVP", "VAE"),
-    "checkpoints": ("load", "recorded", "save"),
-    "data": ("digits", "sets"),
-    "diffusion": ("Diffusion",),
-    "flow": ("CNF", "FlowMatching", "optimal_pairs", "reflow"),
-    "gan": ("GAN", "WGAN"),
-    "langevin": ("langevin_sample", "mala", "score_of"),
-    "metrics": ("measure",),
-    "nets": ("MLP", "UNet"),
-    "standard": ("Standard",),
-    "training": ("Record", "cosine", "fit"),
-}
-_HOME = {name: module for module, names in _NAMES.items() for name in names}
-
-__all__ = sorted(_HOME)
-
-
-def __dir__():
-    return __all__
-
-
-def __getattr__(name):
-    if name in _NAMES:
-        return import_module(f".{name}", __name__)
-    if name in _HOME:
-        return getattr(import_module(f".{_HOME[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = [
+    "CNF", "GAN", "GMM", "MLP", "VAE", "WGAN", "Diffusion", "FlowMatching", "RealNVP", "Record", "Standard", "UNet",
+    "baselines", "checkpoints", "cosine", "data", "diffusion", "digits", "fit", "flow", "gan", "langevin",
+    "langevin_sample", "load", "mala", "measure", "metrics", "nets", "optimal_pairs", "recorded", "reflow", "save",
+    "score_of", "sets", "standard", "training",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Command line: `python -m generative train | sample | compare`; each has --help."""
+"""Command line: `python -m generative train | sample`; each has --help."""
 
 import argparse
 import ast
@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 import sdekit as sk
+from sdekit.app import figures
+from sdekit.drawing import formats
 
-from . import compare, runs
+from . import runs
 from .checkpoints import load
-from .data import sets
 from .families import FAMILIES, settings
 
 
@@ -34,9 +35,7 @@ def main(argv=None):
 
 def parser():
     """The parser of all commands; each sets `run`, a function of the parsed arguments."""
-    top = argparse.ArgumentParser(
-        prog="python -m generative", description="Train, sample and compare generative models."
-    )
+    top = argparse.ArgumentParser(prog="python -m generative", description="Train and sample generative models.")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
 
     def command(name, run, text):
@@ -65,17 +64,6 @@ def parser():
     add("--out", type=Path, required=True, metavar="FILE.npz", help="gets x and settings, a JSON text")
     add("--plot", type=Path, metavar="FILE.png", help="draw the samples")
     add("--force", action="store_true", help="replace files that exist")
-
-    add = command("compare", run_compare, "train all families on one data set and measure them")
-    add("data", nargs="?", choices=sets, default="eight_gaussians", metavar="DATA", help=", ".join(sets))
-    add("--out", type=Path, required=True, metavar="FOLDER", help="gets the trainings, tables.md and comparison.png")
-    add("--seconds", type=float, default=60.0, metavar="S", help="of training, each (%(default)g)")
-    add("--seed", type=int, default=0, metavar="N", help="(%(default)s)")
-    add("--samples", type=int, default=400_000, metavar="N", help="for the KL on cells (%(default)s)")
-    add("--jobs", type=int, metavar="N", help="families at a time, on one thread each (2, or the number of CPUs)")
-    add("--families", nargs="+", choices=FAMILIES, default=compare.SIX, metavar="NAME", help=", ".join(FAMILIES))
-    add("--all", dest="families", action="store_const", const=compare.ALL, help="the GAN and the clipped WGAN as well")
-    add("--force", action="store_true", help="replace the results in the folder")
     return top
 
 
@@ -113,8 +101,8 @@ def sample(arguments):
             raise ValueError(f"{file} exists already; give another name, or --force to replace it")
     if a.out.suffix != ".npz":
         raise ValueError(f"--out {a.out}: the name must end in .npz")
-    if a.plot and a.plot.suffix[1:] not in sk.figures.formats():
-        raise ValueError(f"--plot {a.plot}: the name must end in one of {', '.join(sk.figures.formats())}")
+    if a.plot and a.plot.suffix[1:] not in formats():
+        raise ValueError(f"--plot {a.plot}: the name must end in one of {', '.join(formats())}")
     if a.n < 1:
         raise ValueError(f"-n must be at least 1, got {a.n}")
     model = load(a.model / runs.MODEL if a.model.is_dir() else a.model)
@@ -140,16 +128,11 @@ def sample(arguments):
 def draw(path, x, title):
     """Images as they are, of other samples the density over their first two coordinates."""
     if x.ndim == 4:
-        sk.figures.digits(path, [(f"{title}: the first {len(x[:160])}", x[:160].reshape(len(x[:160]), -1))])
+        figures.digits(path, [(f"{title}: the first {len(x[:160])}", x[:160].reshape(len(x[:160]), -1))])
     else:
         box = float(np.ceil(np.abs(x).max()))
-        sk.figures.densities(path, {title: compare.histogram(x[:, :2], box)}, box)
-
-
-def run_compare(arguments):
-    a = arguments
-    options = {"families": tuple(a.families), "seconds": a.seconds, "seed": a.seed, "samples": a.samples}
-    print(compare.compare(a.data, a.out, **options, jobs=a.jobs, force=a.force))
+        counts = np.histogram2d(*x[:, :2].T, 100, ((-box, box),) * 2)[0]
+        figures.densities(path, {title: counts}, box)
 
 
 if __name__ == "__main__":

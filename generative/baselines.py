@@ -12,7 +12,9 @@ from torch import nn
 import sdekit as sk
 
 from .checkpoints import recorded
-from .standard import Standard, rowwise, standardise, unlabelled
+from .nets import DEEPEST, WIDEST
+from .nets import layers as sized
+from .standard import Standard, rowwise, sizes, standardise, trained, unlabelled, word
 
 __all__ = ["GMM", "VAE", "RealNVP"]
 
@@ -29,19 +31,26 @@ class GMM(nn.Module):
 
     def __init__(self, components=8, shape=(2,), restarts=3):
         super().__init__()
-        self.components, self.shape, self.restarts = components, tuple(shape), restarts
+        self.components = components = sk.checks.integer("components", components, 1, WIDEST)
+        self.shape, self.restarts = sizes("shape", shape), sk.checks.integer("restarts", restarts, 1)
         d = math.prod(self.shape)
         self.register_buffer("weights", torch.full((components,), 1 / components, dtype=torch.float64))
         self.register_buffer("means", torch.zeros(components, d, dtype=torch.float64))
         self.register_buffer("covs", torch.eye(d, dtype=torch.float64).repeat(components, 1, 1))
 
-    def fit(self, data, seed=0):
+    def extra_repr(self):
+        return f"components={self.components}, shape={self.shape}, restarts={self.restarts}"
+
+    def fit(self, data, seed=None):
         """EM on data (N, *shape), in place of gradient steps."""
         from sklearn.mixture import GaussianMixture
 
+        if len(data) < self.components:
+            raise ValueError(f"data must hold at least one event for each of {self.components} components")
         units = Standard((self.means.shape[1],)).double()
         units.fit(data.flatten(1).cpu())
-        em = GaussianMixture(self.components, n_init=self.restarts, random_state=seed, max_iter=1000)
+        state = word(sk.noise.fresh(seed))
+        em = GaussianMixture(self.components, n_init=self.restarts, random_state=state, max_iter=1000)
         em.fit(units(data.flatten(1).cpu()).numpy())
         self.weights.copy_(torch.as_tensor(em.weights_))
         self.means.copy_(units.inverse(torch.as_tensor(em.means_)))
@@ -59,10 +68,11 @@ class GMM(nn.Module):
     def log_prob(self, x):
         return self.mixture().log_prob(torch.as_tensor(x).flatten(1))
 
-    def sample(self, n, c=None, seed=0):
+    def sample(self, n, c=None, seed=None):
         unlabelled(self, c)
-        like = self.means.new_empty(0, dtype=torch.float32)
-        return self.mixture().sample(n, seed, like=like).reshape(n, *self.shape)
+        trained(self, self.means.any())
+        n, like = sk.checks.integer("n", n, 1), self.means.new_empty(0, dtype=torch.float32)
+        return self.mixture().sample(n, sk.noise.fresh(seed), like=like).reshape(n, *self.shape)
 
 
 @recorded
@@ -80,9 +90,11 @@ class RealNVP(nn.Module):
 
     def __init__(self, shape=(2,), layers=8, width=64, depth=2, spline=False, bins=8):
         super().__init__()
-        self.units, d = Standard(shape), math.prod(shape)
+        self.units, (width, depth) = Standard(shape), sized(width, depth)
+        layers, d = sk.checks.integer("layers", layers, 1, DEEPEST), math.prod(self.units.shape)
         layer = {"hidden_features": (width,) * depth, "activation": nn.SiLU}
         if spline:  # small slopes make the gaps between separate parts
+            bins = sk.checks.integer("bins", bins, 2, WIDEST)
             univariate = functools.partial(zuko.transforms.MonotonicRQSTransform, slope=1e-6)
             layer |= {"univariate": univariate, "shapes": ((bins,), (bins,), (bins - 1,))}
         self.flow = zuko.flows.RealNVP(d, transforms=layers, **layer)
@@ -99,10 +111,11 @@ class RealNVP(nn.Module):
         return self.flow().log_prob(self.units(x).flatten(1)) - self.units.log_volume()
 
     @torch.no_grad()
-    def sample(self, n, c=None, seed=0):
+    def sample(self, n, c=None, seed=None):
         unlabelled(self, c)
-        shape = self.units.shape
-        z = sk.noise.normal((n, math.prod(shape)), seed, like=self.units.shift)
+        trained(self, self.units.known)
+        n, shape = sk.checks.integer("n", n, 1), self.units.shape
+        z = sk.noise.normal((n, math.prod(shape)), sk.noise.fresh(seed), sk.noise.Stream.LATENT, like=self.units.shift)
         return self.units.inverse(self.flow().transform.inv(z).reshape(n, *shape))
 
 
@@ -115,8 +128,8 @@ class VAE(nn.Module):
     `particles` = 1 draw of z gives the evidence bound; more make it tighter, and q need not be the posterior itself. σ
     is learned, or fixed where it is given. depth = 0 makes m, log s and g affine: the best such model is probabilistic
     principal component analysis, whose likelihood the bound then reaches.
-    `log_prob` is the bound with β = 1 and `draws` draws of z from the same normals for all x: below
-    log p(x) on average over these, and the closer to it the more they are.
+    `log_prob` is the bound with β = 1 and `draws` draws of z from the same normals for all x, seed 0 unless told, so
+    that it is a function of x: below log p(x) on average over these, and the closer to it the more they are.
     Source: D. Kingma, M. Welling, "Auto-encoding variational Bayes", ICLR 2014, arXiv:1312.6114; Y. Burda et al.,
     "Importance weighted autoencoders", ICLR 2016, arXiv:1509.00519; M. Tipping, C. Bishop, "Probabilistic principal
     component analysis", 1999, doi:10.1111/1467-9868.00196.
@@ -127,13 +140,12 @@ class VAE(nn.Module):
 
     def __init__(self, shape=(2,), latent=2, width=128, depth=3, sigma=None, beta=1.0, particles=8, draws=64):
         super().__init__()
-        if sigma is not None and not sigma > 0:
-            raise ValueError(f"sigma must be positive, or None to learn it; got {sigma}")
-        if latent < 1 or particles < 1 or not beta > 0:
-            raise ValueError(f"latent, particles and beta must be positive, got {latent}, {particles} and {beta}")
-        self.units, self.latent, self.beta = Standard(shape), latent, beta
-        self.particles, self.draws = particles, draws
-        d, hidden = math.prod(shape), (width,) * depth
+        integer, real, (width, depth) = sk.checks.integer, sk.checks.real, sized(width, depth)
+        sigma = None if sigma is None else real("sigma", sigma, above=0, below=math.inf)
+        self.units, self.latent = Standard(shape), integer("latent", latent, 1, WIDEST)
+        self.beta = real("beta", beta, above=0, below=math.inf)
+        self.particles, self.draws = integer("particles", particles, 1), integer("draws", draws, 1)
+        d, hidden = math.prod(self.units.shape), (width,) * depth
         self.encoder = zuko.nn.MLP(d, 2 * latent, hidden, nn.SiLU)
         self.decoder = zuko.nn.MLP(latent, d, hidden, nn.SiLU)
         self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma or 0.5)), requires_grad=sigma is None)
@@ -146,7 +158,9 @@ class VAE(nn.Module):
 
     @rowwise
     def log_prob(self, x, seed=0):
-        return self._bound(x, sk.noise.normal((self.draws, 1, self.latent), seed, like=self.units.shift))
+        return self._bound(
+            x, sk.noise.normal((self.draws, 1, self.latent), seed, sk.noise.Stream.LATENT, like=self.units.shift)
+        )
 
     def _bound(self, x, noise, beta=1.0):
         """log mean w of x (B, *event), from normals (K, B or 1, latent)."""
@@ -158,11 +172,13 @@ class VAE(nn.Module):
         return log_w.logsumexp(0) - math.log(len(noise)) - self.units.log_volume()
 
     @torch.no_grad()
-    def sample(self, n, c=None, seed=0):
+    def sample(self, n, c=None, seed=None):
         unlabelled(self, c)
+        trained(self, self.units.known)
+        n, seed = sk.checks.integer("n", n, 1), sk.noise.fresh(seed)
         shape, like = self.units.shape, self.units.shift
-        u = self.decoder(sk.noise.normal((n, self.latent), seed, like=like))
-        u = u + self.log_sigma.exp() * sk.noise.normal(u.shape, seed, like=like, n=1)
+        u = self.decoder(sk.noise.normal((n, self.latent), seed, sk.noise.Stream.LATENT, like=like))
+        u = u + self.log_sigma.exp() * sk.noise.normal(u.shape, seed, sk.noise.Stream.DECODER, like=like)
         return self.units.inverse(u.reshape(n, *shape))
 
 

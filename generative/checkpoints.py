@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import importlib
 import inspect
+import io
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +19,8 @@ import sdekit as sk
 
 __all__ = ["load", "recorded", "save"]
 
-FORMAT, VERSION = "sdekit.generative", 1
+SEAL = bytes((4, 0))  # length of the comment, at the end of a zip archive
+FORMAT, VERSION = "sdekit.generative", 2
 
 
 def recorded(cls):
@@ -51,13 +56,7 @@ def load(path, model=None):
     """
     content = read(path)
     if model is None:
-        try:
-            model = build(content["config"])
-        except Foreign as error:
-            what = f"{path} holds a {content['class']} with parts of your own, {error}"
-            raise ValueError(f"{what}: build it, then load(path, model)") from None
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} describes a model that this version cannot build: {error}") from error
+        model = built(content, path)
     else:
         same_model(content, model, path)
     restore(model, content["state"], path)
@@ -70,11 +69,36 @@ def contents(model):
     return told | {"state": model.state_dict()}
 
 
+def built(content, path):
+    """The model that a file's content describes; its weights are not those of the file yet."""
+    own = None
+    try:
+        told = shapes(content["state"])
+        with contextlib.suppress(RuntimeError), torch.device("meta"):  # takes no memory, but zuko's flows need some
+            own = shapes(build(content["config"]).state_dict())
+        if own in (None, told):
+            return build(content["config"])
+    except Foreign as error:
+        what = f"{path} holds a {content['class']} with parts of your own, {error}"
+        raise ValueError(f"{what}: build it, then load(path, model)") from None
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, MemoryError) as error:
+        raise ValueError(f"{path} describes a model that this version cannot build: {error}") from error
+    differ = ", ".join([name for name in {**own, **told} if own.get(name) != told.get(name)][:3])
+    raise ValueError(f"{path} holds weights of another {content['class']} than it describes: see {differ}")
+
+
+def shapes(state):
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
 def same_model(content, model, path):
     """A ValueError unless a file's content is of the model's class, made with the same arguments."""
     if type(model).__name__ != content["class"]:
         raise ValueError(f"{path} holds a {content['class']}, but the model is a {type(model).__name__}")
-    told, own = (json.dumps(config, default=torch.Tensor.tolist) for config in (content["config"], describe(model)))
+    try:
+        told, own = (json.dumps(config, default=torch.Tensor.tolist) for config in (content["config"], describe(model)))
+    except (RecursionError, TypeError) as error:
+        raise ValueError(f"{path} describes no model: {error}") from error
     if told != own:
         raise ValueError(f"{path} holds a {content['class']} made with other arguments: {told}, not {own}")
 
@@ -83,16 +107,27 @@ def write(path, content):
     """torch.save into the file, whole or not at all; its folder is made if need be."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     with sk.files.replacing(path) as part:
-        torch.save(content, part)
+        part.write_bytes(sealed(buffer.getvalue()))
+
+
+def sealed(archive):
+    """A zip archive with its own checksum as its comment, so that a change anywhere in the file is noticed.
+
+    The checksums inside leave out headers and padding, and torch does not look at them.
+    """
+    return archive[:-2] + SEAL + zlib.crc32(archive).to_bytes(4, "little")
 
 
 def read(path):
     """The contents of a checkpoint, checked to be one."""
+    raw = Path(path).read_bytes()
+    if raw != sealed(raw[:-6] + bytes(2)):
+        raise ValueError(f"{path} is damaged, or no checkpoint of this package: its checksum is another")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
+        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch meets in bytes that it did not write
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} is damaged, or no checkpoint: {reason}") from error
@@ -124,6 +159,7 @@ def describe(value):
     if isinstance(value, np.ndarray):
         return torch.as_tensor(value)
     fields = value._asdict() if hasattr(value, "_asdict") else getattr(value, "config", None)
+    fields = vars(value) if dataclasses.is_dataclass(value) else fields
     if fields is not None and known(type(value).__name__) is type(value):
         return {"class": type(value).__name__, "arguments": {name: describe(part) for name, part in fields.items()}}
     if type(value) in (tuple, list):

@@ -16,9 +16,6 @@ __all__ = [
     "two_moons",
 ]  # fmt: skip
 
-# Normals and uniforms that `sk.GaussianMixture.sample` does not use, of the same seed.
-NORMAL, UNIFORM = 12, 16
-
 
 class Set(NamedTuple):
     """A distribution in the plane, whose `sample` and `log_prob` are exact (docstrings of the sets say how).
@@ -36,9 +33,9 @@ class Set(NamedTuple):
 
     density, nfe = "exact", 0  # as models say it
 
-    def sample(self, n, c=None, seed=0):
+    def sample(self, n, c=None, seed=None):
         """n draws, float32 (n, 2), a function of the seed; more draws append to fewer."""
-        return torch.as_tensor(self.draw(n, seed)).float()
+        return torch.as_tensor(self.draw(sk.checks.integer("n", n, 1), sk.noise.fresh(seed))).float()
 
     def log_prob(self, x):
         """log p(x) of x (n, 2), computed in float64 and returned in x's type; −inf where p = 0."""
@@ -73,9 +70,9 @@ def _blurred(name, curves, std, box, nodes):
         return log_p.to(x.dtype)
 
     def draw(n, seed):
-        part, u = np.divmod(len(curves) * sk.noise.uniform((n,), seed, n=UNIFORM), 1.0)
+        part, u = np.divmod(len(curves) * sk.noise.uniform((n,), seed, sk.noise.Stream.PLACE), 1.0)
         points = np.stack([np.stack(curve(u), 1) for curve in curves])[part.astype(int), np.arange(n)]
-        return points + std * sk.noise.normal((n, 2), seed, n=NORMAL)
+        return points + std * sk.noise.normal((n, 2), seed, sk.noise.Stream.DATA)
 
     return Set(name, draw, density, box)
 
@@ -136,12 +133,12 @@ def _pinwheel(arms=5, twist=1.0):
 def _checkerboard():
     """Uniform on eight of the sixteen unit squares of [−2, 2]²: p = 1/8 there and 0 elsewhere."""
 
-    def uniform(n, seed, stream):
+    def uniform(n, seed, k):
         """Of 20 bits, so that points of float32 stay on their squares."""
-        return np.floor(sk.noise.uniform((n,), seed, n=stream) * 2**20) / 2**20
+        return np.floor(sk.noise.uniform((n,), seed, sk.noise.Stream.PLACE, n=k) * 2**20) / 2**20
 
     def draw(n, seed):
-        x, (row, y) = 4 * uniform(n, seed, UNIFORM) - 2, np.divmod(2 * uniform(n, seed, UNIFORM + 1), 1.0)
+        x, (row, y) = 4 * uniform(n, seed, 0) - 2, np.divmod(2 * uniform(n, seed, 1), 1.0)
         return np.stack([x, y - 2 * row + np.floor(x) % 2], 1)
 
     def density(x):
@@ -174,6 +171,7 @@ def digits(held=0.2):
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
+    held = sk.checks.real("held", held, above=0, below=1)
     images, labels = load_digits(return_X_y=True)
     x, held_x, y, held_y = train_test_split(images, labels, test_size=held, random_state=0, stratify=labels)
     as_images = [torch.tensor(a / 8 - 1, dtype=torch.float32).reshape(-1, 1, 8, 8) for a in (x, held_x)]

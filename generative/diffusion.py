@@ -13,10 +13,11 @@ from torch import nn
 import sdekit as sk
 
 from .checkpoints import recorded
-from .standard import Standard, event_shape, labelled, standardise
+from .standard import Standard, event_shape, labelled, standardise, trained
 
 __all__ = ["Diffusion"]
 
+MOST, PROBES = 2**32, 2**16  # of samples, of probes: more is a slip of the pen
 CHUNK = 2**13  # paths that are solved at a time: their activations stay in cache
 FAINTEST = 1e-3  # alpha/sigma at the first time where the process ends without any signal
 CLEAREST = 1e2  # alpha/sigma at the last time where the process names no `finest`
@@ -99,16 +100,17 @@ class Diffusion(nn.Module):
         shape=None,
     ):
         super().__init__()
-        for name, value, known in (("prediction", prediction, PREDICTIONS), ("weighting", weighting, WEIGHTINGS)):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        one_of("prediction", prediction, PREDICTIONS)
+        one_of("weighting", weighting, WEIGHTINGS)
         shape = event_shape(net, shape)
         self.net, self.process, self.prediction, self.weighting = net, process, PREDICTIONS[prediction], weighting
-        self.importance, self.drop, self.scaled = importance, drop, scaled
+        self.importance, self.drop, self.scaled = importance, sk.checks.real("drop", drop, 0, 1), scaled
         self.units = Standard(shape, shared=len(shape) > 1)
         self.clean, self.begin, self.end = times_of(process, end)
         self.end = with_signal(process, self.end)
-        self.levels = None if levels is None else np.linspace(self.begin, self.end, levels)
+        self.levels = None
+        if levels is not None:
+            self.levels = np.linspace(self.begin, self.end, sk.checks.integer("levels", levels, 2))
         if isinstance(process, sk.DiscreteVP):
             if levels is not None:
                 raise ValueError(f"levels = {levels}: DiscreteVP has levels of its own; leave them out")
@@ -176,7 +178,7 @@ class Diffusion(nn.Module):
         return self.levels[rows.round().astype(int)]
 
     @torch.no_grad()
-    def sample(self, n, c=None, seed=0, *, method=sk.unipc(3), steps=32, grid=None, eta=None, guidance=1.0):
+    def sample(self, n, c=None, seed=None, *, method=sk.unipc(3), steps=32, grid=None, eta=None, guidance=1.0):
         """n samples, given labels c (n,) or one for all; a function of the seed.
 
         method    any of sdekit that runs on `sk.Reverse`
@@ -190,12 +192,18 @@ class Diffusion(nn.Module):
         grid = self.grid(steps) if grid is None else grid
         return draw(self, lambda score: sk.Reverse(self.process, score, eta), n, c, seed, grid, method, guidance)
 
-    def log_prob(self, x, c=None, *, steps=64, method=sk.rk4, probes=None):
+    def log_prob(self, x, c=None, *, steps=64, method=sk.rk4, probes=None, seed=None):
         """log p(x) of the probability-flow ODE, of shape (B,); exact divergence, or estimated by `probes`."""
-        return log_density(self, self.score(c), x, self.grid(steps, final=False), method, probes)
+        return log_density(self, self.score(c), x, self.grid(steps, final=False), method, probes, seed)
 
 
 # --- what diffusion and flows share --------------------------------------------------------------
+
+
+def one_of(name, value, known):
+    """A `ValueError` unless the value is one of the names that are known."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {sk.checks.shown(value)}")
 
 
 def evaluated(net, t, x, c):
@@ -210,7 +218,7 @@ def eta_of(method, eta):
     """eta, by default 1 for methods that draw noise and 0 for others."""
     if not isinstance(method, sk.Method):
         raise ValueError(f"method must be one of sdekit, such as sk.unipc(3), got {method!r}")
-    return float(method.normals > 0) if eta is None else eta
+    return float(method.normals > 0) if eta is None else sk.checks.real("eta", eta, 0, below=math.inf)
 
 
 def times_of(process, end=None):
@@ -218,7 +226,7 @@ def times_of(process, end=None):
     if isinstance(process, type) or not hasattr(process, "marginal"):
         raise ValueError(f"process must be a noising process with a marginal, such as sk.VP(), got {process!r}")
     first, last = process.domain
-    end = last if end is None else float(end)
+    end = last if end is None else sk.checks.real("end", end)
     clean = first if math.isfinite(first) else 0.0
     rough = clean if process.marginal(clean)[1] > 0 else time_of(process, math.log(CLEAREST))
     begin = getattr(process, "finest", rough)
@@ -250,9 +258,7 @@ def dropped(net, c, share):
 
 def spaced(spacing, process, steps, times, final=True):
     """A grid of `steps` over times (clean, begin, end), with a last step to the clean end where sigma = 0 there."""
-    if not (steps >= 1 and steps == int(steps)):
-        raise ValueError(f"steps must be a positive integer, got {steps!r}")
-    clean, begin, end = times
+    steps, (clean, begin, end) = sk.checks.integer("steps", steps, 1), times
     final = final and clean < begin and process.marginal(clean)[1] == 0
     grid = spacing(process, steps - final, end, begin) if steps > final else np.array([end])
     return np.append(grid, clean) if final else grid
@@ -260,6 +266,7 @@ def spaced(spacing, process, steps, times, final=True):
 
 def conditioned(net, score, c, guidance=1.0):
     """The score given labels of the network's classes; −1 is the null class."""
+    guidance = sk.checks.real("guidance", guidance, above=-math.inf, below=math.inf)
     if c is None:
         if guidance != 1:
             raise ValueError(f"guidance = {guidance} is towards labels: give c, or leave it out")
@@ -270,16 +277,18 @@ def conditioned(net, score, c, guidance=1.0):
 
 def draw(model, backwards, n, c, seed, grid, method, guidance=1.0):
     """n samples of a model with units and `score(c, guidance)`, from noise along `backwards(score)`; sets its nfe."""
-    if not (isinstance(n, int) and n >= 1):
-        raise ValueError(f"n must be a positive integer, the number of samples, got {n!r}")
-    if not (np.diff(grid) < 0).all():
-        raise ValueError("grid must decrease, from noise to data")
+    n, seed, grid = sk.checks.integer("n", n, 1, MOST), sk.noise.fresh(seed), falling(grid)
     parts = []
     if c is not None:
-        c = torch.as_tensor(c, device=model.units.shift.device)
+        try:
+            c = torch.as_tensor(c, device=model.units.shift.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"labels c must be an integer or {n} of them, got {sk.checks.shown(c)}") from None
         if c.is_floating_point() or c.shape not in ((), (1,), (n,)):
             raise ValueError(f"labels c must be an integer or {n} of them, got {c.dtype} of shape {tuple(c.shape)}")
         c = c.long().expand(n)
+    backwards(model.score(c, guidance))  # refuses what makes no sense
+    trained(model, model.units.known or getattr(model.net, "trained", True))
     start = sk.Reverse(model.process, model.score()).start((n, *model.units.shape), seed, model.units.shift, t=grid[0])
     for first in range(0, n, CHUNK):
         rows = slice(first, first + CHUNK)
@@ -290,14 +299,26 @@ def draw(model, backwards, n, c, seed, grid, method, guidance=1.0):
     return model.units.inverse(torch.cat(parts))
 
 
-def log_density(model, score, x, grid, method, probes=None, learn=False):
+def falling(grid):
+    """The times of a grid as an array; a `ValueError` unless they fall from noise to data."""
+    try:
+        times = np.asarray(grid, np.float64)
+    except (TypeError, ValueError):
+        times = np.zeros(0)
+    if times.ndim != 1 or len(times) < 2 or not (np.diff(times) < 0).all():
+        raise ValueError(f"grid must hold decreasing times, from noise to data, got {sk.checks.shown(grid)}")
+    return times
+
+
+def log_density(model, score, x, grid, method, probes=None, seed=None, learn=False):
     """log p(x) along the ODE of a model with units and process; computed in float64 but for the network.
 
     It carries gradients with respect to x where x wants them, and to the weights where it is to `learn`.
     """
+    probes = None if probes is None else sk.checks.integer("probes", probes, 1, PROBES)
     x = torch.as_tensor(x)
     kept = x.dtype if x.is_floating_point() else model.units.shift.dtype
     with torch.set_grad_enabled(torch.is_grad_enabled() and (learn or x.requires_grad)):
-        u = model.units(x).double()
-        log = sk.likelihood.log_prob(sk.Reverse(model.process, score, 0.0), u, grid, method, probes=probes)
+        u, flow, seed = model.units(x).double(), sk.Reverse(model.process, score, 0.0), sk.noise.fresh(seed)
+        log = sk.likelihood.log_prob(flow, u, grid, method, probes=probes, seed=seed)
         return (log - model.units.log_volume()).to(kept)

@@ -16,12 +16,14 @@ import sdekit as sk
 
 from .checkpoints import recorded
 from .diffusion import (
+    PROBES,
     conditioned,
     draw,
     dropped,
     eta_of,
     evaluated,
     log_density,
+    one_of,
     spaced,
     spread,
     times_of,
@@ -62,10 +64,9 @@ class FlowMatching(nn.Module):
 
     def __init__(self, net, path=sk.FlowPath(), pairing="independent", *, drop=0.1, shape=None):
         super().__init__()
-        if pairing not in ("independent", "optimal", "given"):
-            raise ValueError(f"pairing must be 'independent', 'optimal' or 'given', got {pairing!r}")
+        one_of("pairing", pairing, ("independent", "optimal", "given"))
         shape = event_shape(net, shape)
-        self.net, self.process, self.pairing, self.drop = net, path, pairing, drop
+        self.net, self.process, self.pairing, self.drop = net, path, pairing, sk.checks.real("drop", drop, 0, 1)
         self.units = Standard(shape, shared=len(shape) > 1)
         self.clean, self.begin, self.end = times_of(path)
         if all(map(math.isfinite, path.rates(self.clean))):
@@ -101,7 +102,7 @@ class FlowMatching(nn.Module):
         return conditioned(self.net, sk.scores.from_velocity(self, self.process), c, guidance)
 
     @torch.no_grad()
-    def sample(self, n, c=None, seed=0, *, method=sk.midpoint, steps=32, grid=None, eta=None, guidance=1.0):
+    def sample(self, n, c=None, seed=None, *, method=sk.midpoint, steps=32, grid=None, eta=None, guidance=1.0):
         """n samples, given labels c (n,) or one for all; a function of the seed. Arguments as in `Diffusion.sample`.
 
         The ODE is the default; methods that draw noise take eta = 1 unless told.
@@ -130,10 +131,10 @@ class FlowMatching(nn.Module):
         spacing = sk.grids.log_snr if method.needs else sk.grids.uniform
         return spaced(spacing, self.process, steps, (self.clean, begin, end))
 
-    def log_prob(self, x, c=None, *, steps=32, method=sk.rk4, probes=None):
+    def log_prob(self, x, c=None, *, steps=32, method=sk.rk4, probes=None, seed=None):
         """log p(x) of the ODE, of shape (B,); exact divergence, or estimated by `probes`."""
         grid = sk.grids.uniform(self.process, steps, self.end, self.begin)
-        return log_density(self, self.score(c), x, grid, method, probes)
+        return log_density(self, self.score(c), x, grid, method, probes, seed)
 
 
 def optimal_pairs(x, y):
@@ -145,7 +146,7 @@ def optimal_pairs(x, y):
     return torch.as_tensor(ot.emd([], [], cost).argmax(1), device=x.device)
 
 
-def reflow(model, n, c=None, seed=0, **options):
+def reflow(model, n, c=None, seed=None, **options):
     """(student, pairs): a copy of a flow, and what `fit(student, pairs)` trains it on to straighten its paths.
 
     The pairs (n, 2, *shape) are noise, in units, and the samples that the model's ODE carries it to; options are
@@ -159,7 +160,7 @@ def reflow(model, n, c=None, seed=0, **options):
         raise ValueError(f"pairs are those of the ODE: leave out eta, and methods that draw noise, got {options}")
     student = copy.deepcopy(model)
     student.pairing = student.config["pairing"] = "given"
-    like = model.units.shift
+    n, seed, like = sk.checks.integer("n", n, 1), sk.noise.fresh(seed), model.units.shift
     noise = sk.Reverse(model.process, model.score()).start((n, *model.units.shape), seed, like)
     sigma = model.process.marginal(model.end)[1]
     return student, torch.stack([noise / sigma, model.sample(n, c, seed, **options)], 1)
@@ -179,8 +180,9 @@ class CNF(nn.Module):
 
     def __init__(self, net, steps=8, *, probes=None, shape=None):
         super().__init__()
-        shape = event_shape(net, shape)
-        self.net, self.steps, self.probes, self.process = net, steps, probes, sk.FlowPath()
+        shape, integer = event_shape(net, shape), sk.checks.integer
+        self.net, self.steps, self.process = net, integer("steps", steps, 1), sk.FlowPath()
+        self.probes = None if probes is None else integer("probes", probes, 1, PROBES)
         self.units = Standard(shape, shared=len(shape) > 1)
 
     forward = FlowMatching.forward
@@ -191,17 +193,18 @@ class CNF(nn.Module):
 
     def loss(self, x, c=None):
         """−log p(x), the mean over the batch and over the entries of an event."""
-        log = log_density(self, self.score(c), x, self._grid(self.steps), sk.rk4, self.probes, learn=True)
+        seed = int(torch.randint(2**62, ()))  # of the probes: other ones in each step of a training
+        log = log_density(self, self.score(c), x, self._grid(self.steps), sk.rk4, self.probes, seed, learn=True)
         return -log.mean() / x[0].numel()
 
     @torch.no_grad()
-    def sample(self, n, c=None, seed=0, *, method=sk.rk4, steps=16):
+    def sample(self, n, c=None, seed=None, *, method=sk.rk4, steps=16):
         """n samples, given labels c (n,) or one for all; a function of the seed."""
         return draw(self, velocity_of, n, c, seed, self._grid(steps), method)
 
-    def log_prob(self, x, c=None, *, steps=16, method=sk.rk4, probes=None):
+    def log_prob(self, x, c=None, *, steps=16, method=sk.rk4, probes=None, seed=None):
         """log p(x), of shape (B,); exact divergence, or estimated by `probes`."""
-        return log_density(self, self.score(c), x, self._grid(steps), method, probes)
+        return log_density(self, self.score(c), x, self._grid(steps), method, probes, seed)
 
     def _grid(self, steps):
         return sk.grids.uniform(self.process, steps, 1.0, 0.0)

@@ -18,7 +18,8 @@ from torch.nn.functional import softplus
 import sdekit as sk
 
 from .checkpoints import recorded
-from .standard import Standard, standardise, unlabelled
+from .nets import WIDEST, layers
+from .standard import Standard, standardise, trained, unlabelled
 
 __all__ = ["GAN", "WGAN"]
 
@@ -31,8 +32,11 @@ class Adversarial(nn.Module):
 
     def __init__(self, shape, latent, signs, width, depth):
         super().__init__()
-        self.units, self.latent, self.signs = Standard(shape), latent, signs
-        d, hidden = math.prod(shape), (width,) * depth
+        integer, (width, depth) = sk.checks.integer, layers(width, depth)
+        self.signs = integer("signs", signs, 0, WIDEST)
+        self.latent = latent = integer("latent", latent, 0 if signs else 1, WIDEST)
+        self.units = Standard(shape)
+        d, hidden = math.prod(self.units.shape), (width,) * depth
         self.generator = zuko.nn.MLP(latent + signs, d, hidden, lambda: nn.LeakyReLU(0.2))
         self.critic = zuko.nn.MLP(d, 1, hidden, lambda: nn.LeakyReLU(0.2))
 
@@ -45,10 +49,14 @@ class Adversarial(nn.Module):
         return self.generate(torch.randn(len(x), self.latent + self.signs, dtype=x.dtype, device=x.device))
 
     @torch.no_grad()
-    def sample(self, n, c=None, seed=0):
+    def sample(self, n, c=None, seed=None):
         """n draws (n, *shape), a function of the seed."""
         unlabelled(self, c)
-        u = self.generate(sk.noise.normal((n, self.latent + self.signs), seed, like=self.units.shift))
+        trained(self, self.units.known)
+        n, seed = sk.checks.integer("n", n, 1), sk.noise.fresh(seed)
+        u = self.generate(
+            sk.noise.normal((n, self.latent + self.signs), seed, sk.noise.Stream.LATENT, like=self.units.shift)
+        )
         return self.units.inverse(u.reshape(n, *self.units.shape))
 
 
@@ -100,9 +108,9 @@ class WGAN(Adversarial):
     """
 
     def __init__(self, shape=(2,), latent=4, signs=4, width=128, depth=3, penalty=1.0, clip=None, critic_steps=5):
-        if not penalty >= 0 or critic_steps < 1 or (clip is not None and not clip > 0):
-            got = f"{penalty}, {clip} and {critic_steps}"
-            raise ValueError(f"penalty, clip and critic_steps must be positive (penalty: or 0), got {got}")
+        penalty = sk.checks.real("penalty", penalty, 0, below=math.inf)
+        critic_steps = sk.checks.integer("critic_steps", critic_steps, 1)
+        clip = None if clip is None else sk.checks.real("clip", clip, above=0)
         super().__init__(shape, latent, signs, width, depth)
         self.penalty, self.clip, self.critic_steps = penalty, clip, critic_steps
 

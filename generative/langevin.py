@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -23,12 +24,12 @@ def score_of(log_prob):
     return score
 
 
-def langevin_sample(log_prob, x0, step, n, seed=0):
+def langevin_sample(log_prob, x0, step, n, seed=None):
     """n steps of the unadjusted Langevin algorithm from x0 (B, *event):  x ← x + step ∇ log p(x) + √(2 step) z.
 
     Its stationary law differs from p by O(step): for N(m, s²) the variance is s²/(1 − step/2s²).
     """
-    process, x0 = sk.Langevin(score_of(log_prob)), started(x0, step, n)
+    process, (x0, step, n, seed) = sk.Langevin(score_of(log_prob)), started(x0, step, n, seed)
     return sk.solve(process, x0, ts=[0.0, n * step], h=step, method=sk.langevin, seed=seed).x[-1]
 
 
@@ -40,7 +41,7 @@ class Chains(NamedTuple):
 
 
 @torch.no_grad()
-def mala(log_prob, x0, step, n, seed=0):
+def mala(log_prob, x0, step, n, seed=None):
     """n steps of the Metropolis-adjusted Langevin algorithm from x0 (B, *event), whose stationary law is p exactly.
 
         y = x + step ∇ log p(x) + √(2 step) z,   accepted with probability min(1, p(y) q(x | y) / p(x) q(y | x)),
@@ -51,7 +52,7 @@ def mala(log_prob, x0, step, n, seed=0):
     approximations", 1996, doi:10.2307/3318418; G. Roberts, J. Rosenthal, "Optimal scaling of discrete approximations to
     Langevin diffusions", 1998, doi:10.1111/1467-9868.00123.
     """
-    x = started(x0, step, n)
+    x, step, n, seed = started(x0, step, n, seed)
     wide = (-1,) + (1,) * (x.ndim - 1)
     value, score = _value_and_score(log_prob, x)
     accepted = torch.zeros_like(value)
@@ -60,20 +61,22 @@ def mala(log_prob, x0, step, n, seed=0):
         return -((to - origin - step * slope) ** 2).flatten(1).sum(1) / (4 * step)
 
     for k in range(n):
-        y = x + step * score + (2 * step) ** 0.5 * sk.noise.normal(x.shape, seed, sk.noise.PATH, like=x, n=k)
+        y = x + step * score + (2 * step) ** 0.5 * sk.noise.normal(x.shape, seed, sk.noise.Stream.PROPOSAL, like=x, n=k)
         new_value, new_score = _value_and_score(log_prob, y)
         log_ratio = new_value - value + log_q(x, y, new_score) - log_q(y, x, score)
-        accept = sk.noise.uniform(value.shape, seed, sk.noise.SECOND, like=x, n=k).log() < log_ratio
+        accept = sk.noise.uniform(value.shape, seed, sk.noise.Stream.ACCEPTANCE, like=x, n=k).log() < log_ratio
         value, accepted = torch.where(accept, new_value, value), accepted + accept
         x, score = (torch.where(accept.reshape(wide), a, b) for a, b in ((y, x), (new_score, score)))
     return Chains(x, accepted / n)
 
 
-def started(x0, step, n):
-    """The starts as a tensor; a ValueError for a step size or a number of steps that is not positive."""
-    if n < 1 or not step > 0:
-        raise ValueError(f"step and n must be positive, got {step} and {n}")
-    return torch.as_tensor(x0)
+def started(x0, step, n, seed):
+    """The arguments of a sampler: starts as a tensor, the size of a step, the number of steps, the seed."""
+    x0 = torch.as_tensor(x0)
+    if x0.ndim < 1 or not x0.is_floating_point() or not x0.isfinite().all():
+        raise ValueError(f"x0 must be finite numbers (B, *event), got {x0.dtype} of shape {tuple(x0.shape)}")
+    step = sk.checks.real("step", step, above=0, below=math.inf)
+    return x0, step, sk.checks.integer("n", n, 1), sk.noise.fresh(seed)
 
 
 @torch.enable_grad()

@@ -14,6 +14,8 @@ import torch
 
 import sdekit as sk
 
+from .standard import word
+
 __all__ = [
     "cell_probabilities", "drawn", "energy_distance", "judged", "kl_exact", "kl_grid", "kl_knn", "measure", "mmd",
     "modes_found", "nll", "sliced_w2", "table", "wasserstein",
@@ -29,6 +31,7 @@ def cell_probabilities(target, cells=50):
     Product of two Gauss–Legendre rules with 5 points in each cell. For eight Gaussians the relative error is 1e-6 in
     cells of more than 1e-12 and 7e-4 in the emptiest; a density that is constant inside each cell is met exactly.
     """
+    cells = sk.checks.integer("cells", cells, 1)
     nodes, weights = np.polynomial.legendre.leggauss(5)
     half = target.box / cells
     x = (half * (nodes + 2 * np.arange(cells)[:, None] + 1) - target.box).ravel()
@@ -47,7 +50,7 @@ def kl_grid(samples, target, cells=50):
     2N·KL of exact samples is nearly chi-square with K − 1 degrees of freedom, hence the floor; the standard error is
     √(Var_q(log q/p)/N + (K − 1)/2N²).
     """
-    x, p = _vectors(samples), cell_probabilities(target, cells)
+    cells, x, p = sk.checks.integer("cells", cells, 1), _vectors(samples), cell_probabilities(target, cells)
     index = np.clip(np.floor((x + target.box) * (cells / (2 * target.box))), 0, cells - 1).astype(int)
     counts = np.zeros_like(p)
     np.add.at(counts, tuple(index.T), 1.0)
@@ -60,7 +63,7 @@ def kl_grid(samples, target, cells=50):
     return Measured(float(value), math.sqrt(variance), freedom / (2 * n))
 
 
-def kl_exact(model, target, n=10_000, seed=0):
+def kl_exact(model, target, n=10_000, seed=None):
     """KL(model ‖ target) = mean of log q(x) − log p(x) over n draws x of the model; floor 0, with its standard error.
 
     Where the model's log_prob is a lower bound the result is one, too. Models whose density is that of an ODE say in
@@ -85,7 +88,8 @@ def kl_knn(samples, other, k=5):
     """
     from scipy.spatial import cKDTree
 
-    x, y = _vectors(samples), _vectors(other)
+    x, y = _pair(samples, other)
+    k = sk.checks.integer("k", k, 1, min(len(x) - 1, len(y)))
     rho, nu = cKDTree(x).query(x, [k + 1])[0], cKDTree(y).query(x, [k])[0]
     return float(x.shape[1] * np.log(nu / rho).mean() + math.log(len(y) / (len(x) - 1)))
 
@@ -94,18 +98,18 @@ def wasserstein(samples, other, order=2, limit=2000):
     """W₁ or W₂ between the first `limit` of each, exactly, by POT's network simplex. The floor falls as N^(−1/d)."""
     import ot
 
-    if order not in (1, 2):
-        raise ValueError(f"order must be 1 or 2, got {order!r}")
-    x, y = _vectors(samples)[:limit], _vectors(other)[:limit]
+    order, (x, y) = sk.checks.integer("order", order, 1, 2), _pair(samples, other, limit)
     cost = ot.dist(x, y, metric="sqeuclidean" if order == 2 else "euclidean")
     return float(ot.emd2([], [], cost, numItermax=2_000_000) ** (1 / order))
 
 
-def sliced_w2(samples, other, directions=200, seed=0):
+def sliced_w2(samples, other, directions=200, seed=None):
     """W₂ between projections, squared and averaged over random directions, then its root (POT)."""
     import ot
 
-    return float(ot.sliced_wasserstein_distance(_vectors(samples), _vectors(other), None, None, directions, seed=seed))
+    (x, y), directions = _pair(samples, other), sk.checks.integer("directions", directions, 1)
+    seed = word(sk.noise.fresh(seed))
+    return float(ot.sliced_wasserstein_distance(x, y, None, None, directions, seed=seed))
 
 
 def mmd(samples, other, limit=2000):
@@ -132,32 +136,35 @@ def modes_found(samples, modes, std, share=0.2):
     has at least `share` of its 1/K of the samples; quality is the share of samples that belong to a mode. In the plane
     exact samples have quality 1 − exp(−9/2) = 0.989.
     """
+    std, share = sk.checks.real("std", std, above=0), sk.checks.real("share", share, 0)
     squares = ((_vectors(samples)[:, None] - _vectors(modes)) ** 2).sum(2)
     near = squares.min(1) <= (3 * std) ** 2
     counts = np.bincount(squares.argmin(1)[near], minlength=len(modes))
     return int((counts >= share * len(samples) / len(modes)).sum()), float(near.mean())
 
 
-def measure(model, target, n=400_000, seed=0):
+def measure(model, target, n=400_000, seed=None):
     """Every metric that model and target allow, as a dictionary for `table`; `measure(target, target)` is the floor.
 
     The grid and the modes take n samples, the others 10,000, those of all pairs 2,000; samples that are not finite are
     left out, and the share of the others told. The target is drawn with seeds that models do not use: equal seeds would
     give both the same normals.
     """
+    seed = sk.noise.fresh(seed)
     x, rate = drawn(model, n, seed)
     return {"samples/s": rate} | judged(model, target, x, seed)
 
 
-def drawn(model, n, seed=0):
+def drawn(model, n, seed=None):
     """n samples of a model, and how many it drew in a second."""
     begun = time.perf_counter()
     x = model.sample(n, seed=seed)
     return x, n / (time.perf_counter() - begun)
 
 
-def judged(model, target, x, seed=0):
+def judged(model, target, x, seed=None):
     """The row of `measure` for samples x that the model has drawn, but for their rate."""
+    seed = sk.noise.fresh(seed)
     row = {"NFE": getattr(model, "nfe", 0), "density": getattr(model, "density", "exact")}
     finite = torch.as_tensor(x).flatten(1).isfinite().all(1)
     if not finite.all():
@@ -165,7 +172,7 @@ def judged(model, target, x, seed=0):
     if not len(x):
         return row
     few = x[:10_000]
-    other = target.sample(len(few), seed=seed + 2**32)
+    other = target.sample(len(few), seed=(seed + 2**32) % 2**64)
     if getattr(target, "box", None) is not None:
         row["KL grid"], _, row["floor"] = kl_grid(x, target)
     if row["density"] != "none":
@@ -199,11 +206,29 @@ def in_batches(function, x, size=20_000):
     return torch.cat([function(part).cpu() for part in torch.as_tensor(x).cpu().split(size)])
 
 
-def _vectors(x):
-    x = torch.as_tensor(x).detach().cpu().double().flatten(1).numpy()
+def _vectors(x, name="samples"):
+    """Samples as vectors (N, d), float64 on the host."""
+    try:
+        x = torch.as_tensor(x).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} must be an array (N, *event), got {sk.checks.shown(x)}") from None
+    if x.ndim < 2 or len(x) == 0 or x.is_complex():
+        raise ValueError(f"{name} must be real and of shape (N, *event) with N > 0, got {x.dtype}, {tuple(x.shape)}")
+    x = x.double().flatten(1).numpy()
     if not np.isfinite(x).all():
-        raise ValueError("samples must be finite; count and leave out the others before")
+        raise ValueError(f"{name} must be finite; count and leave out those that are not before")
     return x
+
+
+def _pair(samples, other, limit=None):
+    """Two sets of samples as vectors of one length, the first `limit` of each."""
+    limit = None if limit is None else sk.checks.integer("limit", limit, 2)
+    x, y = _vectors(samples), _vectors(other, "other")
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(
+            f"samples and other must be of the same events, got {x.shape[1]} and {y.shape[1]} numbers each"
+        )
+    return x[:limit], y[:limit]
 
 
 def _mean(values):
@@ -215,7 +240,7 @@ def _distances(samples, other, limit):
     """Distances within samples, within others, and between them."""
     from scipy.spatial.distance import cdist
 
-    x, y = _vectors(samples)[:limit], _vectors(other)[:limit]
+    x, y = _pair(samples, other, limit)
     return cdist(x, x), cdist(y, y), cdist(x, y)
 
 

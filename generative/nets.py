@@ -11,9 +11,19 @@ import math
 import torch
 from torch import nn
 
+import sdekit as sk
+
 from .checkpoints import recorded
+from .standard import sizes
 
 __all__ = ["MLP", "UNet"]
+
+WIDEST, DEEPEST, CLASSES = 2**16, 1000, 2**24  # more is a slip of the pen, which would take all memory
+
+
+def layers(width, depth, least=0):
+    """Width and depth of a network as integers that make sense."""
+    return sk.checks.integer("width", width, 1, WIDEST), sk.checks.integer("depth", depth, least, DEEPEST)
 
 
 class Embedding(nn.Module):
@@ -51,7 +61,9 @@ class MLP(nn.Module):
 
     def __init__(self, shape=(2,), width=64, depth=3, classes=0, waves=3):
         super().__init__()
-        self.shape, self.waves, self.classes = tuple(shape), waves, classes
+        self.shape, self.waves = sizes("shape", shape), sk.checks.integer("waves", waves, 0, 64)
+        self.classes = sk.checks.integer("classes", classes, 0, CLASSES)
+        width, depth = layers(width, depth)
         size, narrow = math.prod(self.shape), max(width // 4, 16)
         self.embedding = Embedding(narrow, classes)
         self.first = nn.Linear(size * (1 + 2 * waves), width)
@@ -69,6 +81,11 @@ class MLP(nn.Module):
         for into, shift, back in zip(self.into, shifts, self.back, strict=True):
             h = h + back(act(into(act(h)) + shift))
         return self.last(act(h)).reshape(x.shape)
+
+    @property
+    def trained(self):
+        """Whether the last layer, which starts at 0, has moved."""
+        return bool(self.last.weight.any())
 
     def _waves(self, x):
         angles = [x * (0.5 * math.pi * 2**k) for k in range(self.waves)]
@@ -103,7 +120,8 @@ class UNet(nn.Module):
 
     def __init__(self, shape=(1, 8, 8), channels=32, classes=0):
         super().__init__()
-        self.shape, self.classes = tuple(shape), classes
+        self.shape, self.classes = sizes("shape", shape), sk.checks.integer("classes", classes, 0, CLASSES)
+        channels = sk.checks.integer("channels", channels, 8, WIDEST)
         if len(self.shape) != 3 or self.shape[1] % 2 or self.shape[2] % 2 or channels % 8:
             raise ValueError(
                 f"shape must be (C, H, W) with even sides, channels a multiple of 8; got {shape}, {channels}"
@@ -119,6 +137,11 @@ class UNet(nn.Module):
         self.last = nn.Sequential(nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, image, 3, padding=1))
         nn.init.zeros_(self.last[-1].weight)
         nn.init.zeros_(self.last[-1].bias)
+
+    @property
+    def trained(self):
+        """Whether the last layer, which starts at 0, has moved."""
+        return bool(self.last[-1].weight.any())
 
     def forward(self, t, x, c=None):
         e = nn.functional.silu(self.embedding(t, c))

@@ -36,7 +36,7 @@ def train(family, data, out, settings=None, *, seconds=None, steps=None, seed=0,
     if data == "digits":
         images, labels, *_ = digits()
     else:
-        images, labels = sets[data].sample(DRAWS, seed=seed + SEED), None
+        images, labels = sets[data].sample(DRAWS, seed=(seed + SEED) % 2**64), None
     labels, shape = labels if family in LABELLED else None, tuple(images.shape[1:])
     model, options = make(family, shape, 0 if labels is None else 10, seed, **(settings or {}))
     options |= numbers(seconds=seconds, steps=steps, seed=seed, **options)

@@ -2,8 +2,11 @@
 
 import functools
 
+import numpy as np
 import torch
 from torch import nn
+
+import sdekit as sk
 
 __all__ = ["Standard"]
 
@@ -14,12 +17,13 @@ class Standard(nn.Module):
     """u = (x − shift) / scale, with the mean and the standard deviation of the data as buffers.
 
     `shape` is that of one event, (d,) or (C, H, W). Shift and scale are one number per feature, or one number for
-    all features where `shared` (images: pixels keep their relation to each other). Until `fit` is called u = x.
+    all features where `shared` (images: pixels keep their relation to each other). Until `fit` is called u = x, and
+    `known` is false.
     """
 
     def __init__(self, shape, shared=False):
         super().__init__()
-        self.shape, self.shared = tuple(shape), shared
+        self.shape, self.shared, self.known = sizes("shape", shape), shared, False
         size = (1,) * len(self.shape) if shared else self.shape
         self.register_buffer("shift", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
@@ -32,6 +36,11 @@ class Standard(nn.Module):
         scale = data.std(axes, correction=0).reshape(self.scale.shape)
         self.shift.copy_(data.mean(axes).reshape(self.shift.shape))
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
+        self.known = True
+
+    def _load_from_state_dict(self, *arguments):
+        super()._load_from_state_dict(*arguments)
+        self.known = True
 
     def forward(self, x):
         """Data (N, *shape) to units; integers and other floating-point types become that of the model."""
@@ -52,12 +61,30 @@ class Standard(nn.Module):
         return self.scale.log().expand(self.shape).sum()
 
 
+def sizes(name, values, least=1):
+    """A tuple of integers, such as a shape."""
+    if not np.iterable(values) or isinstance(values, str):
+        raise ValueError(f"{name} must be a tuple of integers, such as (2,), got {sk.checks.shown(values)}")
+    return tuple(sk.checks.integer(f"{name}[{i}]", value, least) for i, value in enumerate(values))
+
+
+def trained(model, known):
+    """A `ValueError` for a model that has not seen any data, whose samples would be noise."""
+    if not known:
+        raise ValueError(f"{type(model).__name__} is not trained yet: fit(model, data) first, or load(path)")
+
+
+def word(seed):
+    """A seed of 32 bits, for libraries that take no more; seeds below 2**32 are what they were."""
+    return (seed ^ (seed >> 32)) & 0xFFFFFFFF
+
+
 def event_shape(net, shape):
     """The shape of one event: that given, or the network's own."""
     shape = getattr(net, "shape", None) if shape is None else shape
     if shape is None:
         raise ValueError(f"shape is not known: give shape=(2,), say, or {type(net).__name__} an attribute `shape`")
-    return tuple(shape)
+    return sizes("shape", shape)
 
 
 def rowwise(log_prob):

@@ -15,20 +15,28 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
+import sdekit as sk
+
 from .checkpoints import contents, read, restore, same_model, write
 from .standard import unlabelled
 
 __all__ = ["Record", "cosine", "fit"]
 
 SAVING = 20.0  # seconds without a checkpoint, where there is one
+WHOLE = {"steps": 1, "batch": 1, "every": 1}  # settings that are integers, and the least ones
+BOUNDS = {
+    "seconds": {"above": 0}, "lr": {"above": 0, "below": math.inf}, "ema": {"least": 0, "below": 1},
+    "clip": {"above": 0},
+}  # fmt: skip
 
 
 class Record(NamedTuple):
-    """What `fit` returns: the loss of every step (float64), the number of steps, and the seconds they took."""
+    """What `fit` returns: the loss of every step (float64), the number of steps, the seconds they took, the seed."""
 
     losses: torch.Tensor
     steps: int
     seconds: float
+    seed: int
 
 
 def cosine(progress, warmup=0.02):
@@ -45,7 +53,7 @@ def fit(
     seconds=None,
     batch=512,
     lr=2e-3,
-    seed=0,
+    seed=None,
     ema=0.999,
     clip=1.0,
     schedule=cosine,
@@ -61,7 +69,8 @@ def fit(
 
     steps, seconds  stop after so many steps, or so long; whichever comes first
     batch, lr       samples per step, drawn with replacement; peak learning rate, times `schedule(progress)`
-    seed            batches, times and noise of a step are functions of (seed, step) alone
+    seed            batches, times and noise of a step are functions of (seed, step) alone. None: that of the
+                    checkpoint, where there is one, else a fresh one of the operating system's, which is recorded
     ema             decay of the average of the weights; it starts low, so that short runs forget their start
     clip            largest norm of the gradient; math.inf for none
     checkpoint      file written every `every` steps, after 20 seconds at most, and at the end. Where it exists the run
@@ -72,90 +81,129 @@ def fit(
     A loss or gradient that is not finite raises FloatingPointError before it reaches weights or the checkpoint.
     """
     data, labels = _checked(model, data, labels)
-    settings = {"steps": steps, "seconds": seconds, "batch": batch, "lr": lr, "seed": seed, "ema": ema, "clip": clip}
-    settings = numbers(**settings)
-    steps, seconds, batch, lr, seed, ema, clip = settings.values()
-    settings |= {"data": _fingerprint(data), "labels": _fingerprint(labels)}
+    settings = numbers(steps=steps, seconds=seconds, batch=batch, lr=lr, ema=ema, clip=clip, seed=seed)
     every = numbers(every=every)["every"]
+    settings |= {"data": _fingerprint(data), "labels": _fingerprint(labels)}
     found = _found(checkpoint, settings, model)
+    if seed is None:
+        settings["seed"] = found["training"]["settings"]["seed"] if found else sk.noise.fresh(None)
     if hasattr(model, "fit"):
-        begun = time.perf_counter()
-        unlabelled(model, labels)
-        if found:
-            restore(model, found["state"], checkpoint)
-        else:
-            model.fit(data, seed)
-        if checkpoint is not None:
-            write(checkpoint, {**contents(model), "training": {"settings": settings}})
-        return Record(torch.empty(0, dtype=torch.float64), 0, time.perf_counter() - begun)
+        return _closed_form(model, data, labels, settings, checkpoint, found)
     if steps is None and seconds is None:
         raise ValueError("steps and seconds are both None: say when to stop")
-    if hasattr(model, "standardise"):
-        model.standardise(data)
-    average = AveragedModel(model, multi_avg_fn=_average(ema))
-    optimizers = _optimizers(model, lr)
-    rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-    losses, begun = [], time.perf_counter()  # after the optimizers, of which the first of a program takes seconds
+    run = _Training(model, data, settings, checkpoint, found)
+    with tqdm(total=settings["steps"], initial=len(run.losses), unit="step", disable=not progress) as bar:
+        while (done := run.progress()) < 1:
+            run.step(data, labels, schedule(done))
+            bar.set_postfix_str(f"loss={run.losses[-1]:.4g}", refresh=False)
+            bar.update()
+            if len(run.losses) % every == 0 or time.perf_counter() - run.saved_at > SAVING:
+                run.save()
+    run.save()
+    model.load_state_dict(run.average.module.state_dict())
+    model.eval()
+    return run.record()
+
+
+def _closed_form(model, data, labels, settings, checkpoint, found):
+    """`fit` of a model that has a closed form."""
+    begun = time.perf_counter()
+    unlabelled(model, labels)
     if found:
-        training = found["training"]
-        losses, begun = training["losses"].tolist(), begun - training["seconds"]
-        restore(model, training["weights"], checkpoint)
-        restore(average.module, found["state"], checkpoint)
-        average.n_averaged.copy_(training["averaged"])
-        for optimizer, state in zip(optimizers, training["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-    saved, saved_at = len(losses), time.perf_counter()
+        restore(model, found["state"], checkpoint)
+    else:
+        model.fit(data, settings["seed"])
+    if checkpoint is not None:
+        write(checkpoint, {**contents(model), "training": {"settings": settings}})
+    return Record(torch.empty(0, dtype=torch.float64), 0, time.perf_counter() - begun, settings["seed"])
 
-    def save():
+
+class _Training:
+    """A run between two steps: the model, its average, the optimizers, the losses so far, and what is saved of them."""
+
+    def __init__(self, model, data, settings, checkpoint, found):
+        if hasattr(model, "standardise"):
+            model.standardise(data)
+        self.model, self.settings, self.checkpoint = model, settings, checkpoint
+        self.average = AveragedModel(model, multi_avg_fn=_average(settings["ema"]))
+        self.optimizers = _optimizers(model, settings["lr"])
+        self.peaks = [group["lr"] for group in self._groups()]
+        self.losses = []
+        self.begun = time.perf_counter()  # after the optimizers, of which the first of a program takes seconds
+        if found:
+            self._resume(found["training"], found["state"])
+        model.train()
+        self.saved, self.saved_at = len(self.losses), time.perf_counter()
+
+    def _groups(self):
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def _resume(self, training, state):
+        self.losses = training["losses"].tolist()
+        self.begun -= training["seconds"]
+        restore(self.model, training["weights"], self.checkpoint)
+        restore(self.average.module, state, self.checkpoint)
+        self.average.n_averaged.copy_(training["averaged"])
+        for optimizer, before in zip(self.optimizers, training["optimizers"], strict=True):
+            optimizer.load_state_dict(before)
+
+    def save(self):
+        """Writes the checkpoint, where there is one that does not hold this step yet."""
+        if self.checkpoint is None or self.saved == len(self.losses):
+            return
         training = {
-            "settings": settings,
-            "losses": torch.tensor(losses, dtype=torch.float64),
-            "seconds": time.perf_counter() - begun,
-            "weights": model.state_dict(),
-            "averaged": average.n_averaged,
-            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            "settings": self.settings,
+            "losses": torch.tensor(self.losses, dtype=torch.float64),
+            "seconds": time.perf_counter() - self.begun,
+            "weights": self.model.state_dict(),
+            "averaged": self.average.n_averaged,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
-        write(checkpoint, {**contents(average.module), "training": training})
+        write(self.checkpoint, {**contents(self.average.module), "training": training})
+        self.saved, self.saved_at = len(self.losses), time.perf_counter()
 
-    def descend(index, loss):
+    def step(self, data, labels, factor):
+        """One step with `factor` times the peak learning rates."""
+        step = len(self.losses)
+        for group, peak in zip(self._groups(), self.peaks, strict=True):
+            group["lr"] = peak * factor
+        with _randomness(self.settings["seed"], step, data.device):
+            pick = torch.randint(len(data), (self.settings["batch"],), device=data.device)
+            x, c = data[pick], None if labels is None else labels[pick]
+            if hasattr(self.model, "training_step"):
+                loss = self.model.training_step(x, c, step, self._descend)
+            else:
+                loss = self._descend(0, self.model.loss(x, c))
+        self.average.update_parameters(self.model)
+        self.losses.append(loss)
+
+    def _descend(self, index, loss):
         """A step of one of the optimizers; the loss as a number."""
-        optimizers[index].zero_grad()
+        optimizer = self.optimizers[index]
+        optimizer.zero_grad()
         loss.backward()
-        weights = [weight for group in optimizers[index].param_groups for weight in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(weights, clip)
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(weights, self.settings["clip"])
         value = loss.item()
         if not (math.isfinite(value) and torch.isfinite(norm)):
-            kept = f"; {checkpoint} holds step {saved}" if saved else ""
-            raise FloatingPointError(f"loss {value} or its gradient is not finite at step {step}; lower lr{kept}")
-        optimizers[index].step()
+            kept = f"; {self.checkpoint} holds step {self.saved}" if self.saved else ""
+            where = f"at step {len(self.losses)}; lower lr{kept}"
+            raise FloatingPointError(f"loss {value} or its gradient is not finite {where}")
+        optimizer.step()
         return value
 
-    model.train()
-    with tqdm(total=steps, initial=len(losses), unit="step", disable=not progress) as bar:
-        while (done := _progress(len(losses), steps, time.perf_counter() - begun, seconds)) < 1:
-            step = len(losses)
-            for optimizer, peaks in zip(optimizers, rates, strict=True):
-                for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                    group["lr"] = peak * schedule(done)
-            with _randomness(seed, step, data.device):
-                pick = torch.randint(len(data), (batch,), device=data.device)
-                x, c = data[pick], None if labels is None else labels[pick]
-                if hasattr(model, "training_step"):
-                    loss = model.training_step(x, c, step, descend)
-                else:
-                    loss = descend(0, model.loss(x, c))
-            average.update_parameters(model)
-            losses.append(loss)
-            bar.set_postfix_str(f"loss={loss:.4g}", refresh=False)
-            bar.update()
-            if checkpoint is not None and (len(losses) % every == 0 or time.perf_counter() - saved_at > SAVING):
-                save()
-                saved, saved_at = len(losses), time.perf_counter()
-    if checkpoint is not None and saved < len(losses):
-        save()
-    model.load_state_dict(average.module.state_dict())
-    model.eval()
-    return Record(torch.tensor(losses, dtype=torch.float64), len(losses), time.perf_counter() - begun)
+    def progress(self):
+        """Share of the run that is done, for the middle of the next step; at least 1 when it is over."""
+        steps, seconds, done = self.settings["steps"], self.settings["seconds"], len(self.losses)
+        if steps is not None and done >= steps:
+            return 1.0
+        by_time = 0.0 if seconds is None else (time.perf_counter() - self.begun) / seconds
+        return max(0.0 if steps is None else (done + 0.5) / steps, by_time)
+
+    def record(self):
+        seconds = time.perf_counter() - self.begun
+        losses = torch.tensor(self.losses, dtype=torch.float64)
+        return Record(losses, len(self.losses), seconds, self.settings["seed"])
 
 
 def _checked(model, data, labels):
@@ -173,19 +221,18 @@ def _checked(model, data, labels):
 
 
 def numbers(**settings):
-    """Settings of `fit` as plain numbers; a ValueError for impossible ones. steps and seconds may be None."""
-    found = {}
-    for name, value in settings.items():
-        if value is None and name in ("steps", "seconds"):
-            found[name] = None
-            continue
-        whole, zero, number = name in ("steps", "batch", "seed", "every"), name in ("seed", "ema"), float(value)
-        allowed = (number > 0 or (zero and number == 0)) and not (name == "ema" and number >= 1)
-        if not allowed or (whole and not number.is_integer()):
-            want = "0 or more, below 1" if name == "ema" else f"positive{' or 0' * zero}{', an integer' * whole}"
-            raise ValueError(f"{name} must be {want}; got {value!r}")
-        found[name] = int(value) if whole else number
-    return found
+    """Settings of `fit` as plain numbers; a ValueError for impossible ones. steps, seconds and seed may be None."""
+
+    def read(name, value):
+        if value is None and name in ("steps", "seconds", "seed"):
+            return None
+        if name == "seed":
+            return sk.noise.fresh(value)
+        if name in WHOLE:
+            return sk.checks.integer(name, value, WHOLE[name])
+        return sk.checks.real(name, value, **BOUNDS[name])
+
+    return {name: read(name, value) for name, value in settings.items()}
 
 
 def _fingerprint(x):
@@ -221,13 +268,6 @@ def _randomness(seed, step, device):
         yield
 
 
-def _progress(step, steps, spent, seconds):
-    """Share of the run that is done, for the middle of the next step; at least 1 when it is over."""
-    if steps is not None and step >= steps:
-        return 1.0
-    return max(0.0 if steps is None else (step + 0.5) / steps, 0.0 if seconds is None else spent / seconds)
-
-
 def _found(checkpoint, settings, model):
     """The content of the checkpoint, None where there is none; raises unless it is of this very run."""
     if checkpoint is None or not Path(checkpoint).exists():
@@ -237,7 +277,8 @@ def _found(checkpoint, settings, model):
     if "training" not in content:
         raise ValueError(f"{checkpoint} holds a model but no training to continue; give another name")
     before = content["training"]["settings"]
-    if differ := [name for name, value in settings.items() if before.get(name) != value]:
+    differ = [name for name, value in settings.items() if before.get(name) != value]
+    if differ := [name for name in differ if name != "seed" or settings["seed"] is not None]:
         was = ", ".join(f"{name} = {before.get(name)}" for name in differ)
         raise ValueError(f"{checkpoint} holds a run with {was}; continue with the same, or give another name")
     return content

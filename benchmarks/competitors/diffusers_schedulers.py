@@ -21,10 +21,11 @@ import numpy as np
 import torch
 
 import sdekit as sk
-from sdekit import bench, convergence
+from sdekit import convergence
 from sdekit.convergence import metrics
 from sdekit.files import write_text
 
+from .. import samplers
 from ..report import machine, versions
 
 RESULTS = Path(__file__).parents[1] / "results" / "diffusers.json"
@@ -33,7 +34,7 @@ PROCESS = sk.DiscreteVP()
 LAST = len(PROCESS.alphas_cumprod)
 COMMON = {"num_train_timesteps": LAST, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 OURS_FLOW = (
-    "euler, midpoint, heun_ode, rk4, ddim, edm_heun, dpm_solver(2), dpm_solver(3), dpmpp_2m, dpmpp_3m, unipc(1), "
+    "euler, midpoint, rk4, ddim, edm_heun, dpm_solver(2), dpm_solver(3), dpmpp_2m, dpmpp_3m, unipc(1), "
     "unipc(2), unipc(3), deis(2), deis(3), deis(4), lms(2), lms(3), lms(4)"
 )
 OURS_NOISY = "euler_maruyama, heun, sra1, ancestral, exponential_euler, dpmpp_sde, dpmpp_2m_sde"
@@ -187,7 +188,7 @@ class Problem(NamedTuple):
 
 
 def problem(name, samples):
-    case = bench.TARGETS[name]()
+    case = samplers.TARGETS[name]()
     data = torch.as_tensor(case.target.data)
     target = case.target._replace(data=data)
     score = target.score(PROCESS)
@@ -210,8 +211,8 @@ def measure(p, choose):
         starts, metric = (p.noisy_starts, p.noisy) if noisy else (p.flow_starts, p.flow)
         names = OURS_NOISY if noisy else OURS_FLOW
         ours = convergence.work_precision(
-            p.target, PROCESS, bench.named("method", names, sk.methods), BUDGETS, metric, grid=as_grid(choose),
-            x0=starts, tol=bench.TOLERANCE,
+            p.target, PROCESS, samplers.named("method", names, sk.methods), BUDGETS, metric, grid=as_grid(choose),
+            x0=starts, tol=samplers.TOLERANCE,
         )  # fmt: skip
         rows += [Entry("sdekit", r.method, noisy, *r[2:]) for r in ours.rows]
         judge = judged(p, noisy)
@@ -236,10 +237,10 @@ class Entry(NamedTuple):
 def judged(p, noisy):
     """The same metric as `work_precision` applies, as a function of samples."""
     if not noisy:
-        end = convergence.reference_flow(PROCESS, p.score, p.flow_starts, LAST - 1.0, -1.0, bench.TOLERANCE)
-        return metrics.rmse(end, bench.TOLERANCE)
+        end = convergence.reference_flow(PROCESS, p.score, p.flow_starts, LAST - 1.0, -1.0, samplers.TOLERANCE)
+        return metrics.rmse(end, samplers.TOLERANCE)
     if p.name == "digits":
-        return metrics.class_frequencies(p.target.data, bench.digit_data()[1])
+        return metrics.class_frequencies(p.target.data, samplers.digit_data()[1])
     return metrics.sliced_cramer(metrics.law_at(p.target, PROCESS, -1.0))
 
 

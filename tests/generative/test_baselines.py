@@ -44,7 +44,7 @@ def test_gmm_finds_the_mixture_it_was_given():
     fresh = eight_gaussians.sample(20_000, seed=2)
     gap = float((eight_gaussians.log_prob(fresh) - model.log_prob(fresh)).mean())
     assert -1e-3 < gap < 0.01
-    value, _, floor = kl_grid(model.sample(100_000), eight_gaussians)
+    value, _, floor = kl_grid(model.sample(100_000, seed=0), eight_gaussians)
     assert value < floor + 0.005
     assert model.log_prob(fresh).dtype == fresh.dtype and model.density == "exact"
     assert float(model.loss(fresh)) == pytest.approx(-float(model.log_prob(fresh).mean()))
@@ -56,7 +56,7 @@ def test_gmm_with_one_component_is_the_sample_mean_and_covariance():
     y = x.double().numpy()
     exact = sk.Gaussian(y.mean(0), np.cov(y.T, bias=True)).log_prob(x)
     assert torch.allclose(model.log_prob(x[:, :, None]), exact, atol=1e-4)
-    assert model.sample(5).shape == (5, 2, 1)
+    assert model.sample(5, seed=0).shape == (5, 2, 1)
 
 
 @FLOWS
@@ -84,7 +84,7 @@ def test_flow_reaches_the_likelihood_of_gaussian_data(spline):
     """KL to the truth below 2e-2 nats after a second of training."""
     torch.manual_seed(0)
     model = RealNVP(layers=3, width=32, depth=1, spline=spline)
-    fit(model, draws(20_000, 1), steps=150, batch=512, lr=1e-2, ema=0.9)
+    fit(model, draws(20_000, 1), steps=150, batch=512, lr=1e-2, ema=0.9, seed=0)
     fresh = draws(20_000, 2)
     gap = GAUSSIAN.log_prob(fresh) - model.log_prob(fresh)
     assert float(gap.detach().mean()) < 2e-2
@@ -130,7 +130,7 @@ def test_linear_vae_at_the_optimum_has_the_likelihood_of_probabilistic_pca(parti
     exact = principal(model, x).log_prob(x.double())
     assert torch.allclose(model.log_prob(x.double()), exact, atol=1e-6)
     assert float(model.loss(x.double()).detach()) == pytest.approx(-float(exact.mean()), abs=1e-6)
-    sample = model.sample(50_000)  # 5 standard errors, 14 entries: false failures below 1e-5
+    sample = model.sample(50_000, seed=0)  # 5 standard errors, 14 entries: false failures below 1e-5
     assert np.allclose(np.cov(sample.T.numpy()), principal(model, x).cov, atol=5 * 2**0.5 * 6 / 50_000**0.5)
 
 
@@ -139,10 +139,10 @@ def test_linear_vae_learns_probabilistic_pca():
     x = correlated(5000, 1)
     torch.manual_seed(0)
     model, best = VAE((4,), latent=2, depth=0, particles=1), VAE((4,), latent=2, depth=0)
-    fit(model, x, steps=600, batch=512, lr=2e-2)
+    fit(model, x, steps=600, batch=512, lr=2e-2, seed=0)
     best.standardise(x)
     gap = principal(best, x).log_prob(x).mean() - model.log_prob(x).mean()
-    assert -1e-4 < float(gap.detach()) < 2e-2
+    assert -2e-3 < float(gap.detach()) < 2e-2
 
 
 def test_vae_bound_rises_to_the_likelihood():
@@ -150,6 +150,7 @@ def test_vae_bound_rises_to_the_likelihood():
     x. The normals are the same for all x, so that the mean with 512 draws is off by about 0.005."""
     torch.manual_seed(1)
     model = roughened(VAE(latent=1, width=16, sigma=0.3), 0.3).double()
+    model.units.known = True
     assert model.density == "bound" and not model.log_sigma.requires_grad
     with torch.no_grad():
         model.log_sigma.fill_(math.log(0.3))
@@ -158,31 +159,49 @@ def test_vae_bound_rises_to_the_likelihood():
         joint = -0.5 * ((x[:, None] - model.decoder(z)) ** 2).sum(2) / 0.09 - math.log(2 * math.pi * 0.09)
         exact = (joint - 0.5 * z[:, 0] ** 2 - 0.5 * math.log(2 * math.pi)).logsumexp(1) + math.log(16 / 4000)
         bounds = []
-        for model.draws in (1, 8, 512):
-            bounds.append(float(model.log_prob(x).mean()))
+        for model.draws, seeds in ((1, 64), (8, 32), (512, 16)):
+            bounds.append(float(torch.stack([model.log_prob(x, seed=s).mean() for s in range(seeds)]).mean()))
     assert bounds[0] < bounds[1] < bounds[2] < float(exact.mean()) + 0.025
     assert bounds[2] > float(exact.mean()) - 0.1
+
+
+def test_a_mixture_says_what_it_is():
+    assert repr(GMM(8)) == "GMM(components=8, shape=(2,), restarts=3)"
+    model = ready(GMM(2))
+    assert model.sample(np.int64(5)).shape == (5, 2)
+    for wrong in (True, 0, 5.0, "5", None):
+        with pytest.raises(ValueError, match="n must be an integer >= 1, got"):
+            model.sample(wrong)
+
+
+def ready(model):
+    """The model with first weights, but having seen data."""
+    if hasattr(model, "units"):
+        model.units.fit(draws(100, 1))
+    else:
+        model.fit(draws(100, 1), seed=0)
+    return model
 
 
 @pytest.mark.parametrize("make", [GMM, RealNVP, VAE], ids=lambda m: m.__name__)
 def test_samples_are_a_function_of_the_seed(make):
     model, state = make(), torch.get_rng_state()
-    x = model.sample(64, seed=3)
+    with pytest.raises(ValueError, match=f"{make.__name__} is not trained yet: fit"):
+        model.sample(64, seed=3)
+    x = ready(model).sample(64, seed=3)
     assert x.shape == (64, 2) and x.dtype == torch.float32 and not x.requires_grad
     assert torch.allclose(x, model.sample(128, seed=3)[:64], atol=1e-6)
     assert not torch.allclose(x, model.sample(64, seed=4))
     assert torch.equal(state, torch.get_rng_state())
     with pytest.raises(ValueError, match="labels"):
-        model.sample(4, c=torch.zeros(4, dtype=torch.long))
+        model.sample(4, c=torch.zeros(4, dtype=torch.long), seed=0)
     with pytest.raises(ValueError, match="labels"):
         model.loss(x, c=torch.zeros(64, dtype=torch.long))
 
 
 @pytest.mark.parametrize("make", [GMM, lambda: RealNVP(spline=True, layers=2), VAE, GAN, WGAN])
 def test_models_come_back_from_files(make, tmp_path):
-    model = make()
-    if hasattr(model, "units"):
-        model.units.fit(draws(100, 1))
+    model = ready(make())
     save(model, tmp_path / "model.pt")
     assert torch.equal(load(tmp_path / "model.pt").sample(10, seed=1), model.sample(10, seed=1))
 
@@ -200,5 +219,5 @@ def test_units_shift_and_scale_the_density():
 
 @pytest.mark.parametrize("arguments", [{"latent": 0}, {"particles": 0}, {"beta": -1.0}, {"sigma": 0.0}])
 def test_impossible_autoencoders_are_refused(arguments):
-    with pytest.raises(ValueError, match=f"{next(iter(arguments))}.* must be positive"):
+    with pytest.raises(ValueError, match=f"{next(iter(arguments))}.* must be "):
         VAE(**arguments)

@@ -214,7 +214,7 @@ def test_what_the_network_is_asked_for_is_of_order_one(name, prediction):
 @pytest.mark.parametrize("name", PROCESSES)
 @pytest.mark.parametrize(
     ("method", "steps"),
-    [(sk.dpmpp_2m, 32), (sk.ancestral, 100), (sk.heun_ode, 40), (sk.euler_maruyama, 200)],
+    [(sk.dpmpp_2m, 32), (sk.ancestral, 100), (sk.heun, 40), (sk.euler_maruyama, 200)],
     ids=["2m", "ancestral", "heun", "em"],
 )
 def test_exact_networks_give_the_data_back(name, method, steps):
@@ -242,9 +242,9 @@ def test_samples_are_functions_of_the_seed_alone(monkeypatch):
 
 def test_nfe_counts_network_evaluations():
     model = exact("vp")
-    model.sample(10, method=sk.dpmpp_2m, steps=12)
+    model.sample(10, method=sk.dpmpp_2m, steps=12, seed=0)
     assert model.nfe == 12
-    model.sample(10, method=sk.heun_ode, grid=[1.0, 0.5, 0.2], eta=0)
+    model.sample(10, method=sk.heun, grid=[1.0, 0.5, 0.2], eta=0, seed=0)
     assert model.nfe == 4
 
 
@@ -253,7 +253,7 @@ def test_standardised_inside():
     model = Diffusion(MLP((2,), 8, 1), sk.VP())  # at its start the perfect network for N(0, 1)
     scale, shift = torch.tensor([3.0, 0.2]), torch.tensor([10.0, -1.0])
     model.standardise(shift + scale * torch.randn(50_000, 2, generator=torch.Generator().manual_seed(0)))
-    x = model.sample(4000)
+    x = model.sample(4000, seed=0)
     assert ((x.mean(0) - shift) / scale).abs().max() < 5 / math.sqrt(4000) + 0.02
     assert (x.std(0) / scale - 1).abs().max() < 5 / math.sqrt(8000) + 0.02
     log = torch.distributions.Normal(shift, scale).log_prob(x[:50]).sum(1)
@@ -277,7 +277,7 @@ def test_log_prob_after_training_on_a_gaussian():
     law = torch.distributions.MultivariateNormal(torch.tensor([1.0, -2.0]), scale_tril=root)
     data = law.mean + torch.randn(20_000, 2) @ root.T
     model = Diffusion(MLP((2,), 32, 1, waves=0), sk.VP(), weighting="lognormal")
-    fit(model, data, steps=400, batch=512, lr=1e-2, ema=0.98)
+    fit(model, data, steps=400, batch=512, lr=1e-2, ema=0.98, seed=0)
     x = law.mean + torch.randn(200, 2) @ root.T
     assert (model.log_prob(x, steps=24) - law.log_prob(x)).mean().abs() < 2e-2
 
@@ -303,12 +303,12 @@ class Labelled(torch.nn.Module):
 def test_labels_and_guidance():
     model = Diffusion(Labelled(), sk.VP(), "denoiser", scaled=False)
     c = torch.arange(6) % 3
-    assert torch.allclose(model.sample(6, c, steps=5), c[:, None].float())
-    assert torch.allclose(model.sample(6, 2, steps=5), torch.tensor(2.0))
-    assert torch.allclose(model.sample(6, steps=5), torch.tensor(9.0))
-    assert torch.allclose(model.sample(6, c, steps=5, guidance=3.0), 9 + 3.0 * (c[:, None] - 9))
+    assert torch.allclose(model.sample(6, c, steps=5, seed=0), c[:, None].float())
+    assert torch.allclose(model.sample(6, 2, steps=5, seed=0), torch.tensor(2.0))
+    assert torch.allclose(model.sample(6, steps=5, seed=0), torch.tensor(9.0))
+    assert torch.allclose(model.sample(6, c, steps=5, guidance=3.0, seed=0), 9 + 3.0 * (c[:, None] - 9))
     assert model.nfe == 10
-    assert torch.allclose(model.sample(6, c, steps=5, guidance=0.0), torch.tensor(9.0))
+    assert torch.allclose(model.sample(6, c, steps=5, guidance=0.0, seed=0), torch.tensor(9.0))
 
 
 def test_labels_are_dropped_in_training():
@@ -349,7 +349,7 @@ def test_annealed_langevin_over_geometric_levels():
     assert np.allclose(sigmas[1:] / sigmas[:-1], 100 ** (1 / 9))
     t, _ = model._times(torch.zeros(50, 2))
     assert len(t.unique()) == 10
-    x = model.sample(2000, method=sk.annealed_langevin(0.2, 40), steps=9).double()
+    x = model.sample(2000, method=sk.annealed_langevin(0.2, 40), steps=9, seed=0).double()
     assert model.nfe == 9 * 40
     std = math.sqrt(0.16 + 0.24 * 1.8**2)
     assert abs(x[:, 0].std() - std) < 5 * std / math.sqrt(4000) + 0.06
@@ -365,19 +365,37 @@ def test_annealed_langevin_over_geometric_levels():
         (lambda net: Diffusion(net, sk.DiscreteVP(), weighting="lognormal"), "continuous noise levels"),
         (lambda net: Diffusion(net, sk.DiscreteVP(), levels=4), "levels of its own"),
         (lambda net: Diffusion(net, sk.VP(), end=0.0), "end is 0.0; give the last time of VP, above 0.001"),
-        (lambda net: Diffusion(net, sk.VP()).sample(4, steps=0), "steps must be a positive integer, got 0"),
-        (lambda net: Diffusion(net, sk.VP()).sample(0), "n must be a positive integer, the number of samples, got 0"),
-        (lambda net: Diffusion(net, sk.VP()).sample(1e3), "n must be a positive integer, .* got 1000.0"),
-        (lambda net: Diffusion(net, sk.VP()).sample(4, method="heun"), "method must be one of sdekit, .* got 'heun'"),
-        (lambda net: Diffusion(net, sk.VP()).sample(4, grid=[0.1, 0.5, 1.0]), "grid must decrease"),
+        (lambda net: Diffusion(net, sk.VP()).sample(4, steps=0, seed=0), "steps must be an integer >= 1, got 0"),
+        (
+            lambda net: Diffusion(net, sk.VP()).sample(0, seed=0),
+            "n must be an integer from 1 to .*, got 0",
+        ),
+        (lambda net: Diffusion(net, sk.VP()).sample(1e3, seed=0), "n must be an integer from 1 to .*, got 1000.0"),
+        (
+            lambda net: Diffusion(net, sk.VP()).sample(4, method="heun", seed=0),
+            "method must be one of sdekit, .* got 'heun'",
+        ),
+        (
+            lambda net: Diffusion(net, sk.VP()).sample(4, grid=[0.1, 0.5, 1.0], seed=0),
+            "grid must hold decreasing times",
+        ),
         (lambda net: Diffusion(net, sk.VP), "process must be a noising process with a marginal"),
         (lambda net: Diffusion(lambda t, x: x, sk.VP()), "shape is not known: give shape=.* or function an attribute"),
         (
             lambda net: Diffusion(lambda t, x: x[:, :1], sk.VP(), shape=(2,)).loss(torch.zeros(4, 2)),
             "it must keep that",
         ),
-        (lambda net: Diffusion(net, sk.VP()).sample(4, guidance=2.0), "guidance = 2.0 is towards labels"),
-        (lambda net: Diffusion(net, sk.VP()).sample(4, 1), "MLP has no classes"),
+        (lambda net: Diffusion(net, sk.VP()).sample(True, seed=0), "n must be an integer from 1 to .*, got True"),
+        (lambda net: Diffusion(net, sk.VP()).sample(4, seed="0"), "seed must be an integer"),
+        (lambda net: Diffusion(net, sk.VP()).sample(4, seed=0, grid="abc"), "grid must hold decreasing times"),
+        (lambda net: Diffusion(net, sk.VP()).sample(4, seed=0, eta="1"), "eta must be a real number, .* got '1'"),
+        (lambda net: Diffusion(net, sk.VP(), drop=1.5), "drop must be a real number, .* got 1.5"),
+        (lambda net: Diffusion(net, sk.VP(), levels="8"), "levels must be an integer >= 2, got '8'"),
+        (lambda net: MLP(2), r"shape must be a tuple of integers, such as \(2,\), got 2"),
+        (lambda net: MLP((2, None)), r"shape\[1\] must be an integer >= 1, got None"),
+        (lambda net: MLP(width=10**6), "width must be an integer from 1 to 65536, got 1000000"),
+        (lambda net: Diffusion(net, sk.VP()).sample(4, guidance=2.0, seed=0), "guidance = 2.0 is towards labels"),
+        (lambda net: Diffusion(net, sk.VP()).sample(4, 1, seed=0), "MLP has no classes"),
         (lambda net: Diffusion(net, sk.VP()).loss(torch.zeros(4, 2), torch.zeros(4).long()), "MLP has no classes"),
         (lambda net: Diffusion(net, sk.VP()).log_prob(torch.zeros(4, 1)), r"x must be of shape \(N, 2\), got \(4, 1\)"),
     ],
@@ -398,9 +416,12 @@ def test_arguments_are_checked(make, message):
 )
 def test_labels_are_checked(c, message):
     model = Diffusion(MLP(width=8, depth=1, classes=3), sk.VP())
-    assert torch.equal(model.sample(4, 1, steps=2), model.sample(4, np.full(4, 1, np.uint8), steps=2))
+    with pytest.raises(ValueError, match="Diffusion is not trained yet: fit"):
+        model.sample(4, 1)
+    model.standardise(torch.randn(50, 2))
+    assert torch.equal(model.sample(4, 1, steps=2, seed=0), model.sample(4, np.full(4, 1, np.uint8), steps=2, seed=0))
     with pytest.raises(ValueError, match=message):
-        model.sample(4, c)
+        model.sample(4, c, seed=0)
 
 
 def test_log_prob_takes_arrays_integers_and_other_types():

@@ -77,7 +77,7 @@ def test_standardised_inside():
     model = FlowMatching(MLP((2,), 8, 1))
     scale, shift = torch.tensor([3.0, 0.2]), torch.tensor([10.0, -1.0])
     model.standardise(shift + scale * torch.randn(50_000, 2, generator=torch.Generator().manual_seed(0)))
-    x = model.sample(4000)
+    x = model.sample(4000, seed=0)
     assert ((x.mean(0) - shift) / scale).abs().max() < 5 / math.sqrt(4000) + 0.02
     log = torch.distributions.Normal(shift, scale).log_prob(x[:50]).sum(1)
     assert (model.log_prob(x[:50], steps=4) - log).abs().max() < 2e-2
@@ -90,7 +90,7 @@ def test_trains_on_a_gaussian():
     law = torch.distributions.MultivariateNormal(torch.tensor([1.0, -2.0]), scale_tril=root)
     data = law.mean + torch.randn(20_000, 2) @ root.T
     model = FlowMatching(MLP((2,), 32, 1, waves=0))
-    fit(model, data, steps=400, batch=512, lr=1e-2, ema=0.98)
+    fit(model, data, steps=400, batch=512, lr=1e-2, ema=0.98, seed=0)
     x = law.mean + torch.randn(200, 2) @ root.T
     assert (model.log_prob(x, steps=16) - law.log_prob(x)).mean().abs() < 2e-2
 
@@ -104,9 +104,9 @@ def test_labels_and_guidance():
             return torch.where(c == -1, 9, c)[:, None].expand(x.shape).to(x)
 
     model, c = FlowMatching(Labelled()), torch.arange(6) % 3
-    noise = model.sample(6) + 9  # x(0) = x(1) − u
-    assert torch.allclose(model.sample(6, c), noise - c[:, None], atol=1e-5)
-    assert torch.allclose(model.sample(6, c, guidance=2.0), noise - (9 + 2 * (c[:, None] - 9)), atol=1e-5)
+    noise = model.sample(6, seed=0) + 9  # x(0) = x(1) − u
+    assert torch.allclose(model.sample(6, c, seed=0), noise - c[:, None], atol=1e-5)
+    assert torch.allclose(model.sample(6, c, guidance=2.0, seed=0), noise - (9 + 2 * (c[:, None] - 9)), atol=1e-5)
     assert model.nfe == 64
 
 
@@ -134,10 +134,10 @@ def test_optimal_pairing_shortens_the_way():
     x = draws(256, 0)
     assert model.loss(x) < 0.7 * free.loss(x)
     with pytest.raises(ValueError, match="the velocity gives no score"):
-        model.sample(5, method=sk.euler_maruyama, steps=10)
+        model.sample(5, method=sk.euler_maruyama, steps=10, seed=0)
     with pytest.raises(ValueError, match="the velocity gives no score"):
-        model.sample(5, method=sk.ancestral, steps=10, eta=0)
-    assert model.sample(5, method=sk.euler_maruyama, steps=10, eta=0).shape == (5, 2)
+        model.sample(5, method=sk.ancestral, steps=10, eta=0, seed=0)
+    assert model.sample(5, method=sk.euler_maruyama, steps=10, eta=0, seed=0).shape == (5, 2)
 
 
 def test_reflow_pairs_noise_with_where_it_goes():
@@ -151,7 +151,7 @@ def test_reflow_pairs_noise_with_where_it_goes():
     student.net.factor.data.zero_()
     assert student.loss(pairs) < 1e-4 and teacher.loss(pairs[:, 1]) > 0.3
     with pytest.raises(ValueError, match="the velocity gives no score"):
-        student.sample(5, method=sk.ancestral)
+        student.sample(5, method=sk.ancestral, seed=0)
 
 
 def test_reflow_straightens(tmp_path):
@@ -160,12 +160,12 @@ def test_reflow_straightens(tmp_path):
 
     torch.manual_seed(0)
     teacher = FlowMatching(MLP((2,), 32, 1, waves=0))
-    fit(teacher, draws(20_000, 0), steps=150, batch=256, lr=1e-2, ema=0.95)
-    student, pairs = reflow(teacher, 2000)
-    fit(student, pairs, steps=150, batch=256, lr=5e-3, ema=0.95, checkpoint=tmp_path / "s.pt")
+    fit(teacher, draws(20_000, 0), steps=150, batch=256, lr=1e-2, ema=0.95, seed=0)
+    student, pairs = reflow(teacher, 2000, seed=0)
+    fit(student, pairs, steps=150, batch=256, lr=5e-3, ema=0.95, checkpoint=tmp_path / "s.pt", seed=0)
 
     def bend(model):
-        one, many = (model.sample(500, method=sk.euler, steps=n) for n in (1, 50))
+        one, many = (model.sample(500, method=sk.euler, steps=n, seed=0) for n in (1, 50))
         return (one - many).square().mean()
 
     assert bend(student) < 0.5 * bend(teacher)
@@ -182,11 +182,11 @@ def test_cnf_learns_by_its_likelihood():
     law = torch.distributions.MultivariateNormal(torch.tensor([1.0, -2.0]), scale_tril=root)
     data = law.mean + torch.randn(5000, 2) @ root.T
     model = CNF(MLP((2,), 16, 1, waves=0), steps=2)
-    fit(model, data, steps=60, batch=128, lr=2e-2, ema=0.9)
+    fit(model, data, steps=60, batch=128, lr=2e-2, ema=0.9, seed=0)
     x = law.mean + torch.randn(500, 2) @ root.T
     assert (model.log_prob(x) - law.log_prob(x)).mean().abs() < 2e-2
     assert model.loss(x).item() == pytest.approx(-model.log_prob(x, steps=2).mean().item() / 2, rel=1e-5)
-    y = model.sample(4000)
+    y = model.sample(4000, seed=0)
     assert (torch.cov(y.T) - root @ root.T).abs().max() < 0.5 and model.nfe == 64
 
 
@@ -206,7 +206,7 @@ def test_arguments_are_checked():
     with pytest.raises(ValueError, match=r"x must hold pairs \(N, 2, \*shape\), see `reflow`; got \(4, 2\)"):
         FlowMatching(MLP((2,), 8, 1), pairing="given").loss(torch.zeros(4, 2))
     with pytest.raises(ValueError, match="model must be a FlowMatching, got a CNF"):
-        reflow(CNF(MLP((2,), 8, 1)), 10)
+        reflow(CNF(MLP((2,), 8, 1)), 10, seed=0)
     for options in ({"method": sk.ancestral}, {"eta": 1.0}):
         with pytest.raises(ValueError, match="pairs are those of the ODE"):
             reflow(FlowMatching(MLP((2,), 8, 1)), 10, **options)

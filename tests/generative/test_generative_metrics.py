@@ -62,7 +62,7 @@ def test_samples_that_are_not_finite_are_counted_and_left_out():
             x[: n // 4] = math.nan
             return x
 
-    row = metrics.measure(Broken(), eight_gaussians, 4000)
+    row = metrics.measure(Broken(), eight_gaussians, 4000, seed=0)
     assert row["finite"] == 0.75 and math.isfinite(row["KL grid"]) and row["modes"] == 8
 
 
@@ -78,7 +78,7 @@ def test_grid_kl_of_a_missing_mode_and_of_samples_outside():
     x[:] = 0.5  # all in one cell: KL = −log p there
     p = metrics.cell_probabilities(eight_gaussians)
     assert metrics.kl_grid(x, eight_gaussians).value == pytest.approx(-math.log(p[28, 28]))
-    assert metrics.kl_grid(eight_gaussians.sample(1000), checkerboard).value == math.inf
+    assert metrics.kl_grid(eight_gaussians.sample(1000, seed=0), checkerboard).value == math.inf
     with pytest.raises(ValueError, match="finite"):
         metrics.kl_grid(x * math.nan, eight_gaussians)
 
@@ -88,9 +88,9 @@ def test_kl_of_gaussians_by_log_prob_and_by_neighbours():
     failures 6e-7); by neighbours within 0.1, about 5 standard deviations."""
     model, target = gaussian(std=0.8), gaussian(shift=0.5)
     exact = 0.8**2 - 1 - 2 * math.log(0.8) + 0.5**2
-    estimate = metrics.kl_exact(model, target)
+    estimate = metrics.kl_exact(model, target, seed=0)
     assert abs(estimate.value - exact) < 5 * estimate.stderr < 0.1
-    assert metrics.kl_exact(target, target) == (0.0, 0.0, 0.0)
+    assert metrics.kl_exact(target, target, seed=0) == (0.0, 0.0, 0.0)
     assert metrics.kl_knn(normal(10_000, 1, std=0.8), normal(10_000, 2, shift=0.5)) == pytest.approx(exact, abs=0.1)
     entropy = metrics.nll(target, target.sample(10_000, seed=1))
     assert abs(entropy.value - (1 + math.log(2 * math.pi))) < 5 * entropy.stderr
@@ -103,7 +103,7 @@ def test_distances_of_shifted_samples():
     assert metrics.wasserstein(x, y, order=1) == pytest.approx(5, rel=1e-9)
     assert metrics.wasserstein(x, y, order=2) == pytest.approx(5, rel=1e-9)
     directions = 500  # the mean of 25 cos² over directions has relative standard deviation √(1/2)/√500 = 0.03
-    assert metrics.sliced_w2(x, y, directions) ** 2 == pytest.approx(12.5, rel=0.16)
+    assert metrics.sliced_w2(x, y, directions, seed=0) ** 2 == pytest.approx(12.5, rel=0.16)
 
 
 def test_mmd_and_energy_distance_against_their_sums():
@@ -145,7 +145,7 @@ def test_modes_found():
 
 
 def test_measure_gives_every_metric_and_table_prints_them():
-    row = metrics.measure(eight_gaussians, eight_gaussians, n=500)
+    row = metrics.measure(eight_gaussians, eight_gaussians, n=500, seed=0)
     assert row["KL exact"] == 0 and row["modes"] == 8 and {"KL grid", "W1", "W2", "MMD²", "NFE", "NLL"} < set(row)
 
     class Sampler:
@@ -154,7 +154,7 @@ def test_measure_gives_every_metric_and_table_prints_them():
         def sample(self, n, c=None, seed=0):
             return two_moons.sample(n, seed=seed)
 
-    other = metrics.measure(Sampler(), eight_gaussians, n=500)
+    other = metrics.measure(Sampler(), eight_gaussians, n=500, seed=0)
     assert "NLL" not in other and other["W2"] > 2 * row["W2"]
     lines = metrics.table({"exact": row, "moons": other}).splitlines()
     assert len(lines) == 4 and len(set(map(len, lines))) == 1 and lines[2].startswith("| exact")

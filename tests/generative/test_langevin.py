@@ -64,8 +64,8 @@ def test_adjusted_chains_reach_the_law_from_elsewhere():
 def test_acceptance_is_the_metropolis_rule():
     """One step of one chain, by hand in numpy, for many chains."""
     x = start(200, 2)
-    z = sk.noise.normal(x.shape, 5, sk.noise.PATH, like=x, n=0).numpy()
-    u = sk.noise.uniform((200,), 5, sk.noise.SECOND, like=x, n=0).numpy()
+    z = sk.noise.normal(x.shape, 5, sk.noise.Stream.PROPOSAL, like=x, n=0).numpy()
+    u = sk.noise.uniform((200,), 5, sk.noise.Stream.ACCEPTANCE, like=x, n=0).numpy()
     a = x.numpy()
 
     def drifted(a):
@@ -104,7 +104,7 @@ def test_a_fitted_model_is_sampled():
     law = sk.Gaussian(np.array([1.0, -2.0]), np.array([[1.0, 0.6], [0.6, 0.8]]))
     model = GMM(1)
     fit(model, law.sample(3000, seed=1))
-    x, acceptance = mala(model.log_prob, torch.zeros(4000, 2, dtype=torch.float64), 0.2, 80)
+    x, acceptance = mala(model.log_prob, torch.zeros(4000, 2, dtype=torch.float64), 0.2, 80, seed=0)
     mean, cov = model.means[0], model.covs[0]
     var = cov.diagonal()
     assert ((x.mean(0) - mean).abs() < 5 * (var / 4000).sqrt()).all()
@@ -114,8 +114,8 @@ def test_a_fitted_model_is_sampled():
 
 def test_shapes_and_types_are_kept():
     """Images of shape (1, 2, 2), float32: shapes and types are kept."""
-    x = mala(log_prob, torch.zeros(10, 1, 2, 2), 0.1, 5)
-    y = langevin_sample(log_prob, torch.zeros(10, 1, 2, 2), 0.1, 5)
+    x = mala(log_prob, torch.zeros(10, 1, 2, 2), 0.1, 5, seed=0)
+    y = langevin_sample(log_prob, torch.zeros(10, 1, 2, 2), 0.1, 5, seed=0)
     assert x.x.shape == y.shape == (10, 1, 2, 2) and x.x.dtype == y.dtype == torch.float32
 
 
@@ -123,6 +123,8 @@ def test_shapes_and_types_are_kept():
 def test_arguments_are_checked(sample):
     with pytest.raises(ValueError, match="log_prob must return one value for each of 4 rows, got shape"):
         sample(lambda x: -(x**2), torch.zeros(4, 2), 0.1, 3)
-    for step, n in ((0.1, -3), (0.0, 3)):
-        with pytest.raises(ValueError, match="step and n must be positive"):
+    for step, n in ((0.1, -3), (0.0, 3), ("0.1", 3), (0.1, None)):
+        with pytest.raises(ValueError, match="(step must be a real number, above 0|n must be an integer >= 1)"):
             sample(log_prob, torch.zeros(4, 2), step, n)
+    with pytest.raises(ValueError, match="x0 must be finite numbers"):
+        sample(log_prob, torch.zeros(4, 2) * math.nan, 0.1, 3)

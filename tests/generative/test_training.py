@@ -1,6 +1,12 @@
 """The training loop and checkpoints: resumed equals uninterrupted, errors keep what is good, files are checked."""
 
 import math
+import random
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import sdekit as sk  # noqa: E402
-from generative import CNF, MLP, Diffusion, FlowMatching, fit, load, save  # noqa: E402
+from generative import CNF, MLP, Diffusion, FlowMatching, checkpoints, fit, load, save  # noqa: E402
 from generative.training import cosine  # noqa: E402
 
 LABELS = torch.arange(300) % 3
@@ -94,7 +100,7 @@ def test_average_follows_its_formula():
             return super().loss(x, c)
 
     model = Watched()
-    fit(model, DATA, steps=30, batch=8, lr=0.1, ema=0.7, schedule=lambda progress: 1.0)
+    fit(model, DATA, steps=30, batch=8, lr=0.1, ema=0.7, schedule=lambda progress: 1.0, seed=0)
     average = weights[1]  # after the first step
     for n, w in enumerate(weights[2:], 1):
         d = min(0.7, (1 + n) / (10 + n))
@@ -114,7 +120,7 @@ def test_clipping_and_schedule():
             steps.append(self.mean.detach().clone())
             return 100 * super().loss(x, c)
 
-    fit(Plain(), DATA + 50, steps=10, batch=8, lr=1.0, clip=0.5)
+    fit(Plain(), DATA + 50, steps=10, batch=8, lr=1.0, clip=0.5, seed=0)
     moved = torch.stack(steps).diff(dim=0).norm(dim=1)
     expected = torch.tensor([0.5 * cosine((step + 0.5) / 10) for step in range(9)])
     assert torch.allclose(moved, expected, rtol=1e-4)
@@ -126,7 +132,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
     """NaN, and a finite loss with an infinite gradient."""
     model, path = Mean({12: trouble}), tmp_path / "run.pt"
     with pytest.raises(FloatingPointError, match="at step 12; .*run.pt holds step 10"):
-        fit(model, DATA, steps=50, batch=8, every=5, checkpoint=path)
+        fit(model, DATA, steps=50, batch=8, every=5, checkpoint=path, seed=0)
     assert torch.isfinite(model.mean).all()
     good = Mean()
     load(path, good)
@@ -134,9 +140,9 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
 
 
 def test_stops_on_time():
-    record = fit(Mean(), DATA, seconds=0.3, batch=8)
+    record = fit(Mean(), DATA, seconds=0.3, batch=8, seed=0)
     assert record.steps > 5 and 0.3 <= record.seconds < 3
-    assert fit(Mean(), DATA, seconds=60, steps=3).steps == 3
+    assert fit(Mean(), DATA, seconds=60, steps=3, seed=0).steps == 3
 
 
 def test_models_with_training_of_their_own(tmp_path):
@@ -159,7 +165,7 @@ def test_models_with_training_of_their_own(tmp_path):
     model, path = Own(), tmp_path / "own.pt"
     model.seen = []
     with pytest.raises(FloatingPointError, match="at step 6; .*own.pt holds step 5"):
-        fit(model, DATA, LABELS, steps=8, batch=4, lr=0.1, checkpoint=path, every=5)
+        fit(model, DATA, LABELS, steps=8, batch=4, lr=0.1, checkpoint=path, every=5, seed=0)
     (step, down, up), before = model.seen[-1], model.seen[-2][2]
     assert step == 5 and up - down == pytest.approx(2 * (before - down)) and down < before
     assert torch.isfinite(model.a).all()
@@ -183,10 +189,10 @@ def test_closed_forms(tmp_path):
     with pytest.raises(ValueError, match=r"c.pt holds a run with seed = 3"):
         fit(Closed(), DATA, seed=4, checkpoint=path)
     with pytest.raises(ValueError, match="leave the labels c out"):
-        fit(Closed(), DATA, LABELS)
+        fit(Closed(), DATA, LABELS, seed=0)
     other = small()
     with pytest.raises(ValueError, match="c.pt holds a Closed, but the model is a Diffusion"):
-        fit(other, DATA, LABELS, steps=2, checkpoint=path)
+        fit(other, DATA, LABELS, steps=2, checkpoint=path, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -197,13 +203,17 @@ def test_closed_forms(tmp_path):
         ({"data": DATA * math.inf, "steps": 1}, "data must be finite"),
         ({"data": DATA, "labels": LABELS[:5], "steps": 1}, "labels must be 300 integers"),
         ({"data": DATA, "labels": LABELS.float(), "steps": 1}, "labels must be 300 integers"),
-        ({"data": DATA, "steps": 1.5}, "steps must be positive, an integer; got 1.5"),
-        ({"data": DATA, "seconds": -1}, "seconds must be positive; got -1"),
-        ({"data": DATA, "seconds": math.nan}, "seconds must be positive; got nan"),
-        ({"data": DATA, "steps": 1, "batch": 0}, "batch must be positive, an integer; got 0"),
-        ({"data": DATA, "steps": 1, "every": 0}, "every must be positive, an integer; got 0"),
-        ({"data": DATA, "steps": 1, "ema": 2}, "ema must be 0 or more, below 1; got 2"),
-        ({"data": DATA, "steps": 1, "seed": -1}, "seed must be positive or 0, an integer; got -1"),
+        ({"data": DATA, "steps": 1.5}, "steps must be an integer >= 1, got 1.5"),
+        ({"data": DATA, "seconds": -1}, "seconds must be a real number, above 0, got -1"),
+        ({"data": DATA, "seconds": math.nan}, "seconds must be a real number, above 0, got nan"),
+        ({"data": DATA, "steps": 1, "batch": 0}, "batch must be an integer >= 1, got 0"),
+        ({"data": DATA, "steps": 1, "every": 0}, "every must be an integer >= 1, got 0"),
+        ({"data": DATA, "steps": 1, "ema": 2}, "ema must be a real number, below 1 and at least 0, got 2"),
+        ({"data": DATA, "steps": 1, "seed": -1}, r"seed must be an integer from 0 to .*, got -1"),
+        ({"data": DATA, "steps": 1, "lr": "fast"}, "lr must be a real number, above 0 and finite, got 'fast'"),
+        ({"data": DATA, "steps": 1, "clip": None}, "clip must be a real number, above 0, got None"),
+        ({"data": DATA, "steps": True}, "steps must be an integer >= 1, got True"),
+        ({"data": DATA, "steps": np.ones(2)}, r"steps must be an integer >= 1, got ndarray of shape \(2,\)"),
     ],
 )
 def test_arguments_are_checked(arguments, message):
@@ -212,7 +222,7 @@ def test_arguments_are_checked(arguments, message):
 
 
 def test_progress_is_shown(capsys):
-    fit(Mean(), DATA, steps=3, progress=True)
+    fit(Mean(), DATA, steps=3, progress=True, seed=0)
     assert "3/3" in capsys.readouterr().err
 
 
@@ -255,7 +265,7 @@ def test_a_file_calls_nothing_but_models(tmp_path):
     save(small(), bad)
     content = torch.load(bad, weights_only=True)
     content["config"] = {"class": "save", "arguments": {"model": content["config"], "path": str(victim)}}
-    torch.save(content, bad)
+    checkpoints.write(bad, content)
     with pytest.raises(ValueError, match="cannot build"):
         load(bad)
     assert victim.read_text() == "precious"
@@ -295,20 +305,23 @@ def test_damaged_and_foreign_files(tmp_path):
         with pytest.raises(ValueError, match=r"bad\.pt is damaged, or no checkpoint"):
             load(bad)
     torch.save({"weights": torch.zeros(3)}, bad)
+    with pytest.raises(ValueError, match=r"bad\.pt is damaged, or no checkpoint of this package"):
+        load(bad)
+    checkpoints.write(bad, {"weights": torch.zeros(3)})
     with pytest.raises(ValueError, match=r"bad\.pt is no checkpoint of this package"):
         load(bad)
     torch.save(torch.nn.Linear(1, 1), bad)  # code: refused
     with pytest.raises(ValueError, match="damaged, or no checkpoint"):
         load(bad)
     content = torch.load(path, weights_only=True)
-    torch.save(content | {"version": 99}, bad)
+    checkpoints.write(bad, content | {"version": 99})
     with pytest.raises(ValueError, match="version 99"):
         load(bad)
     content["config"]["class"] = "os"
-    torch.save(content, bad)
+    checkpoints.write(bad, content)
     with pytest.raises(ValueError, match="cannot build"):
         load(bad)
-    torch.save(content | {"config": {"arguments": {}}}, bad)  # damaged, and not of the user's own
+    checkpoints.write(bad, content | {"config": {"arguments": {}}})  # damaged, and not of the user's own
     with pytest.raises(ValueError, match="cannot build"):
         load(bad)
     with pytest.raises(FileNotFoundError):
@@ -317,17 +330,108 @@ def test_damaged_and_foreign_files(tmp_path):
 
 def test_a_checkpoint_continues_only_its_own_run(tmp_path):
     path = tmp_path / "run.pt"
-    fit(small(), DATA, LABELS, steps=4, batch=8, checkpoint=path)
+    fit(small(), DATA, LABELS, steps=4, batch=8, checkpoint=path, seed=0)
     with pytest.raises(ValueError, match=r"holds a run with lr = 0\.002"):
-        fit(small(), DATA, LABELS, steps=4, batch=8, lr=1e-3, checkpoint=path)
+        fit(small(), DATA, LABELS, steps=4, batch=8, lr=1e-3, checkpoint=path, seed=0)
     with pytest.raises(ValueError, match="holds a Diffusion, but the model is a Mean"):
-        fit(Mean(), DATA, LABELS, steps=4, batch=8, checkpoint=path)
+        fit(Mean(), DATA, LABELS, steps=4, batch=8, checkpoint=path, seed=0)
     other = Diffusion(MLP((2,), 16, 1, classes=2), sk.VP(beta_max=3.0))
     with pytest.raises(ValueError, match="holds a Diffusion made with other arguments"):
-        fit(other, DATA, LABELS, steps=4, batch=8, checkpoint=path)
+        fit(other, DATA, LABELS, steps=4, batch=8, checkpoint=path, seed=0)
     for data, labels, name in ((DATA + 1, LABELS, "data"), (DATA, 1 - LABELS, "labels"), (DATA, None, "labels")):
         with pytest.raises(ValueError, match=f"holds a run with {name} = "):
-            fit(small(), data, labels, steps=4, batch=8, checkpoint=path)
+            fit(small(), data, labels, steps=4, batch=8, checkpoint=path, seed=0)
     save(small(), path)
     with pytest.raises(ValueError, match="no training to continue"):
-        fit(small(), DATA, LABELS, steps=4, batch=8, checkpoint=path)
+        fit(small(), DATA, LABELS, steps=4, batch=8, checkpoint=path, seed=0)
+
+
+def test_any_bit_that_flips_is_noticed(tmp_path):
+    """D1: the zip archive's own checksums leave out headers and padding, a fifth of these flips."""
+    path, bad, dice = tmp_path / "run.pt", tmp_path / "bad.pt", random.Random(0)
+    fit(small(), DATA, LABELS, steps=4, batch=8, checkpoint=path, seed=0)
+    whole = path.read_bytes()
+    places = [dice.randrange(8 * len(whole)) for _ in range(200)] + [8 * len(whole) - 1 - k for k in range(8 * 30)]
+    for place in places:
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        bad.write_bytes(flipped)
+        with pytest.raises(ValueError, match=r"bad\.pt is damaged, or no checkpoint"):
+            load(bad)
+    with pytest.raises(ValueError, match=r"bad\.pt is damaged, or no checkpoint"):
+        fit(small(), DATA, LABELS, steps=4, batch=8, checkpoint=bad, seed=0)
+
+
+def test_a_disk_that_is_full_keeps_the_old_file(tmp_path):
+    """D2: as a file of limited size. The error names the file, and what was there still loads."""
+    path = tmp_path / "m.pt"
+    save(small(), path)
+    whole, (_, most) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, most))
+    try:
+        with pytest.raises(OSError, match=r"m\.pt is not written, what was there is unchanged; free some space"):
+            save(small(), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert path.read_bytes() == whole and [file.name for file in tmp_path.iterdir()] == ["m.pt"]
+
+
+KILLED = """
+import os, signal, sys, pathlib
+from sdekit.files import replacing
+with replacing(pathlib.Path(sys.argv[1])) as part:
+    part.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path):
+    """D3: by the next write of the file; parts of processes that run, and of other files, stay."""
+    path, root = tmp_path / "m.pt", Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=root).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob(".m.pt.*.part"))) == 1
+    keep = [tmp_path / ".m.pt.1.part", tmp_path / ".n.pt.999999999.part"]
+    for part in keep:
+        part.write_text("another's")
+    save(small(), path)
+    assert sorted(tmp_path.iterdir()) == sorted([path, *keep])
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("width", 10**6), ("width", 60_000), ("depth", 10**9), ("shape", [10**9]), ("shape", "deep"), ("classes", -1),
+     ("classes", 2**60), ("width", "16"), ("width", None), ("waves", 1.5), ("depth", [3])],
+)  # fmt: skip
+def test_impossible_descriptions_are_refused(tmp_path, name, value, monkeypatch):
+    """D5: sizes that no memory holds, and lists that nest deeper than Python follows them."""
+    path = tmp_path / "m.pt"
+    save(small(), path)
+    content = torch.load(path, weights_only=True)
+    content["config"]["arguments"]["net"]["arguments"][name] = nested(20_000) if value == "deep" else value
+    monkeypatch.setattr(checkpoints, "read", lambda path: content)  # what pickle cannot write others can
+    for model in (None, small()):
+        with pytest.raises(ValueError, match=r"m\.pt"):
+            load(path, model)
+
+
+def test_a_seed_that_is_not_given_is_drawn_and_kept(tmp_path):
+    """Other ones in each run; a run that goes on from its checkpoint goes on with that one."""
+    path = tmp_path / "run.pt"
+    first = fit(small(), DATA, LABELS, steps=4, batch=8, checkpoint=path)
+    again, other = small(), fit(small(), DATA, LABELS, steps=4, batch=8)
+    assert fit(again, DATA, LABELS, steps=4, batch=8, checkpoint=path).seed == first.seed != other.seed
+    assert fit(small(), DATA, LABELS, steps=4, batch=8, checkpoint=path, seed=first.seed).seed == first.seed
+    repeated = small()
+    assert torch.equal(fit(repeated, DATA, LABELS, steps=4, batch=8, seed=first.seed).losses, first.losses)
+    assert equal(repeated, again)
+    with pytest.raises(ValueError, match=f"holds a run with seed = {first.seed}"):
+        fit(small(), DATA, LABELS, steps=4, batch=8, checkpoint=path, seed=1)
+    x = [again.sample(4, steps=2) for _ in range(2)]
+    assert not torch.equal(*x)

@@ -1,29 +1,33 @@
 """The demonstration: laws that the solvers reproduce, and real digits sampled backwards from noise.
 
+    python -m benchmarks.demo [--out FOLDER]    # about a minute
+
 `run` does all of it; `simulate`, `flow` and `reverse` are its parts, with their sizes as arguments.
 """
 
+import argparse
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import figures, methods
-from .processes import GBM, OU, VP, Lorenz
-from .solve import solve
-from .targets import Empirical
-from .transforms import Reverse
+from sdekit import GBM, OU, VP, Lorenz, Reverse, methods, solve
+from sdekit.app.figures import SHOWN, digits
+from sdekit.drawing import load
+from sdekit.targets import Empirical
 
-__all__ = ["digit_data", "flow", "grid", "reverse", "run", "simulate"]
+from . import figures
+from .samplers import digit_data
 
 BANDWIDTH = 0.2  # of the blur, in pixel values that run from −1 to 1
 LAST = 1e-3  # where the reverse processes stop: sigma = 0.01 there, which adds 0.1 % to the blur
 NAMES = {
     "euler": "Euler",
-    "heun_ode": "Heun",
-    "euler_maruyama": "Euler–Maruyama",
     "heun": "Heun",
+    "euler_maruyama": "Euler–Maruyama",
     "predictor_corrector": "Predictor–corrector",
 }
 
@@ -34,7 +38,7 @@ def run(
     """Everything, with figures into the folder `out`; prints what it finds."""
     began = time.perf_counter()
     for module in ("matplotlib.figure", "sklearn.datasets", "torch"):
-        figures.load(module)
+        load(module)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     say(f"1. {paths:,} paths of {steps:,} steps, float32, against the closed form")
@@ -53,7 +57,7 @@ def run(
     groups = [("Data set", Empirical(images).sample(32, seed=5))]
     groups += [(f"Target: data set blurred by {BANDWIDTH}", Empirical(images, BANDWIDTH).sample(32, seed=5))]
     groups += [(f"{k}, {budgets[-1]} evaluations of the score", x[:32]) for k, x in made.items()]
-    figures.digits(out / "digits.png", groups)
+    digits(out / "digits.png", groups)
     say(f"\nDone in {time.perf_counter() - began:.0f} s. Figures:")
     for name in ("paths", "lorenz", "digits", "error"):
         say(f"   {out / name}.png")
@@ -100,11 +104,11 @@ def cases():
 def simulate(process, x0, until, method, title, paths, steps, backend=None):
     """Solve, and print throughput and law; returns a `Result`."""
     start, h = np.asarray(x0, np.float32), until / steps
-    settings = {"method": method, "h": h, "backend": backend}
+    settings = {"method": method, "h": h, "seed": 0, "backend": backend}
     say(f"   {type(process).__name__:7}{NAMES[method.name]:15}", end="")
     clock = time.perf_counter()
     ts = np.linspace(0.0, until, min(steps, 200) + 1)
-    some = solve(process, start, ts, paths=figures.SHOWN, **settings).x
+    some = solve(process, start, ts, paths=SHOWN, **settings).x
     compiled = time.perf_counter() - clock
     say(f" first call {compiled:4.1f} s (compiles)", end="")
     clock = time.perf_counter()
@@ -143,12 +147,6 @@ def symmetry(result):
 # --- digits --------------------------------------------------------------------------------------
 
 
-def digit_data():
-    """scikit-learn's digits: pixels (1797, 64) scaled to −1 … 1, and the labels (1797,)."""
-    bunch = figures.load("sklearn.datasets").load_digits()
-    return bunch.data / 8 - 1, bunch.target
-
-
 def grid(steps):
     """Times from 1 down to `LAST`, equally spaced in √t: β and the score's changes grow towards 0."""
     times = np.linspace(1.0, np.sqrt(LAST), steps + 1) ** 2
@@ -158,7 +156,7 @@ def grid(steps):
 
 def backwards(images, eta, count, seed):
     """VP in reverse with the exact score of the images, and `count` starts."""
-    torch, process = figures.load("torch"), VP()
+    torch, process = load("torch"), VP()
     target = Empirical(torch.as_tensor(images), BANDWIDTH)
     process = Reverse(process, target.score(process), eta=eta)
     return process, process.start((count, images.shape[1]), seed, like=torch.empty(0))
@@ -171,14 +169,14 @@ def flow(images, starts, budgets, fine):
     """
     process, start = backwards(images, 0.0, starts, seed=1)
     say(f"\n   Probability-flow ODE, {starts:,} starts: distance per pixel to rk4 with {4 * fine} NFE")
-    reference = solve(process, start, grid=grid(fine), method=methods.rk4).x[-1]
+    reference = solve(process, start, grid=grid(fine), method=methods.rk4, seed=0).x[-1]
     say("              Euler               Heun")
     say("     NFE      RMSE     median     RMSE     median")
     rows = {}
     for budget in budgets:
         say(f"   {budget:5}", end="")
-        for method in (methods.euler, methods.heun_ode):
-            sol = solve(process, start, grid=grid(budget // method.drifts), method=method)
+        for method in (methods.euler, methods.heun):
+            sol = solve(process, start, grid=grid(budget // method.drifts), method=method, seed=0)
             square = ((sol.x[-1] - reference) ** 2).mean(1)
             errors = float(square.mean() ** 0.5), float(square.median() ** 0.5)
             rows.setdefault(NAMES[method.name], []).append((sol.nfe, *errors))
@@ -228,3 +226,26 @@ def judge(x, images, labels):
     distance = 0.5 * np.abs(share - np.bincount(labels, minlength=10) / len(labels)).sum()
     level = np.sqrt(square.min(1).mean() / x.shape[1])
     return float(distance), float(level / BANDWIDTH - 1)
+
+
+def main(argv=None):
+    """All of it; returns the exit status: 0, 2 where a library or the folder is missing, 130 for Ctrl-C."""
+    options = argparse.ArgumentParser(prog="python -m benchmarks.demo", description=__doc__.partition("\n")[0])
+    text = "folder of the figures, which are replaced there (%(default)s)"
+    options.add_argument("--out", type=Path, default="demo", help=text)
+    # torch's threads wait for each other after each operation; where others use the machine as well,
+    # waiting in a busy loop, the default, makes the whole three times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        run(options.parse_args(argv).out)
+    except (OSError, ModuleNotFoundError) as error:
+        print(f"python -m benchmarks.demo: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

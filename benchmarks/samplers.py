@@ -1,22 +1,22 @@
-"""`python -m sdekit bench nfe`: the accuracy of samplers against network evaluations, on targets with exact scores."""
+"""`python -m benchmarks.samplers`: accuracy of samplers against network evaluations, on targets with exact scores."""
 
 import argparse
 import ast
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import convergence, figures, grids, methods, processes
-from .files import write_text
-from .targets import Empirical, Gaussian
-
-__all__ = ["FLOW", "NOISY", "TARGETS", "Case", "add", "digit_data", "measure", "named", "nfe"]
+from sdekit import convergence, grids, methods, processes
+from sdekit.drawing import load
+from sdekit.files import write_text
+from sdekit.targets import Empirical, Gaussian
 
 FLOW = (
-    "euler, heun_ode, ddim, edm_heun, dpm_solver(2), dpm_solver(3), dpmpp_2m, dpmpp_3m, unipc(2), unipc(3), deis(2), "
+    "euler, ddim, edm_heun, dpm_solver(2), dpm_solver(3), dpmpp_2m, dpmpp_3m, unipc(2), unipc(3), deis(2), "
     "deis(3), lms(3)"
 )
 NOISY = "euler_maruyama, heun, sra1, ancestral, exponential_euler, dpmpp_sde, dpmpp_2m_sde, predictor_corrector"
@@ -63,7 +63,7 @@ TARGETS = {"gaussian": gaussian, "eight": eight, "digits": digits}
 
 def digit_data():
     """scikit-learn's digits, pixels (1797, 64) as data/8 − 1, and the labels (1797,)."""
-    bunch = figures.load("sklearn.datasets").load_digits()
+    bunch = load("sklearn.datasets").load_digits()
     return bunch.data / 8 - 1, bunch.target
 
 
@@ -77,15 +77,12 @@ from the exact law. Prints a table for each metric; the folder gets the rows as 
 """
 
 
-def add(commands):
-    """Add the command `bench` to an argparse subparser."""
-    text = "measure accuracy against cost"
-    command = commands.add_parser("bench", help=text, description=text.capitalize() + ".")
-    parts = command.add_subparsers(dest="benchmark", required=True, metavar="benchmark")
-    text = "error of samplers against network evaluations (NFE), on targets with exact scores"
+def main(argv=None):
+    """Measure; returns the exit status: 0, 2 for arguments that make no sense."""
+    text = "Error of samplers against network evaluations (NFE), on targets with exact scores."
     plain = argparse.RawDescriptionHelpFormatter
-    part = parts.add_parser("nfe", help=text, description=text + ".", epilog=EPILOG, formatter_class=plain)
-    option = part.add_argument
+    parser = argparse.ArgumentParser("python -m benchmarks.samplers", None, text, EPILOG, formatter_class=plain)
+    option = parser.add_argument
     option("--target", default="eight", choices=TARGETS, help="(%(default)s)")
     option("--process", default="VP", metavar="NAME", help="noising process (%(default)s)")
     option("--methods", default=f"{FLOW}, {NOISY}", metavar="A,B,…", help="(%(default)s)")
@@ -96,13 +93,18 @@ def add(commands):
     option("--seed", type=int, default=0, metavar="N", help="of starts and noise (%(default)s)")
     option("--out", type=Path, metavar="FOLDER", help="where files go; made if need be. Without it none are written")
     option("--force", action="store_true", help="replace files that exist")
-    part.set_defaults(run=nfe)
+    try:
+        nfe(parser.parse_args(argv))
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        print(f"python -m benchmarks.samplers: error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def nfe(arguments):
     """Check everything, measure, print tables, write files."""
     for module in ("torch", "matplotlib"):
-        figures.load(module)
+        load(module)
     process = named("process", arguments.process, processes)[0]
     chosen = named("method", arguments.methods, methods)
     budgets = [whole("--nfe", part) for part in arguments.nfe.split(",")]
@@ -124,7 +126,7 @@ def nfe(arguments):
 
 def measure(case, noisy, process, chosen, budgets, samples=None, **settings):
     """`work_precision` of methods with or without noise on a `Case`, in torch's float64."""
-    torch = figures.load("torch")
+    torch = load("torch")
     target = case.target
     if isinstance(target, Empirical):
         target = target._replace(data=torch.as_tensor(target.data))
@@ -195,3 +197,7 @@ def whole(name, text):
         return int(text)
     except ValueError:
         raise ValueError(f"{name} must be whole numbers with commas between, got {text!r}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""How figures look, with matplotlib (imported where a figure is drawn).
+
+Colours are of the palette for all kinds of colour vision by M. Okabe and K. Ito, "Color universal
+design", 2008; densities use `cividis`.
+"""
+
+import contextlib
+import importlib
+
+from .files import replacing
+
+__all__ = ["figure", "formats", "load"]
+
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#5F6368"
+PINK, SKY, BLACK = "#CC79A7", "#56B4E9", "#000000"
+STYLE = {
+    "figure.dpi": 150,
+    "savefig.dpi": 150,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+}
+
+
+def load(name):
+    """Import an optional module; where it is missing say how to get it."""
+    top = name.partition(".")[0]
+    try:
+        importlib.import_module(top)
+    except ModuleNotFoundError as error:
+        if error.name != top:
+            raise
+        package = {"sklearn": "scikit-learn"}.get(top, top)
+        raise ModuleNotFoundError(
+            f'{package} is not installed; pip install "sdekit[demo]" brings it along', name=top
+        ) from None
+    return importlib.import_module(name)
+
+
+def formats():
+    """Endings of the picture files that matplotlib writes."""
+    return sorted(load("matplotlib.figure").Figure().canvas.get_supported_filetypes())
+
+
+@contextlib.contextmanager
+def figure(path, width, height):
+    """A new figure of that size in inches, saved to `path` at the end."""
+    matplotlib = load("matplotlib")
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+        drawn = load("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
+        yield drawn
+        with replacing(path) as part:
+            drawn.savefig(part, format=path.suffix[1:].lower())
