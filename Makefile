@@ -4,10 +4,10 @@ WORKERS ?= 2
 VENV    := .venv
 BIN     := $(VENV)/bin
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test docs bench lint clean
 
-demo: $(VENV)/.dev
-	$(BIN)/python -m sdekit demo
+demo: $(VENV)/.demo
+	$(BIN)/python -m benchmarks.demo
 
 test: lint
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
@@ -15,18 +15,24 @@ test: lint
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+# Into site/: open site/index.html. Warnings, broken links and missing pages fail.
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m pytest -q benchmarks
+	$(BIN)/python -m benchmarks.core
 	$(BIN)/python -m benchmarks.throughput
 
 # One stamp for each set of extras; it is older than its sources when they change.
-$(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: pyproject.toml constraints.txt
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): this takes a few minutes the first time."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[$*]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo .benchmarks .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist demo site .benchmarks .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

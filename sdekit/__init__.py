@@ -6,8 +6,8 @@ sol = sk.solve(sk.OU(theta=1.0, mu=0.0, sigma=0.3), 1.0, ts=[0, 0.5, 1], h=1e-3,
 
 from . import (
     backends,
+    checks,
     convergence,
-    figures,
     files,
     grids,
     laws,
@@ -16,23 +16,24 @@ from . import (
     methods,
     noise,
     processes,
+    protocols,
     scores,
     targets,
     transforms,
 )
-from .methods import *  # noqa: F403
-from .methods import Method, method
-from .processes import *  # noqa: F403
+from .methods import *
+from .methods import Method, Taken, method
+from .processes import *
 from .restart import restart
 from .solve import Solution, solve
 from .targets import Empirical, Gaussian, GaussianMixture
-from .transforms import Langevin, Reverse, process
+from .transforms import Langevin, Reverse, noiseless, process
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
-    "Empirical", "Gaussian", "GaussianMixture", "Langevin", "Method", "Reverse", "Solution",
-    "backends", "convergence", "figures", "files", "grids", "laws", "likelihood", "math", "method", "methods", "noise",
-    "process", "processes", "restart", "scores", "solve", "targets", "transforms",
+    "Empirical", "Gaussian", "GaussianMixture", "Langevin", "Method", "Reverse", "Solution", "Taken",
+    "backends", "checks", "convergence", "files", "grids", "laws", "likelihood", "math", "method", "methods", "noise",
+    "noiseless", "process", "processes", "protocols", "restart", "scores", "solve", "targets", "transforms",
     *methods.__all__, *processes.__all__,
 ]  # fmt: skip

@@ -10,9 +10,40 @@ def is_tensor(x):
     return torch is not None and isinstance(x, torch.Tensor)
 
 
+def concrete(x):
+    """Whether the values of x may be looked at: not where `torch.func.vmap` maps over them."""
+    while is_tensor(x) and (functorch := torch()._C._functorch).is_functorch_wrapped_tensor(x):
+        if functorch.is_batchedtensor(x):
+            return False
+        x = functorch.get_unwrapped(x)
+    return True
+
+
 def is_number(x):
     """Whether `x` is one number of a type of numpy's, which floating-point arrays take the type of."""
     return isinstance(x, (np.generic, np.ndarray)) and x.ndim == 0 and x.dtype.kind in "iuf"
+
+
+def is_real(x):
+    """Whether `x` is a real number or an array or tensor of real numbers: no bool, list, mask, date or text."""
+    if is_tensor(x):
+        return not x.is_complex() and x.dtype != torch().bool
+    plain = isinstance(x, (int, float, np.generic, np.ndarray)) and not isinstance(x, (np.ma.MaskedArray, np.matrix))
+    return plain and np.asarray(x).dtype.kind in "iuf"
+
+
+def holds(condition):
+    """Whether a condition holds in every entry.
+
+    It is assumed of tensors that cannot be looked at: on a device, which would be waited for, or inside
+    `torch.func.vmap`.
+    """
+    if not is_tensor(condition):
+        return bool(condition.all() if hasattr(condition, "all") else condition)
+    try:
+        return condition.device.type != "cpu" or bool(condition.all())
+    except RuntimeError:
+        return True
 
 
 def torch():
@@ -37,9 +68,36 @@ def stack(items):
     return torch().stack(tuple(items)) if is_tensor(items[0]) else np.stack(items)
 
 
-def to_dtype(x, like):
-    """`x` in the element type of the array or tensor `like`."""
-    return x.to(like.dtype) if is_tensor(like) else x.astype(like.dtype)
+def filled(like, value):
+    """An array of one value in the shape of `like`, on its device."""
+    if is_tensor(like):
+        return torch().full(like.shape, value, device=like.device)
+    return np.full(like.shape, value)
+
+
+def empty(shape, like):
+    """An array of the type of `like` whose values are not set."""
+    return like.new_empty(shape) if is_tensor(like) else np.empty(shape, like.dtype)
+
+
+def recorded(x):
+    """Whether a tensor carries a history: for gradients, or within a transform of `torch.func`."""
+    return is_tensor(x) and (x.requires_grad or torch()._C._functorch.is_functorch_wrapped_tensor(x))
+
+
+def mixed(matrix, x):
+    """The matrix, float64, times x along its first axis, in the type of x."""
+    if is_tensor(x):
+        return torch().tensordot(torch().as_tensor(matrix, dtype=x.dtype, device=x.device), x, 1)
+    return np.tensordot(matrix.astype(x.dtype), x, 1)
+
+
+def to_type(x, dtype):
+    """`x` in the element type `dtype` of its library; values beyond its range become infinite."""
+    if is_tensor(x):
+        return x.to(dtype)
+    with np.errstate(over="ignore"):
+        return np.asarray(x).astype(dtype, copy=False)
 
 
 def broadcast(x, shape):
@@ -64,10 +122,41 @@ def all_of(x, axes):
     return x
 
 
+def beside(value, x):
+    """A number, array or tensor in the array type, floating-point type and device of x."""
+    if is_tensor(x):
+        return torch().as_tensor(value, dtype=x.dtype, device=x.device)
+    with np.errstate(over="ignore"):
+        return np.asarray(on_host(value) if is_tensor(value) else value, x.dtype)
+
+
 def parameter(value, like, trailing):
     """An array of one value per path in the type of `like`, with `trailing` axes of length 1 behind."""
-    if is_tensor(like):
-        value = torch().as_tensor(value, dtype=like.dtype, device=like.device)
-    else:
-        value = np.asarray(value.detach().cpu() if is_tensor(value) else value, dtype=like.dtype)
+    value = beside(value, like)
     return value.reshape((*value.shape, *[1] * trailing))
+
+
+# What only numpy and scipy compute: over to the host and back.
+
+
+def on_host(value):
+    """A float64 numpy array of a number, array or tensor."""
+    value = value.detach().cpu().double().numpy() if is_tensor(value) else value  # numpy has no bfloat16
+    return np.asarray(value, dtype=np.float64)
+
+
+def like(value, result):
+    """A float64 numpy array as what `value` is: a float, an array or a tensor, in its precision."""
+    if is_tensor(value):
+        return (value if value.is_floating_point() else value.double()).new_tensor(result)
+    if isinstance(value, (float, int)):
+        return float(result) if result.ndim == 0 else result
+    return result.astype(value.dtype, copy=False) if value.dtype.kind == "f" else result
+
+
+def without_gradient(name, *values):
+    """Raises where a value wants a gradient, which is lost on the host."""
+    if any(is_tensor(v) and v.requires_grad for v in values) and torch().is_grad_enabled():
+        raise ValueError(
+            f"{name} is computed on the host, without a gradient; detach its tensors, or use torch.no_grad"
+        )

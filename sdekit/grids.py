@@ -17,10 +17,12 @@ import math
 
 import numpy as np
 
+from .checks import integer, real
 from .processes import forms
 
 __all__ = ["cosine", "karras", "log_snr", "quadratic", "uniform"]
 
+MOST = 2**24  # steps of a grid: no sampler takes as many
 FAINTEST = 1e-3  # alpha/sigma where spacings in its logarithm begin, if it falls to 0
 
 
@@ -57,8 +59,7 @@ def karras(process, n, start=None, end=None, final=False, rho=7.0):
     Source: T. Karras et al., "Elucidating the design space of diffusion-based generative models", 2022,
     arXiv:2206.00364, equation 5.
     """
-    if not 0 < rho < math.inf:
-        raise ValueError(f"rho must be positive and finite, got {rho!r}")
+    rho = real("rho", rho, above=0, below=math.inf)
     start = _faintest(process) if start is None else start
 
     def level(process, t):
@@ -85,11 +86,10 @@ def cosine(process, n, start=None, end=None, final=False):
 def _grid(process, n, start, end, final, forward, backward):
     """Times that `forward` makes equidistant; `backward` inverts it for arrays."""
     process = _bare(process)
-    if not (isinstance(n, (int, float, np.number)) and 1 <= n < math.inf and n == int(n)):
-        raise ValueError(f"n must be a positive number of steps, got {n!r}")
+    n = integer("n", n, 1, MOST)
     low, high = (float(edge) for edge in process.domain)
-    start = high if start is None else float(start)
-    end = float(getattr(process, "finest", low) if end is None else end)
+    start = high if start is None else real("start", start)
+    end = float(getattr(process, "finest", low)) if end is None else real("end", end)
     name = type(process).__name__
     if not (low <= end < start <= high and math.isfinite(start - end)):
         raise ValueError(
@@ -101,7 +101,7 @@ def _grid(process, n, start, end, final, forward, backward):
     if final and (last > 0 or end == low):
         found = f"{name} has sigma = {last} there" if last > 0 else f"end = {end} is there already"
         raise ValueError(f"final=True adds a step to sigma = 0 at t = {low}, but {found}; leave it out")
-    steps = int(n) - bool(final)
+    steps = n - bool(final)
     times = np.array([start])
     if steps:
         between = np.linspace(forward(process, start), forward(process, end), steps + 1)[1:-1]

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import arrays, noise
-from .equation import Equation, as_record, equation, structure
+from .checks import integer
 from .laws import Normal
 from .methods import rk4
 from .problem import counted
-from .solve import integer, solve
+from .records import as_record
+from .solve import solve
+from .system import bind
 from .transforms import Reverse
 
 __all__ = ["Transport", "bits_per_dim", "log_prob", "transport"]
@@ -39,7 +41,7 @@ class Transport(NamedTuple):
     nfe: int
 
 
-def log_prob(process, x, grid, method=rk4, *, prior=None, probes=None, seed=0):
+def log_prob(process, x, grid, method=rk4, *, prior=None, probes=None, seed=None):
     """log p(x) of the samples that `process` draws along `grid`, one value per path.
 
     process  a `Reverse`, whose probability-flow ODE is taken whatever its eta, or any process without noise, such as
@@ -66,7 +68,7 @@ def log_prob(process, x, grid, method=rk4, *, prior=None, probes=None, seed=0):
     return log + moved.log_det
 
 
-def transport(process, x, grid, method=rk4, *, probes=None, seed=0):
+def transport(process, x, grid, method=rk4, *, probes=None, seed=None):
     """`x` moved backwards along `grid`, with the change of volume on the way; arguments as in `log_prob`."""
     import torch
 
@@ -77,19 +79,23 @@ def transport(process, x, grid, method=rk4, *, probes=None, seed=0):
         raise ValueError(f"grid must decrease from noise to data, as for sampling, got {times[-1]} to {times[0]}")
     if torch.is_inference_mode_enabled():
         raise ValueError("torch.inference_mode records no derivatives, which the divergence is made of; use no_grad")
-    form = structure(process, tensor, times[0])
-    if form.noise != "none" or form.components:
+    system = bind(process, tensor, times[0])
+    if system.noise != "none" or system.components:
         raise ValueError(
-            f"process: {type(process).__name__} has {'noise' if form.noise != 'none' else 'coupled components'}; a "
+            f"process: {system.name} has {'noise' if system.noise != 'none' else 'coupled components'}; a "
             f"likelihood needs an ODE of one state: a Reverse, or sdekit.process(f, noise='none', event_dims=…)"
         )
-    sde, counter = counted(equation(process, False, "none"))
-    path, event = tensor.shape[: tensor.ndim - form.event_dims], tensor.shape[tensor.ndim - form.event_dims :]
-    vectors = _basis(event, tensor) if probes is None else _signs(integer("probes", probes, least=1), seed, tensor)
+    sde, counter = counted(system.equation)
+    path, event = tensor.shape[: tensor.ndim - system.event_dims], tensor.shape[tensor.ndim - system.event_dims :]
+    vectors = (
+        _basis(event, tensor)
+        if probes is None
+        else _signs(integer("probes", probes, least=1), noise.fresh(seed), tensor)
+    )
     keep = torch.is_grad_enabled() and (tensor.requires_grad or sde.drift(times[0], tensor).requires_grad)
     flow = Flow(sde, event, vectors, 1.0 if probes is None else 1.0 / probes, keep)
     state = torch.cat([tensor.reshape(*path, math.prod(event)), tensor.new_zeros(*path, 1)], -1)
-    end = solve(flow, state, grid=times, method=method).x[-1]
+    end = solve(flow, state, grid=times, method=method, seed=0).final
     latent, log_det = end[..., :-1].reshape(tensor.shape), end[..., -1]
     if not arrays.is_tensor(x):
         latent, log_det = latent.detach().numpy(), log_det.detach().numpy()
@@ -121,7 +127,7 @@ class Flow(NamedTuple):
     The vectors v are the unit vectors, with scale 1, or n probes, with scale 1/n.
     """
 
-    sde: Equation
+    sde: Any  # the equation of x
     event: tuple[int, ...]
     vectors: Any  # (n, *event) or (n, *path axes, *event)
     scale: float
@@ -164,7 +170,9 @@ def _basis(event, like):
 
 def _signs(n, seed, like):
     """n vectors of random signs per path; the first paths' stay what they are in a larger batch."""
-    return arrays.stack([noise.normal(tuple(like.shape), seed, noise.PROBE, like.detach(), k).sign() for k in range(n)])
+    return arrays.stack(
+        [noise.normal(tuple(like.shape), seed, noise.Stream.PROBE, like.detach(), k).sign() for k in range(n)]
+    )
 
 
 def _backwards(grid):

@@ -11,16 +11,43 @@ step * channels + channel. The functions below work on 64-bit integers masked to
 unchanged on numpy arrays, on torch tensors of any device, and inside numba kernels.
 """
 
+import enum
 import math
-import operator
+import secrets
 
 import numpy as np
 
 from . import arrays
 from . import math as sm
+from .checks import integer
 
-PATH, SECOND, CORRECTOR, SAMPLE, BRIDGE, PROBE = range(6)
-"""Streams: dW, dz, corrector and churn, `sample` and `start`, BrownianPath, probes of a divergence."""
+
+@enum.unique
+class Stream(enum.IntEnum):
+    """Every use that is made of normals and uniform numbers, each with a stream of its own, from n = 0 on.
+
+    So two of them never share a number of one seed: data drawn with seed 0 do not know the noise of a path of seed 0.
+    """
+
+    PATH = 0  # dW of a step
+    SECOND = 1  # dZ of a step
+    CORRECTOR = 2  # corrector and churn of a step
+    SAMPLE = 3  # `sample` of targets: normals
+    BRIDGE = 4  # W as a function of time
+    PROBE = 5  # random signs that estimate a divergence
+    START = 6  # `Reverse.start`
+    CHOICE = 7  # `sample` of targets: which component, which data point
+    LEVEL = 8  # `scores.check`: noise levels
+    CHECK = 9  # `scores.check`: noise
+    EXACT_START = 10  # `work_precision`: from data to starts
+    DIRECTION = 11  # projections of `sliced_cramer` and `sliced_w2`
+    DATA = 12  # made-up data sets of `generative`: normals
+    PLACE = 13  # the same: uniform numbers
+    LATENT = 14  # codes of generative models
+    DECODER = 15  # what a decoder adds
+    PROPOSAL = 16  # Markov chains: proposals
+    ACCEPTANCE = 17  # the same: uniform numbers
+
 
 MASK = 0xFFFFFFFF
 ROUNDS = 10
@@ -45,10 +72,10 @@ def box_muller(w0, w1, like):
 
     The angle is reduced to the nearest quarter turn in integers, exactly; |normal| ≤ 6.77.
     """
-    radius = sm.sqrt(-2.0 * sm.log((arrays.to_dtype(w0, like) + 0.5) * 2.0**-32))
+    radius = sm.sqrt(-2.0 * sm.log((arrays.to_type(w0, like.dtype) + 0.5) * 2.0**-32))
     quarter = ((w1 + 2**29) >> 30) & 3
     rest = ((w1 + 2**29) & (2**30 - 1)) - 2**29
-    angle = (arrays.to_dtype(rest, like) + 0.5) * (math.pi * 2.0**-31)
+    angle = (arrays.to_type(rest, like.dtype) + 0.5) * (math.pi * 2.0**-31)
     cos, sin = sm.cos(angle), sm.sin(angle)
     odd = (quarter & 1) == 1
     x, y = sm.where(odd, sin, cos), sm.where(odd, cos, sin)
@@ -59,13 +86,16 @@ def box_muller(w0, w1, like):
 
 def key(seed):
     """The two words of the 64-bit key; a `ValueError` unless 0 <= seed < 2**64."""
-    try:
-        value = operator.index(seed)
-    except TypeError:
-        value = -1
-    if not 0 <= value < 2**64:
-        raise ValueError(f"seed must be an integer with 0 <= seed < 2**64, got {seed!r}")
+    value = integer("seed", seed, most=2**64 - 1)
     return value & MASK, value >> 32
+
+
+def fresh(seed):
+    """`seed`, checked, or a new one from the operating system where it is None."""
+    if seed is None:
+        return secrets.randbits(64)
+    low, high = key(seed)
+    return low | high << 32
 
 
 def rows(lanes, n, count, seed, stream, like):
@@ -79,7 +109,7 @@ def rows(lanes, n, count, seed, stream, like):
     low, high = lanes & MASK, (lanes >> 32) & MASK
     out = []
     for group in range(n // 4, (n + count - 1) // 4 + 1):
-        w = philox4x32(low, high, zero + group, zero + stream, k0, k1)
+        w = philox4x32(low, high, zero + group, zero + int(stream), k0, k1)
         out += [*box_muller(w[0], w[1], like), *box_muller(w[2], w[3], like)]
     return arrays.stack(out[n % 4 : n % 4 + count])
 
@@ -102,22 +132,22 @@ def _working(like):
     return np.empty(0, np.float64 if np.asarray(like).dtype == np.float64 else np.float32)
 
 
-def normal(shape, seed=0, stream=SAMPLE, like=None, n=0):
-    """Standard normals of `shape`, entry i being normal `n` of lane i.
+def normal(shape, seed=None, stream=Stream.SAMPLE, like=None, n=0):
+    """Standard normals of `shape`, entry i being normal `n` of lane i of a stream.
 
     numpy float64, or the type, floating-point type and device of `like`. A larger leading axis only
-    appends: the first rows stay what they were.
+    appends: the first rows stay what they were. `seed` None draws a new one.
     """
-    work = _working(like)
-    z = rows(_entries(shape, work), n, 1, seed, stream, work)[0].reshape(tuple(shape))
+    work, n = _working(like), integer("n", n)
+    z = rows(_entries(shape, work), n, 1, fresh(seed), stream, work)[0].reshape(tuple(shape))
     return z if like is None else z.to(like.dtype) if arrays.is_tensor(like) else z.astype(np.asarray(like).dtype)
 
 
-def uniform(shape, seed=0, stream=SAMPLE, like=None, n=0):
+def uniform(shape, seed=None, stream=Stream.CHOICE, like=None, n=0):
     """Uniform numbers in (0, 1) of `shape`, (word + ½) 2⁻³² with word n mod 4 of lane i's counter n div 4."""
-    work = _working(like)
-    lanes, (k0, k1) = _entries(shape, work), key(seed)
+    work, n = _working(like), integer("n", n)
+    lanes, (k0, k1) = _entries(shape, work), key(fresh(seed))
     zero = lanes * 0
-    words = philox4x32(lanes & MASK, (lanes >> 32) & MASK, zero + n // 4, zero + stream, k0, k1)
-    u = (arrays.to_dtype(words[n % 4], work) + 0.5) * 2.0**-32
+    words = philox4x32(lanes & MASK, (lanes >> 32) & MASK, zero + n // 4, zero + int(stream), k0, k1)
+    u = (arrays.to_type(words[n % 4], work.dtype) + 0.5) * 2.0**-32
     return sm.minimum(u, 1.0 - 2.0**-24).reshape(tuple(shape))

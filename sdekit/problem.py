@@ -1,25 +1,23 @@
-"""What `solve` asks of a backend, checked and complete."""
+"""What `solve` asks of a backend, checked and complete, and what it gets back."""
 
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from .equation import Equation, Structure
 from .methods import Method
+from .steps import Steps
+from .system import System
+
+__all__ = ["Counted", "Counter", "Outcome", "Problem", "counted", "counted_score"]
 
 
 class Problem(NamedTuple):
     """One solve. States have `shape`: path axes, then the `event_dims` axes of one state."""
 
-    equation: Equation
-    structure: Structure
+    system: System
     method: Method
-    t: np.ndarray  # the grid, float64
-    looks: np.ndarray  # indices into t of the times to return
+    steps: Steps
     x0: Any  # array or tensor in the type of the arithmetic, broadcasts to shape
-    shape: tuple[int, ...]
     dtype: Any  # of the result
     seed: int
     first_lane: int
@@ -29,29 +27,37 @@ class Problem(NamedTuple):
     ticker: Callable[[float], None] | None  # told the finished fraction
 
     @property
-    def steps(self):
-        return len(self.t) - 1
+    def equation(self):
+        return self.system.equation
 
     @property
-    def paths(self):
-        """The path axes."""
-        return self.shape[: len(self.shape) - self.structure.event_dims]
+    def shape(self):
+        """Of the state: the path axes, and those of one state."""
+        event = self.system.event_dims
+        return (*self.system.path_shape, *self.x0.shape[len(self.x0.shape) - event :])
 
     @property
     def lanes(self):
-        """Paths of a process of k components, or entries of any other state."""
-        return math.prod(self.shape) // (self.structure.components or 1)
+        """Noises are counted for each: paths of coupled processes and of general noise, entries of any other state."""
+        whole = self.system.components is not None or self.system.noise == "general"
+        return math.prod(self.system.path_shape if whole else self.shape)
+
+    @property
+    def dw_shape(self):
+        """The shape of explicit normals of one step: (path axes, m), or that of the state."""
+        return (*self.system.path_shape, self.system.channels) if self.dw_axes else self.shape
 
     @property
     def dw_axes(self):
         """Whether dw has an axis of channels: (path axes, m); otherwise it has the shape of the state."""
-        return self.structure.components is not None or self.structure.noise == "general"
+        return self.system.components is not None or self.system.noise == "general"
 
 
 class Outcome(NamedTuple):
     """What a backend returns."""
 
-    x: Any  # (looks, *shape)
+    x: Any  # (saves, *shape)
+    last: Any  # the state at the end in the type of the arithmetic
     failed: Any  # mask over the path axes
     failed_step: int | None  # first step whose result was not finite
     memory: Any

@@ -1,20 +1,22 @@
 """Restart sampling, made of `solve` and the forward process's own transition."""
 
+import dataclasses
 import itertools
-import math
 
 import numpy as np
 
-from . import arrays, backends
+from . import arguments, arrays, backends
 from . import math as sm
+from .checks import integer
 from .methods import exact
-from .noise import PATH
-from .solve import EPS, Solution, integer, solve
+from .noise import Stream
+from .solve import solve
+from .steps import SLACK
 
 __all__ = ["restart"]
 
 
-def restart(reverse, x0, grid, method, intervals, *, seed=0, first_path=0, first_step=0, backend=None):
+def restart(reverse, x0, grid, method, intervals, *, seed=None, first_path=0, backend=None):
     """Sample along `grid`; where an interval ends, go back to its beginning by adding noise and run it again.
 
         x(t_max) ~ transition(t_min, t_max, x(t_min)),   t_max → t_min along the interval's times,   `rounds` times
@@ -23,7 +25,7 @@ def restart(reverse, x0, grid, method, intervals, *, seed=0, first_path=0, first
     method, which are accurate.
 
     reverse     a `Reverse` of a process with a transition
-    x0          the state at grid[0], path axes first
+    x0          the state at grid[0], path axes first, or a `Solution` to go on from
     grid        decreasing times, which contain the last time of each interval
     method      the sampler; a multistep one starts anew after each jump
     intervals   pairs (times, rounds): decreasing times from t_max to t_min, and how often to go back
@@ -34,20 +36,24 @@ def restart(reverse, x0, grid, method, intervals, *, seed=0, first_path=0, first
     algorithm 1.
     """
     engine = backends.torch() if arrays.is_tensor(x0) else backends.numpy()
-    x, memory, failed, nfe, step = x0, None, False, 0, integer("first_step", first_step)
-    how = {"seed": seed, "first_path": first_path}
-    for times in _legs(np.asarray(grid, np.float64), intervals):
+    state = arguments.start(x0, None, seed, first_path, None).state
+    legs, begun, nfe, sol = _legs(np.asarray(grid, np.float64), intervals), state.step, 0, None
+    numbers = max(
+        1, method.streams.count(Stream.PATH)
+    )  # of a step's normals: a jump is numbered as the method's steps are
+    for times in legs:
+        state = state._replace(t=float(times[0]))
         if times[1] > times[0]:
-            # numbered as the method's own steps, which may take several normals of the stream each
-            n = step * max(1, method.streams.count(PATH))
-            sol = solve(reverse.process, x, grid=times, method=exact, first_step=n, backend=engine, **how)
+            lost = state.failed
+            entries = None if lost is None else arrays.broadcast(sm.expand(lost, state.x), tuple(state.x.shape))
+            jumping = state._replace(step=state.step * numbers, memory=None, failed=entries)
+            sol = solve(reverse.process, jumping, grid=times, method=exact, backend=engine)
+            state = sol.state._replace(step=state.step + 1, failed=lost)  # a jump leaves no memory
         else:
-            sol = solve(reverse, x, grid=times, method=method, first_step=step, memory=memory, backend=backend, **how)
-            failed = failed | sol.failed
-        lost = sm.expand(failed, sol.x[-1])
-        x, memory = sm.where(lost, 0.0, sol.x[-1]), sol.memory  # a jump leaves no memory
-        nfe, step = nfe + sol.nfe, step + sol.steps
-    return Solution(sol.t, sm.where(lost, math.nan, x)[None], nfe, step - first_step, memory, failed)
+            sol = solve(reverse, state, grid=times, method=method, backend=backend)
+            state = sol.state
+        nfe += sol.nfe
+    return dataclasses.replace(sol, nfe=nfe, steps=state.step - begun, state=state)
 
 
 def _legs(grid, intervals):
@@ -60,7 +66,7 @@ def _legs(grid, intervals):
         if times.ndim != 1 or len(times) < 2 or not (np.diff(times) < 0).all():
             raise ValueError(f"intervals: times must decrease from t_max to t_min, got {times}")
         near = int(np.abs(grid - times[-1]).argmin())
-        if abs(grid[near] - times[-1]) > EPS * abs(grid[-1] - grid[0]):
+        if abs(grid[near] - times[-1]) > SLACK * abs(grid[-1] - grid[0]):
             raise ValueError(f"grid misses {times[-1]}, where an interval ends (nearest: {grid[near]}); add it there")
         if near == 0:
             raise ValueError(

@@ -35,7 +35,7 @@ def skewed(out, lane, n, seed, stream):
 
 
 def without_streams(out, lane, n, seed, stream):
-    generator.rows(out, lane, n, seed, noise.PATH)
+    generator.rows(out, lane, n, seed, noise.Stream.PATH)
 
 
 def low_seed_word(out, lane, n, seed, stream):

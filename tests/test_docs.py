@@ -1,8 +1,13 @@
 """The documentation is true: its code runs, the values it shows are right, and its tables are complete."""
 
 import ast
+import builtins
+import importlib.util
+import inspect
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -12,6 +17,14 @@ from sdekit.__main__ import main
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def tool(name):
+    """A script that helps to build the site."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "tools" / f"{name}.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
 
 
 def blocks(page):
@@ -25,9 +38,24 @@ def alike(value, text):
     return f"{value:.{len(text.partition('.')[2])}f}" == text if type(value) is float else str(value) == text
 
 
+def run(node, comment, names, where):
+    """One statement of a page: `→ value` is compared, `raises Error: part of its message` is asked for."""
+    shown, wanted = comment.partition("# → ")[2], re.search(r"# raises (\w+): (.*)", comment)
+    if not (isinstance(node, ast.Expr) and (shown or wanted)):
+        exec(compile(ast.Module([node], []), where, "exec"), names)
+        return
+    expression = compile(ast.Expression(node.value), where, "eval")
+    if wanted:
+        with pytest.raises(getattr(builtins, wanted[1]), match=re.escape(wanted[2])):
+            eval(expression, names)
+    else:
+        value = eval(expression, names)
+        assert alike(value, shown), f"{where}:{node.lineno} gives {value!r}, not {shown}"
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.name)
 def test_code_runs_and_shows_its_values(page, tmp_path, monkeypatch):
-    """The blocks of a page in one namespace; `expression  # → value` is compared. Seeds are fixed."""
+    """The blocks of a page in one namespace. Seeds are fixed."""
     if any("import torch" in source for source, _ in blocks(page)):
         pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
@@ -35,12 +63,7 @@ def test_code_runs_and_shows_its_values(page, tmp_path, monkeypatch):
     for source, before in blocks(page):
         lines = source.splitlines()
         for node in ast.increment_lineno(ast.parse(source), before).body:
-            comment = lines[node.end_lineno - before - 1].partition("# → ")[2]
-            if isinstance(node, ast.Expr) and comment:
-                value = eval(compile(ast.Expression(node.value), str(page), "eval"), names)
-                assert alike(value, comment), f"{page.name}:{node.lineno} gives {value!r}, not {comment}"
-            else:
-                exec(compile(ast.Module([node], []), str(page), "exec"), names)
+            run(node, lines[node.end_lineno - before - 1], names, page.name)
 
 
 def test_the_table_of_methods_is_that_of_the_records(capsys):
@@ -49,7 +72,7 @@ def test_the_table_of_methods_is_that_of_the_records(capsys):
     rows = capsys.readouterr().out.strip().splitlines()
     page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8").splitlines()
     shown = [line for line in page if line.startswith("| `")]
-    assert len(shown) >= 14 and set(shown) <= set(rows)
+    assert len(shown) >= 13 and set(shown) <= set(rows)
 
 
 def test_samplers_are_listed():
@@ -64,12 +87,71 @@ def test_processes_are_listed_with_their_defaults():
     listed = re.findall(r"^\| `([A-Z]\w+)\(.*?\)` \|", page, re.MULTILINE)
     assert len(listed) >= 15
     for name in listed:
-        defaults = getattr(sk.processes, name)._field_defaults
-        values = (f"{k}={v:.4g}" if isinstance(v, (int, float)) else k for k, v in defaults.items())
+        fields = inspect.signature(getattr(sk.processes, name)).parameters.values()
+        values = (f"{f.name}={f.default:.4g}" if isinstance(f.default, (int, float)) else f.name for f in fields)
         assert f"| `{name}({', '.join(values)})` |" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
+    made = {(ROOT / "docs" / address).resolve() for address in tool("reference").core()}
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
-        assert "://" in target or (page.parent / target).exists(), target
+        there = (page.parent / target).resolve()
+        assert "://" in target or there.exists() or there in made, target
+
+
+def names(module, package):
+    """Every public name of a module, as a path, and those of its public submodules."""
+    for name in module.__all__:
+        value = getattr(module, name)
+        if isinstance(value, ModuleType):
+            yield from names(value, f"{package}.{name}") if hasattr(value, "__all__") else ()
+        else:
+            yield f"{package}.{name}"
+
+
+def test_every_public_name_has_an_entry():
+    """Under its public path, once, and with a docstring to show."""
+    text = "\n".join(tool("reference").core().values())
+    for name in names(sk, "sdekit"):
+        assert f"[](){{#{name}}}\n" in text or f"::: {name}\n" in text, name
+    shown = re.findall(r"^::: (\S+)$", text, re.MULTILINE)
+    assert len(shown) == len(set(shown)) > 100
+    for path in shown:
+        module, _, name = path.rpartition(".")
+        if path not in sys.modules:
+            assert (getattr(sys.modules[module], name).__doc__ or "").strip(), path
+
+
+DOCSTRING = """A step; `x*y` of `solve`.
+
+    x' = x + f*h
+
+t  the times 0 < t_1 < t_2
+y      (n, *event)   [x, y] there,
+       and more
+Sentence. Source: nobody, doi:10.1/a_(b)c<d>2;3.
+Cost: none
+"""
+
+
+def test_docstrings_become_markdown():
+    """Formulas stay as they are, lists become definitions, and characters of Markdown are escaped."""
+    pytest.importorskip("griffe")
+    assert tool("docstrings").markdown(DOCSTRING).splitlines() == [
+        "A step; `x*y` of [`solve`][sdekit.solve].",
+        "",
+        "    x' = x + f*h",
+        "",
+        "",
+        "`t`",
+        ":   the times 0 &lt; t\\_1 &lt; t\\_2",
+        "",
+        "`y`",
+        ":   `(n, *event)` \\[x, y\\] there,",
+        "    and more",
+        "",
+        "Sentence. Source: nobody, [doi:10.1/a\\_(b)c&lt;d>2;3](https://doi.org/10.1/a_%28b%29c%3Cd%3E2%3B3).",
+        "",
+        "Cost: none",
+    ]

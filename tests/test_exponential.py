@@ -76,7 +76,7 @@ def test_ancestral_is_ddpm_and_sde_dpm_solver_and_euler_ancestral(method):
     """Four published forms of one method, to 1e-12 over several steps."""
     process, times = sk.DiscreteVP(), [900.0, 700.0, 500.0, 250.0, 100.0, 20.0, 0.0]
     score, bars = MIXTURE.score(process), process.alphas_cumprod
-    solved = sk.solve(reverse(process, MIXTURE), X, times, method, noise=Z[0, :6], **REFERENCE).x
+    solved = sk.solve(reverse(process, MIXTURE), X, times, method, noise=Z[0, :6], grid=times, **REFERENCE).x
     ddpm, multi, euler = X, X, X / math.sqrt(bars[900])
     for t, t1, z, want in zip(times, times[1:], Z[0], solved[1:]):
         now, new = bars[int(t)], bars[int(t1)]
@@ -213,8 +213,8 @@ def test_churn_stays_inside_the_domain():
     wild = sk.edm_heun(100.0, 10)
     for t, raised in ((80.0, 80.0), (79.0, 80.0), (40.0, 40.0 * math.sqrt(2))):
         x = X + math.sqrt(raised**2 - t**2) * Z[0, 0]
-        want = sk.solve(rev, x, [raised, 20.0], sk.edm_heun, **REFERENCE).x[-1]
-        found = sk.solve(rev, X, [t, 20.0], wild, noise=Z[0, :1], **REFERENCE).x[-1]
+        want = sk.solve(rev, x, [raised, 20.0], sk.edm_heun, grid=[raised, 20.0], seed=0, **REFERENCE).x[-1]
+        found = sk.solve(rev, X, [t, 20.0], wild, noise=Z[0, :1], grid=[t, 20.0], **REFERENCE).x[-1]
         np.testing.assert_allclose(found, want, rtol=1e-12)
 
 
@@ -232,7 +232,9 @@ def test_annealed_langevin_is_its_algorithm():
         times = [process.time(-math.log(s)) for s in sigmas]
         alphas = [process.marginal(t)[0] for t in times]
         x0 = X * 5.0 * alphas[0]
-        sol = sk.solve(reverse(process, MIXTURE), x0, times, sk.annealed_langevin(snr, 2), noise=draws, **REFERENCE)
+        sol = sk.solve(
+            reverse(process, MIXTURE), x0, times, sk.annealed_langevin(snr, 2), noise=draws, grid=times, **REFERENCE
+        )
         np.testing.assert_allclose(sol.x[-1] / alphas[-1], y, rtol=1e-11)
         assert sol.nfe == 6
 
@@ -274,7 +276,7 @@ def flow_of_a_mixture():
     """Where the flow of EDM takes nine points from t = 3 to 0.2, by classical Runge–Kutta."""
     grid = sk.grids.log_snr(sk.EDM(), 800, 3.0, 0.2)
     rev = reverse(sk.EDM(), MIXTURE, 0.0)
-    return sk.solve(rev, np.linspace(-6.0, 6.0, 9), grid=grid, method=sk.rk4, **REFERENCE).x[-1]
+    return sk.solve(rev, np.linspace(-6.0, 6.0, 9), grid=grid, method=sk.rk4, seed=0, **REFERENCE).x[-1]
 
 
 @pytest.mark.parametrize("method", FLOWS, ids=repr)
@@ -284,7 +286,7 @@ def test_orders_of_the_flow_of_a_mixture(method, flow_of_a_mixture):
     errors = []
     for n in (40, 80, 160):
         grid = sk.grids.log_snr(process, n, 3.0, 0.2)
-        x = sk.solve(reverse(process, MIXTURE), x0, grid=grid, method=method, **REFERENCE).x[-1]
+        x = sk.solve(reverse(process, MIXTURE), x0, grid=grid, method=method, seed=0, **REFERENCE).x[-1]
         errors.append(math.sqrt(((x - want) ** 2).mean()))
     assert abs(observed(errors) - method.order) < 0.15
 
@@ -386,8 +388,8 @@ def test_from_pure_noise(method):
     sol = sk.solve(rev, x0, grid=sk.grids.uniform(process, 5, final=True), method=method, seed=3, **REFERENCE)
     assert np.isfinite(sol.x).all()
     kept = 1.0 if method in FLOWS or method is CHURNED else 0.0
-    z = sk.noise.normal((6,), seed=3, stream=sk.noise.PATH)
-    first = sk.solve(rev, x0, [1.0, 0.75], method, seed=3, **REFERENCE)
+    z = sk.noise.normal((6,), seed=3, stream=sk.noise.Stream.PATH)
+    first = sk.solve(rev, x0, [1.0, 0.75], method, seed=3, h=0.25, **REFERENCE)
     if method is sk.ddim(0.4):
         kept = math.sqrt(1 - 0.16)
     if "score" not in method.needs:
@@ -400,11 +402,11 @@ def test_ddim_inverts():
     """From data to noise and back, with small steps both ways."""
     process = sk.VP()
     grid = sk.grids.log_snr(process, 400)
-    there = sk.solve(reverse(process), X, grid=grid[::-1], method=sk.ddim, **REFERENCE).x[-1]
-    back = sk.solve(reverse(process), there, grid=grid, method=sk.ddim, **REFERENCE).x[-1]
+    there = sk.solve(reverse(process), X, grid=grid[::-1], method=sk.ddim, seed=0, **REFERENCE).x[-1]
+    back = sk.solve(reverse(process), there, grid=grid, method=sk.ddim, seed=0, **REFERENCE).x[-1]
     np.testing.assert_allclose(back, X, atol=0.1)
     with pytest.raises(ValueError, match="runs from noise to data"):
-        sk.solve(reverse(process), X, grid=grid[::-1], method=sk.ancestral, **REFERENCE)
+        sk.solve(reverse(process), X, grid=grid[::-1], method=sk.ancestral, seed=0, **REFERENCE)
 
 
 def test_the_eta_of_the_reverse_process_is_not_used():
@@ -452,7 +454,9 @@ def test_results_do_not_depend_on_the_batch(method):
 
 def test_what_each_draws():
     assert [m.normals for m in FLOWS] == [0] * 5 and [m.normals for m in NOISY] == [1, 1, 1, 1, 2]
-    assert CHURNED.streams == (sk.noise.CORRECTOR,) and sk.annealed_langevin.streams == (sk.noise.CORRECTOR,)
+    assert CHURNED.streams == (sk.noise.Stream.CORRECTOR,) and sk.annealed_langevin.streams == (
+        sk.noise.Stream.CORRECTOR,
+    )
     assert sk.ddim() is sk.ddim(0.0) and sk.ddim(0.0).normals == 0
     assert repr(CHURNED) == "edm_heun(3.0, 6, 0.0, 2.0, 1.0)"
 
@@ -460,18 +464,25 @@ def test_what_each_draws():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: sk.ddim(1.5), "eta must be between 0, the flow, and 1, ancestral sampling; got 1.5"),
-        (lambda: sk.ddim(math.nan), "eta must be between 0"),
-        (lambda: sk.dpm_solver(4), "order must be 1, 2 or 3, got 4"),
-        (lambda: sk.dpm_solver(2.0), "order must be 1, 2 or 3, got 2.0"),
-        (lambda: sk.edm_heun(40.0), "steps must be the number of steps of the grid where churn > 0, got None"),
-        (lambda: sk.edm_heun(40.0, 0), "steps must be .* got 0"),
-        (lambda: sk.edm_heun(-1.0), "churn must be finite and at least 0, got -1.0"),
-        (lambda: sk.edm_heun(1.0, 5, 2.0, 1.0), "low and high must be 0 <= low <= high, got 2.0 and 1.0"),
-        (lambda: sk.edm_heun(1.0, 5, noise=math.nan), "noise must be finite"),
-        (lambda: sk.annealed_langevin(None), "snr must be positive"),
-        (lambda: sk.annealed_langevin(0.1, 0), "steps must be a positive integer"),
-        (lambda: sk.solve(sk.OU(), X, [1.0, 0.5], sk.ddim, **REFERENCE), "ddim needs a process with a method pair"),
+        (lambda: sk.ddim(1.5), "eta must be a real number, at least 0 and at most 1, got 1.5"),
+        (lambda: sk.ddim(math.nan), "eta must be a real number, .* got nan"),
+        (lambda: sk.dpm_solver(4), "order must be an integer from 1 to 3, got 4"),
+        (lambda: sk.dpm_solver(2.0), "order must be an integer from 1 to 3, got 2.0"),
+        (lambda: sk.edm_heun(40.0), "steps, the number of steps of the grid .*, must be an integer >= 1, got None"),
+        (lambda: sk.edm_heun(40.0, 0), "steps, .* must be .* got 0"),
+        (lambda: sk.edm_heun(-1.0), "churn must be a real number, at least 0 and finite, got -1.0"),
+        (lambda: sk.edm_heun(1.0, 5, 2.0, 1.0), "high must be a real number, at least 2, got 1.0"),
+        (lambda: sk.edm_heun(1.0, 5, noise=math.nan), "noise must be a real number, .*finite, got nan"),
+        (lambda: sk.annealed_langevin(None), "snr must be a real number, above 0 and finite, got None"),
+        (lambda: sk.annealed_langevin(0.1, 0), "steps must be an integer from 1"),
+        (lambda: sk.ddim("0"), "eta must be a real number, .* got '0'"),
+        (lambda: sk.ddim(None), "eta must be a real number, .* got None"),
+        (lambda: sk.edm_heun(low="0"), "low must be a real number, at least 0, got '0'"),
+        (lambda: sk.edm_heun(churn=None), "churn must be a real number, .* got None"),
+        (
+            lambda: sk.solve(sk.OU(), X, [1.0, 0.5], sk.ddim, h=0.5, seed=0, **REFERENCE),
+            "ddim needs a process with a method pair",
+        ),
     ],
 )
 def test_errors_name_the_argument(call, message):
@@ -483,20 +494,22 @@ def test_data_without_noise_start_no_multistep_encoding():
     """At sigma = 0 x tells nothing of the noise; `ddim` takes what the score says of it."""
     for method in (sk.dpm_solver, sk.dpm_solver(3), sk.dpmpp_2m, sk.unipc):
         with pytest.raises(ValueError, match="sigma = 0, .* start later, or use ddim"):
-            sk.solve(reverse(sk.VP()), X, [0.0, 0.5, 1.0], method, **REFERENCE)
-    assert np.isfinite(sk.solve(reverse(sk.VP()), X, [0.0, 0.5, 1.0], sk.ddim, **REFERENCE).x).all()
+            sk.solve(reverse(sk.VP()), X, [0.0, 0.5, 1.0], method, h=0.5, seed=0, **REFERENCE)
+    assert np.isfinite(sk.solve(reverse(sk.VP()), X, [0.0, 0.5, 1.0], sk.ddim, h=0.5, seed=0, **REFERENCE).x).all()
 
 
 def test_schedules_of_their_own_for_each_path():
     """Methods on the drift, and those that read alpha and sigma alone, take them; the others say that they do not."""
     process = sk.VP(beta_max=np.array([10.0, 20.0, 30.0]))
     rev = sk.Reverse(process, lambda t, x: -x, eta=0.0)
-    for method in (sk.heun_ode, sk.ddim):
-        whole = sk.solve(rev, np.ones((3, 2)), [1.0, 0.5, 0.1], method, **REFERENCE).x[-1]
+    for method in (sk.heun, sk.ddim):
+        whole = sk.solve(rev, np.ones((3, 2)), [1.0, 0.5, 0.1], method, grid=[1.0, 0.5, 0.1], seed=0, **REFERENCE).x[-1]
         for i, beta in enumerate((10.0, 20.0, 30.0)):
             one = sk.Reverse(sk.VP(beta_max=beta), lambda t, x: -x, eta=0.0)
-            want = sk.solve(one, np.ones((1, 2)), [1.0, 0.5, 0.1], method, **REFERENCE).x[-1]
+            want = sk.solve(one, np.ones((1, 2)), [1.0, 0.5, 0.1], method, grid=[1.0, 0.5, 0.1], seed=0, **REFERENCE).x[
+                -1
+            ]
             np.testing.assert_allclose(whole[i : i + 1], want, rtol=1e-12)
     for method in (sk.ancestral, sk.dpmpp_2m, sk.dpm_solver):
         with pytest.raises(ValueError, match="one schedule per path"):
-            sk.solve(rev, np.ones((3, 2)), [1.0, 0.5, 0.1], method, **REFERENCE)
+            sk.solve(rev, np.ones((3, 2)), [1.0, 0.5, 0.1], method, grid=[1.0, 0.5, 0.1], seed=0, **REFERENCE)

@@ -127,14 +127,14 @@ def test_plain_functions_of_several_components(name):
     x0 = np.random.default_rng(1).normal(size=(6, 2))
     turn = np.stack([x0[:, 1], -x0[:, 0]], -1)
     diagonal = sk.process(rotate, lambda t, x, y: (0.5, 2.0))
-    sol = solve(name, diagonal, x0, [0, 0.25], noise=z)
+    sol = solve(name, diagonal, x0, [0, 0.25], noise=z, h=0.25)
     np.testing.assert_allclose(sol.x[-1], x0 + 0.25 * turn + 0.5 * z[0] * [0.5, 2.0], rtol=1e-13)
     general = sk.process(rotate, lambda t, x, y: ((1.0, y), (0.0, x)), noise="general")
-    sol = solve(name, general, x0, [0, 0.25], noise=z)
+    sol = solve(name, general, x0, [0, 0.25], noise=z, h=0.25)
     push = np.stack([z[0, :, 0] + x0[:, 1] * z[0, :, 1], x0[:, 0] * z[0, :, 1]], -1)
     np.testing.assert_allclose(sol.x[-1], x0 + 0.25 * turn + 0.5 * push, rtol=1e-13)
     free = sk.process(rotate, noise="none")
-    np.testing.assert_allclose(solve(name, free, x0, [0, 0.25], sk.euler).x[-1], x0 + 0.25 * turn, rtol=1e-13)
+    np.testing.assert_allclose(solve(name, free, x0, [0, 0.25], sk.euler, h=0.25).x[-1], x0 + 0.25 * turn, rtol=1e-13)
 
 
 @each_backend
@@ -149,11 +149,11 @@ def test_any_number_of_components(name):
             return x
 
     x0 = np.random.default_rng(0).normal(size=(5, 4))
-    sol = solve(name, Ring(), x0, [0, 0.25], noise=np.zeros((1, 5, 4)))
+    sol = solve(name, Ring(), x0, [0, 0.25], noise=np.zeros((1, 5, 4)), h=0.25)
     np.testing.assert_allclose(sol.x[-1], x0 + 0.25 * np.roll(x0, -1, axis=1), rtol=1e-13)
     assert sol.failed.shape == (5,)
     with pytest.raises(ValueError, match="has several components"):
-        solve(name, Ring(), 1.0, [0, 1])
+        solve(name, Ring(), 1.0, [0, 1], h=1)
 
 
 def test_any_object_on_torch_and_reference():
@@ -186,14 +186,14 @@ def test_any_object_on_torch_and_reference():
     sols = [solve(name, Plain(), np.ones(4), [0, 1], h=0.5, seed=1) for name in ("numpy", "torch")]
     np.testing.assert_allclose(sols[0].x, sols[1].x, atol=1e-12)
     net = Network()
-    sol = sk.solve(net, torch.ones(4, 3), [0, 1], h=0.5)
+    sol = sk.solve(net, torch.ones(4, 3), [0, 1], h=0.5, seed=0)
     assert sol.x.shape == (2, 4, 3) and sol.failed.shape == (4,) and sol.nfe == 2
     sol.x[-1].sum().backward()
     assert net.linear.weight.grad.abs().sum() > 0
     wrapped = sk.process(lambda t, x: net.linear(x), lambda t, x: 0.5, additive=True, event_dims=1)
-    torch.testing.assert_close(sk.solve(wrapped, torch.ones(4, 3), [0, 1], h=0.5).x, sol.x)
+    torch.testing.assert_close(sk.solve(wrapped, torch.ones(4, 3), [0, 1], h=0.5, seed=0).x, sol.x)
     with pytest.raises(ValueError, match=r"numba backend needs .*; pass x0 as a torch tensor, or backend=sdekit"):
-        sk.solve(Plain(), np.ones(4), [0, 1])
+        sk.solve(Plain(), np.ones(4), [0, 1], h=1, seed=0)
 
 
 # --- parameters ----------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_parameters_of_coupled_and_nested_processes(name):
         one = Shifted(sk.OU(theta=float(THETA[i])), gust)
         want = sk.solve(one, np.ones(3), [0, 1], h=0.25, seed=2, **REFERENCE)
         np.testing.assert_allclose(sol.x[:, i], want.x[:, i], rtol=1e-11)
-    sol = solve(name, sk.OU(mu=np.arange(4.0)), 1.0, [0, 1], paths=4, noise=np.zeros((1, 4)))
+    sol = solve(name, sk.OU(mu=np.arange(4.0)), 1.0, [0, 1], paths=4, noise=np.zeros((1, 4)), h=1)
     np.testing.assert_allclose(sol.x[-1], np.arange(4.0))
 
 
@@ -254,13 +254,13 @@ def test_numbers_of_any_type_are_weak_parameters(name, number):
 
     method = sk.euler_maruyama if name == "numba" else watching
     process = sk.OU(theta=number) if name == "numba" else Spy(number)
-    assert solve(name, process, np.ones(3, np.float32), [0, 1], method).x.dtype == np.float32
+    assert solve(name, process, np.ones(3, np.float32), [0, 1], method, h=1).x.dtype == np.float32
     assert {s.removeprefix("torch.") for s in seen} <= {"float32"}
 
 
 def test_parameters_of_the_other_array_type():
     torch = pytest.importorskip("torch")
-    want = sk.solve(sk.OU(theta=THETA), np.ones(3), [0, 1], h=0.5, **REFERENCE).x
+    want = sk.solve(sk.OU(theta=THETA), np.ones(3), [0, 1], h=0.5, seed=0, **REFERENCE).x
     for name in NAMES:
         for theta in (THETA, torch.as_tensor(THETA), THETA.astype(np.float32), torch.as_tensor(THETA).float()):
             np.testing.assert_allclose(solve(name, sk.OU(theta=theta), np.ones(3), [0, 1], h=0.5).x, want, rtol=1e-13)

@@ -108,15 +108,18 @@ def test_processes_without_an_end_take_explicit_ones():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n": 0}, "n must be a positive number of steps, got 0"),
-        ({"n": 2.5}, "n must be a positive number of steps, got 2.5"),
-        ({"n": math.nan}, "n must be a positive number of steps, got nan"),
-        ({"n": math.inf}, "n must be a positive number of steps, got inf"),
-        ({"n": "5"}, "n must be a positive number of steps, got '5'"),
+        ({"n": 0}, "n must be an integer from 1 to .*, got 0"),
+        ({"n": 2.5}, "n must be an integer from 1 to .*, got 2.5"),
+        ({"n": math.nan}, "n must be an integer from 1 to .*, got nan"),
+        ({"n": math.inf}, "n must be an integer from 1 to .*, got inf"),
+        ({"n": "5"}, "n must be an integer from 1 to .*, got '5'"),
         ({"n": 5, "start": 1.5}, "start = 1.5 and end = 0.001 must be finite times with 0.0 <= end < start <= 1.0"),
         ({"n": 5, "start": 0.2, "end": 0.2}, "start = 0.2 and end = 0.2"),
         ({"n": 5, "end": -0.1}, "end = -0.1"),
-        ({"n": 5, "start": math.nan}, "start = nan"),
+        ({"n": 5, "start": math.nan}, "start must be a real number, got nan"),
+        ({"n": 5, "start": "1"}, "start must be a real number, got '1'"),
+        ({"n": 5, "end": np.array([0.1])}, r"end must be a real number, got ndarray of shape \(1,\)"),
+        ({"n": 10**9}, "n must be an integer from 1 to .*, got 1000000000"),
         ({"n": 10_000, "start": 0.5, "end": 0.5 - 1e-14}, "n = 10000 steps .* use fewer"),
         ({"n": 5, "end": 0.0, "final": True}, "final=True .* end = 0.0 is there already"),
     ],
@@ -132,8 +135,8 @@ def test_logarithms_need_finite_ends():
             grid(sk.FlowPath(), 5, start=1.0)
         with pytest.raises(ValueError, match=r"infinite at t = 0.0, .* sigma = 0.0; move end"):
             grid(sk.VP(), 5, end=0.0)
-    for rho in (0, -1, math.inf, math.nan):
-        with pytest.raises(ValueError, match="rho must be positive and finite"):
+    for rho in (0, -1, math.inf, math.nan, "7", None):
+        with pytest.raises(ValueError, match="rho must be a real number, above 0 and finite, got"):
             grids.karras(sk.VP(), 5, rho=rho)
 
 

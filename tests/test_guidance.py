@@ -124,7 +124,7 @@ def test_a_conditional_network_samples():
     net = torch.nn.Linear(2, 2)
     score = scores.from_noise(lambda t, x, c: net(x) + c[:, None], VP)
     rev = sk.Reverse(VP, score.given(torch.arange(3)), eta=0.0)
-    sol = sk.solve(rev, torch.ones(3, 2), [1.0, 0.5], h=0.25)
+    sol = sk.solve(rev, torch.ones(3, 2), [1.0, 0.5], sk.euler, h=0.25, seed=0)
     assert sol.nfe == 2 and not torch.equal(sol.x[-1, 0], sol.x[-1, 1])
 
 
@@ -180,7 +180,7 @@ def test_guidance_counts_what_it_evaluates(weight, calls):
 
     score = scores.from_noise(network, VP)
     guided = scores.clipped(scores.guided(score.given(1.0), score.given(0.0), weight), -3, 3)
-    sol = sk.solve(sk.Reverse(VP, guided, eta=0.0), X, [1.0, 0.5], h=0.125)
+    sol = sk.solve(sk.Reverse(VP, guided, eta=0.0), X, [1.0, 0.5], sk.euler, h=0.125, seed=0)
     assert sol.nfe == len(seen) == 4 * calls
 
 
@@ -193,8 +193,9 @@ def test_guidance_of_a_target_itself_needs_no_process():
 def test_guidance_errors():
     with pytest.raises(ValueError, match=r"conditional belongs to VP.*unconditional to FlowPath.*on_path"):
         scores.guided(MIXTURE.score(VP), MIXTURE.score(FLOW), 2.0)
-    with pytest.raises(ValueError, match="weight must be finite, got nan"):
-        scores.guided(MIXTURE.score(VP), MIXTURE.score(VP), math.nan)
+    for weight in (math.nan, math.inf, "2", None, np.ones(2)):
+        with pytest.raises(ValueError, match="weight must be a real number, finite, got"):
+            scores.guided(MIXTURE.score(VP), MIXTURE.score(VP), weight)
 
 
 # --- clipping ------------------------------------------------------------------------------------
@@ -220,8 +221,10 @@ def test_clipping(make):
 def test_clipping_errors():
     with pytest.raises(ValueError, match=r"sigma\(t\) = 0 at t = 0"):
         scores.clipped(MIXTURE.score(VP)).pair(0.0, X)
-    with pytest.raises(ValueError, match="lo must be below hi"):
+    with pytest.raises(ValueError, match="hi must be a real number, above 1, got -1.0"):
         scores.clipped(MIXTURE.score(VP), 1.0, -1.0)
+    with pytest.raises(ValueError, match="lo must be a real number, got None"):
+        scores.clipped(MIXTURE.score(VP), None, 1.0)
 
 
 # --- inpainting ----------------------------------------------------------------------------------
@@ -243,8 +246,8 @@ def test_inpainted_samples_take_the_known_values():
     plain = MIXTURE.score(FLOW)
     for known, mask in ((0.7, [1, 0]), (torch.tensor([0.7, -9.0]), torch.tensor([True, False]))):
         rev = sk.Reverse(FLOW, scores.inpainted(plain, known, mask))
-        x0 = rev.start((50, 2), like=torch.ones(1))
-        sol = sk.solve(rev, x0, method=sk.ddim, grid=sk.grids.uniform(FLOW, 20, final=True))
+        x0 = rev.start((50, 2), seed=0, like=torch.ones(1))
+        sol = sk.solve(rev, x0, method=sk.ddim, grid=sk.grids.uniform(FLOW, 20, final=True), seed=0)
         torch.testing.assert_close(sol.x[-1, :, 0], torch.full((50,), 0.7), rtol=0, atol=1e-6)
         assert sol.x[-1, :, 1].std() > 0.5
 
@@ -257,7 +260,7 @@ def test_the_bias_of_inpainting_is_towards_the_unconditional_law():
     rho, a = 0.8, 1.0
     plain = sk.Gaussian([0.0, 0.0], cov=[[1.0, rho], [rho, 1.0]]).score(FLOW)
     rev = sk.Reverse(FLOW, scores.inpainted(plain, a, [1, 0]), eta=0.0)
-    sol = sk.solve(rev, np.zeros((1, 2)), grid=np.linspace(1.0, 1e-4, 400), method=sk.heun_ode)
+    sol = sk.solve(rev, np.zeros((1, 2)), grid=np.linspace(1.0, 1e-4, 400), method=sk.heun, seed=0)
     assert 0.3 * rho * a < sol.x[-1, 0, 1] < 0.95 * rho * a
 
 
@@ -331,9 +334,11 @@ def test_a_moved_score_samples_the_same_points():
     moved = scores.on_path(MIXTURE.score(VP), sk.EDM())
     t, s = VP.time(-2.0), VP.time(3.0)
     u, v = sk.EDM().time(-2.0), sk.EDM().time(3.0)
-    first = sk.solve(sk.Reverse(VP, MIXTURE.score(VP), eta=0.0), X, grid=np.linspace(t, s, 300), method=sk.rk4).x[-1]
+    first = sk.solve(
+        sk.Reverse(VP, MIXTURE.score(VP), eta=0.0), X, grid=np.linspace(t, s, 300), method=sk.rk4, seed=0
+    ).x[-1]
     start = X / VP.marginal(t)[0]
-    second = sk.solve(sk.Reverse(sk.EDM(), moved, eta=0.0), start, grid=np.geomspace(u, v, 300), method=sk.rk4)
+    second = sk.solve(sk.Reverse(sk.EDM(), moved, eta=0.0), start, grid=np.geomspace(u, v, 300), method=sk.rk4, seed=0)
     np.testing.assert_allclose(second.x[-1], first / VP.marginal(s)[0], rtol=0, atol=1e-6)
     assert second.nfe == 4 * 299
 

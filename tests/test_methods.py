@@ -32,14 +32,14 @@ def adams_bashforth(sde, t, t1, x, h, past):
     """x' = x + (3 f − f_before) h/2 on equal steps, started with Euler; branches on its memory alone."""
     slope = sde.drift(t, x)
     if past.slope is None:
-        return x + slope * h, Past(slope, 1)
-    return x + (1.5 * slope - 0.5 * past.slope) * h, Past(slope, past.steps + 1)
+        return sk.Taken(x + slope * h, memory=Past(slope, 1))
+    return sk.Taken(x + (1.5 * slope - 0.5 * past.slope) * h, memory=Past(slope, past.steps + 1))
 
 
 @sk.method(noise=("none", "additive"), init=lambda sde, t, x: 0.0 * x)
 def remembering(sde, t, t1, x, h, dw, kept):
     """Carries half of the last increment along."""
-    return x + dw + 0.5 * kept, dw
+    return sk.Taken(x + dw + 0.5 * kept, memory=dw)
 
 
 # --- records -------------------------------------------------------------------------------------
@@ -77,13 +77,13 @@ def test_families_give_the_same_object_for_the_same_parameters():
     assert sk.predictor_corrector() is sk.predictor_corrector(sk.euler_maruyama, sk.langevin(0.16))
     assert sk.langevin(0.16) is not sk.langevin(0.17)
     assert repr(sk.langevin(0.16, 2)) == "langevin(0.16, 2)" and sk.langevin(0.16, 2).drifts == 2
-    assert sk.langevin(0.16, 2.0).streams == sk.langevin(0.16, 2).streams == (2, 2)
+    assert sk.langevin(0.16, np.int64(2)).streams == sk.langevin(0.16, 2).streams == (2, 2)
     for call, message in (
         (lambda: sk.euler_maruyama(3), "euler_maruyama has no parameters"),
-        (lambda: sk.langevin(0.0), "snr must be positive"),
-        (lambda: sk.langevin(math.nan), "snr must be positive"),
-        (lambda: sk.langevin(0.16, 0), "steps must be a positive integer, got 0"),
-        (lambda: sk.langevin(0.16, 1.5), "steps must be a positive integer, got 1.5"),
+        (lambda: sk.langevin(0.0), "snr must be a real number, above 0"),
+        (lambda: sk.langevin(math.nan), "snr must be a real number, above 0"),
+        (lambda: sk.langevin(0.16, 0), "steps must be an integer from 1 to .*, got 0"),
+        (lambda: sk.langevin(0.16, 1.5), "steps must be an integer from 1 to .*, got 1.5"),
         (lambda: sk.predictor_corrector("heun"), "predictor must be a one-step method, got 'heun'"),
         (lambda: sk.predictor_corrector(sk.heun, adams_bashforth), "corrector must be a one-step method"),
         (lambda: sk.method(noise="scalar"), "noise and strong name kinds"),
@@ -124,10 +124,12 @@ def test_a_multistep_method_is_what_the_loop_by_hand_is(name):
 def test_a_multistep_run_cut_and_continued(name, cuts):
     grid = np.linspace(0, 1, 12)
     for process, method in ((sk.process(lambda t, x: -x * x, noise="none"), adams_bashforth), (sk.OU(), remembering)):
-        whole = solve(name, process, np.ones(3), grid, method, seed=1)
+        whole = solve(name, process, np.ones(3), grid, method, seed=1, grid=grid)
         x, memory = np.ones(3), None
         for a, b in zip([0, *cuts], [*cuts, 11]):
-            part = solve(name, process, x, grid[a : b + 1], method, seed=1, first_step=a, memory=memory)
+            part = solve(
+                name, process, x, grid[a : b + 1], method, seed=1, first_step=a, memory=memory, grid=grid[a : b + 1]
+            )
             np.testing.assert_array_equal(part.x[-1], whole.x[b])
             x, memory = part.x[-1], part.memory
 
@@ -140,7 +142,9 @@ def test_memory_sees_components_first(name):
 
 def test_numba_says_that_it_has_no_memory():
     with pytest.raises(ValueError, match="adams_bashforth has a memory, which the numba backend .*; pass x0 as"):
-        sk.solve(sk.process(lambda t, x: -x, noise="none"), 1.0, [0, 1], adams_bashforth)
+        sk.solve(
+            sk.process(lambda t, x: -x, noise="none"), 1.0, [0, 1], adams_bashforth, h=1, backend=sk.backends.numba()
+        )
 
 
 def test_a_user_method_on_all_backends():

@@ -36,7 +36,7 @@ def test_philox_known_answers_on_torch(counter, key, words, device):
 
 def test_counter_layout():
     """Normal n of a lane comes from counter (lane low, lane high, n div 4, stream), key = seed, words n mod 4."""
-    lane, seed, stream = 5 * 2**32 + 7, 3 * 2**32 + 11, noise.CORRECTOR
+    lane, seed, stream = 5 * 2**32 + 7, 3 * 2**32 + 11, noise.Stream.CORRECTOR
     z = noise.rows(np.array([lane]), 0, 12, seed, stream, np.empty(0))[:, 0]
     for n in range(12):
         words = noise.philox4x32(*(np.array([c]) for c in (7, 5, n // 4, stream)), 11, 3)
@@ -48,8 +48,8 @@ def test_counter_layout():
 @pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 5e-6)])
 @pytest.mark.parametrize("first, n, count", [(0, 0, 8), (2**32 - 100, 5, 3), (7 * 2**33 + 1, 4 * 2**20 - 2, 9)])
 def test_numba_makes_the_same_normals(dtype, tolerance, first, n, count):
-    out = generator.rows(np.empty((count, 1000), dtype), first, n, 2**63 + 5, noise.SECOND)
-    reference = noise.rows(first + np.arange(1000), n, count, 2**63 + 5, noise.SECOND, np.empty(0, dtype))
+    out = generator.rows(np.empty((count, 1000), dtype), first, n, 2**63 + 5, noise.Stream.SECOND)
+    reference = noise.rows(first + np.arange(1000), n, count, 2**63 + 5, noise.Stream.SECOND, np.empty(0, dtype))
     assert reference.dtype == dtype
     np.testing.assert_allclose(out, reference, rtol=0, atol=tolerance)
 
@@ -59,9 +59,9 @@ def test_torch_makes_the_same_normals(name, tolerance, device):
     torch = pytest.importorskip("torch")
     like = torch.empty(0, dtype=getattr(torch, name), device=device)
     lanes = 2**32 - 100 + np.arange(1000)
-    z = noise.rows(torch.as_tensor(lanes, device=device), 6, 5, 9, noise.PATH, like)
+    z = noise.rows(torch.as_tensor(lanes, device=device), 6, 5, 9, noise.Stream.PATH, like)
     assert z.dtype == like.dtype and z.device.type == like.device.type
-    reference = noise.rows(lanes, 6, 5, 9, noise.PATH, np.empty(0, name))
+    reference = noise.rows(lanes, 6, 5, 9, noise.Stream.PATH, np.empty(0, name))
     np.testing.assert_allclose(z.cpu().numpy(), reference, rtol=0, atol=tolerance)
 
 
@@ -95,10 +95,10 @@ def test_extreme_words():
 def test_normal_and_uniform():
     a, b = noise.normal((5, 3), seed=4), noise.normal((2, 3), seed=4)
     assert a.dtype == np.float64 and (a[:2] == b).all()
-    assert noise.normal((4,), like=np.zeros(1, np.float32)).dtype == np.float32
+    assert noise.normal((4,), seed=0, like=np.zeros(1, np.float32)).dtype == np.float32
     u = noise.uniform((1000,), seed=4, like=np.zeros(1, np.float32))
     assert u.dtype == np.float32 and u.min() > 0 and u.max() < 1
-    assert (noise.normal((5,), n=1) != noise.normal((5,))).all()
+    assert (noise.normal((5,), seed=0, n=1) != noise.normal((5,), seed=0)).all()
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "a", None])
@@ -123,3 +123,19 @@ def test_statistics():
         assert abs((np.abs(z) > level).mean() - p) < 5 * math.sqrt(p / n)
     # Kolmogorov–Smirnov on 1e6 of them; below 1e-6 once in a million seeds
     assert stats.kstest(z[:10].ravel(), "norm").pvalue > 1e-6
+
+
+def test_no_two_uses_share_a_number():
+    """Each use of normals and uniform numbers has a stream of its own, and none is drawn without its name (A15)."""
+    streams = list(noise.Stream)
+    assert len({int(s) for s in streams}) == len(noise.Stream.__members__) == len(streams)
+    drawn = [noise.rows(np.arange(1000), 0, 8, 0, s, np.empty(0)).ravel() for s in streams]
+    worst = np.abs(np.corrcoef(drawn) - np.eye(len(streams))).max()
+    assert worst < 6 / math.sqrt(8000)  # 153 pairs, six standard errors: false failures below 4e-7
+
+
+def test_the_noise_levels_of_a_check_do_not_know_the_data():
+    """Data drawn with the seed of the check: level and data correlate by chance alone (A15)."""
+    data = noise.uniform((4000,), 0)
+    levels = noise.uniform((4000,), 0, noise.Stream.LEVEL)
+    assert abs(np.corrcoef(data, levels)[0, 1]) < 5 / math.sqrt(4000)

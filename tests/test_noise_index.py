@@ -13,7 +13,7 @@ from sdekit import noise
 # --- which normals -------------------------------------------------------------------------------
 
 
-def normals(lanes, n, count, seed=7, stream=noise.PATH):
+def normals(lanes, n, count, seed=7, stream=noise.Stream.PATH):
     return noise.rows(np.asarray(lanes), n, count, seed, stream, np.empty(0))
 
 
@@ -53,10 +53,12 @@ def test_noise_index_of_one_component_with_several_noises(name):
 def test_noise_index_of_second_normals(name):
     """dz is on stream 1, with the n of dw."""
     sol = solve(name, sk.Brownian(), np.zeros(3), [0, 5], both, h=1, seed=7, first_step=3)
-    dw, dz = normals(np.arange(3), 3, 5), normals(np.arange(3), 3, 5, stream=noise.SECOND)
+    dw, dz = normals(np.arange(3), 3, 5), normals(np.arange(3), 3, 5, stream=noise.Stream.SECOND)
     np.testing.assert_allclose(sol.x[-1], (dw + 10 * dz).sum(0), atol=1e-11)
     sol = solve(name, Walk(), np.zeros((3, 2)), [0, 5], both, h=1, seed=7)
-    dw, dz = (normals(np.arange(3), 0, 10, stream=s).reshape(5, 2, 3).sum(0) for s in (noise.PATH, noise.SECOND))
+    dw, dz = (
+        normals(np.arange(3), 0, 10, stream=s).reshape(5, 2, 3).sum(0) for s in (noise.Stream.PATH, noise.Stream.SECOND)
+    )
     np.testing.assert_allclose(sol.x[-1].T, dw + 10 * dz, atol=1e-11)
 
 
@@ -64,16 +66,25 @@ def test_noise_index_of_second_normals(name):
 def test_noise_index_of_correctors(name):
     """Two corrector draws a step: n = (2 step + draw) m + channel on stream 2; each entry is a lane."""
     flat = sk.Reverse(sk.VE(), lambda t, x: 0.0 * x)
-    sol = solve(name, flat, np.zeros((2, 3)), [1.0, 0.5, 0.25], sk.langevin(0.16, 2), seed=7, first_path=2)
-    z = normals(np.arange(6, 12), 0, 4, stream=noise.CORRECTOR).reshape(2, 2, 6)
+    sol = solve(
+        name,
+        flat,
+        np.zeros((2, 3)),
+        [1.0, 0.5, 0.25],
+        sk.langevin(0.16, 2),
+        seed=7,
+        first_path=2,
+        grid=[1.0, 0.5, 0.25],
+    )
+    z = normals(np.arange(6, 12), 0, 4, stream=noise.Stream.CORRECTOR).reshape(2, 2, 6)
     scale = [2 * 0.16 * flat.sigma(t) for t in (1.0, 0.5)]  # √(2τ), τ = 2 (snr sigma)²
     want = sum(s * z[i].sum(0) for i, s in enumerate(scale))
     np.testing.assert_allclose(sol.x[-1].ravel(), want, rtol=1e-12)
     pc = sk.predictor_corrector(sk.euler_maruyama, sk.langevin(0.16))
-    sol = solve(name, flat, np.zeros((2, 3)), [1.0, 0.5], pc, seed=7)
+    sol = solve(name, flat, np.zeros((2, 3)), [1.0, 0.5], pc, seed=7, h=0.5)
     g = flat.diffusion(1.0, np.zeros(1))
     want = g * math.sqrt(0.5) * normals(np.arange(6), 0, 1)[0]
-    want = want + scale[1] * normals(np.arange(6), 0, 1, stream=noise.CORRECTOR)[0]
+    want = want + scale[1] * normals(np.arange(6), 0, 1, stream=noise.Stream.CORRECTOR)[0]
     np.testing.assert_allclose(sol.x[-1].ravel(), want, rtol=1e-12)
 
 
@@ -88,11 +99,11 @@ def test_first_path_of_a_lone_state_is_that_row_of_a_batch(name):
 
 def test_lanes_and_steps_beyond_32_bits():
     for first in (2**32 - 2, 2**40):
-        got = solve("numba", sk.Brownian(), np.zeros(4), [0, 1], first_path=first, seed=2**64 - 1)
+        got = solve("numba", sk.Brownian(), np.zeros(4), [0, 1], first_path=first, seed=2**64 - 1, h=1)
         want = noise.rows(first + np.arange(4), 0, 1, 2**64 - 1, 0, np.empty(0))[0]
         np.testing.assert_allclose(got.x[-1], want, atol=1e-12)
     late = 2**34 - 1
-    sols = [solve(name, sk.Brownian(), np.zeros(4), [0, 1], first_step=late) for name in ("numba", "numpy")]
+    sols = [solve(name, sk.Brownian(), np.zeros(4), [0, 1], first_step=late, h=1) for name in ("numba", "numpy")]
     np.testing.assert_allclose(sols[0].x, sols[1].x, atol=1e-12)
 
 

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from backends import begin
 
 import sdekit as sk
 
@@ -28,7 +29,7 @@ def by_hand(process, x, legs, seed=0, first_step=0):
                 x = a * clean + s * eps
             else:
                 (a0, s0), (a1, s1) = process.marginal(t), process.marginal(t1)
-                z = sk.noise.normal(x.shape, seed, sk.noise.PATH, like=x, n=n)
+                z = sk.noise.normal(x.shape, seed, sk.noise.Stream.PATH, like=x, n=n)
                 x = a1 / a0 * x + math.sqrt(s1**2 - (a1 / a0 * s0) ** 2) * z
             n += 1
     return x, n - first_step
@@ -38,7 +39,7 @@ def by_hand(process, x, legs, seed=0, first_step=0):
 def test_it_is_the_loop_by_hand(process):
     """Two intervals, one of two rounds and other times than the grid's; the later one first in the list."""
     low, high = [0.3, 0.2, 0.1], [0.9, 0.65, 0.4]
-    sol = sk.restart(reverse(process), X, GRID, sk.ddim, [(low, 1), (high, 2)], seed=5, first_step=3)
+    sol = sk.restart(reverse(process), begin(X, 3, seed=5), GRID, sk.ddim, [(low, 1), (high, 2)])
     up = [0.4, 0.9]
     legs = [[1.0, 0.7, 0.4], up, high, up, high, [0.4, 0.2, 0.1], [0.1, 0.3], low]
     want, steps = by_hand(process, X, legs, 5, 3)
@@ -72,7 +73,7 @@ def test_no_normal_of_a_method_with_several_is_used_twice():
     """The jumps' normals too, which are found in what they add."""
     seen, process = [], sk.VP()
 
-    @sk.method(noise=("none", "additive"), streams=(sk.noise.PATH, sk.noise.PATH), needs=("pair",))
+    @sk.method(noise=("none", "additive"), streams=(sk.noise.Stream.PATH, sk.noise.Stream.PATH), needs=("pair",))
     def watcher(sde, t, t1, x, h, *dws):
         seen.extend(float(dw[0]) / math.sqrt(-h) for dw in dws)
         return 0 * x if t == 0.7 else x
@@ -91,7 +92,7 @@ def test_a_multistep_method_starts_anew_after_a_jump():
     @sk.method(noise=("none", "additive"), streams=(), needs=("pair",), init=lambda sde, t, x: [])
     def counting(sde, t, t1, x, h, times):
         seen.append([*times, t])
-        return x, [*times, t]
+        return sk.Taken(x, memory=[*times, t])
 
     sol = sk.restart(reverse(sk.VP()), X, GRID, counting, [([0.9, 0.6, 0.4], 1)])
     assert seen == [[1.0], [1.0, 0.7], [0.9], [0.9, 0.6], [0.9, 0.6, 0.4], [0.9, 0.6, 0.4, 0.2]]

@@ -59,7 +59,7 @@ def test_concurrent_calls():
 
 def test_no_thread_is_left():
     before = threading.active_count()
-    sk.solve(sk.OU(), np.ones(100_000), [0, 1], h=1e-3, backend=sk.backends.numba(3))
+    sk.solve(sk.OU(), np.ones(100_000), [0, 1], h=1e-3, backend=sk.backends.numba(3), seed=0)
     assert threading.active_count() == before
 
 
@@ -106,9 +106,9 @@ def test_progress_bar(name, steps, capsys):
 def test_progress_moves_on(capsys):
     """A longer run is seen at more than its start and its end."""
     pytest.importorskip("tqdm")
-    sk.solve(sk.OU(), np.ones(1), [0, 1], h=0.1)
+    sk.solve(sk.OU(), np.ones(1), [0, 1], h=0.1, seed=0)
     begin = time.perf_counter()
-    sk.solve(sk.OU(), 1.0, [0, 1], h=2e-4, paths=40_000, progress=True, backend=sk.backends.numba(1))
+    sk.solve(sk.OU(), 1.0, [0, 1], h=2e-4, paths=40_000, progress=True, backend=sk.backends.numba(1), seed=0)
     if time.perf_counter() - begin > 0.35:
         seen = capsys.readouterr().err.replace("\r", "\n").split("\n")
         assert len({line.split("%")[0].strip() for line in seen if "%" in line}) > 2
@@ -127,7 +127,7 @@ def test_an_exception_in_between_ends_the_run(monkeypatch):
     monkeypatch.setattr(module, "_progress", lambda show: contextlib.nullcontext(broken))
     before, begin = threading.active_count(), time.perf_counter()
     with pytest.raises(Stop):
-        sk.solve(sk.OU(), 1.0, [0, 1], h=1e-5, paths=200_000, backend=sk.backends.numba(2))
+        sk.solve(sk.OU(), 1.0, [0, 1], h=1e-5, paths=200_000, backend=sk.backends.numba(2), seed=0)
     assert time.perf_counter() - begin < 10 and threading.active_count() == before
 
 

@@ -62,13 +62,13 @@ def spied(rev):
 @ENGINES
 @pytest.mark.parametrize(
     ("method", "eta"),
-    [(sk.heun_ode, 0.0), (sk.rk4, 0.0), (sk.heun, 1.0), (sk.predictor_corrector, 1.0), (sk.heun, 0.0)],
+    [(sk.heun, 0.0), (sk.rk4, 0.0), (sk.heun, 1.0), (sk.predictor_corrector, 1.0), (sk.heun, 0.0)],
     ids=str,
 )
 def test_steps_to_sigma_zero_return_the_denoised_state(name, method, eta):
     """EDM ends at sigma = 0: the answer there is D at the time before, and nothing is evaluated at 0."""
     rev, seen = spied(reverse(sk.EDM(), eta))
-    sol = solve(name, rev, np.linspace(-3, 3, 6), [2.0, 1.0, 0.5, 0.0], method, seed=3)
+    sol = solve(name, rev, np.linspace(-3, 3, 6), [2.0, 1.0, 0.5, 0.0], method, seed=3, grid=[2.0, 1.0, 0.5, 0.0])
     assert np.isfinite(sol.x).all() and min(seen) == 0.5
     assert sol.nfe == len(seen) == 2 * method.drifts + 1
     np.testing.assert_allclose(sol.x[3], rev.score.pair(0.5, sol.x[2])[0], rtol=1e-13)
@@ -78,7 +78,7 @@ def test_steps_to_sigma_zero_return_the_denoised_state(name, method, eta):
 @pytest.mark.parametrize("method", [sk.euler, sk.midpoint])
 def test_methods_that_never_evaluate_the_end_step_to_zero_as_ever(name, method):
     rev, seen = spied(reverse(sk.EDM(), 0.0))
-    sol = solve(name, rev, np.linspace(-3, 3, 6), [2.0, 1.0, 0.0], method)
+    sol = solve(name, rev, np.linspace(-3, 3, 6), [2.0, 1.0, 0.0], method, h=1.0)
     assert np.isfinite(sol.x).all() and min(seen) > 0 and sol.nfe == len(seen) == 2 * method.drifts
 
 
@@ -86,7 +86,7 @@ def test_euler_to_sigma_zero_is_the_denoised_state_too():
     """x − sigma ε = D for EDM: Euler's last step says the same."""
     rev = reverse(sk.EDM(), 0.0)
     x0 = np.linspace(-3, 3, 6)
-    last = sk.solve(rev, x0, [0.5, 0.0], sk.euler, **REFERENCE).x[-1]
+    last = sk.solve(rev, x0, [0.5, 0.0], sk.euler, h=0.5, seed=0, **REFERENCE).x[-1]
     np.testing.assert_allclose(last, rev.score.pair(0.5, x0)[0], rtol=1e-13)
 
 
@@ -94,8 +94,8 @@ def test_euler_to_sigma_zero_is_the_denoised_state_too():
 def test_noise_of_the_last_step_is_left_unused(name):
     """The denoising step draws nothing: the steps before it are those of a run that stops earlier."""
     rev = reverse(sk.EDM())
-    whole = solve(name, rev, np.ones(4), [1.0, 0.5, 0.0], sk.heun, seed=1)
-    short = solve(name, rev, np.ones(4), [1.0, 0.5], sk.heun, seed=1)
+    whole = solve(name, rev, np.ones(4), [1.0, 0.5, 0.0], sk.heun, seed=1, h=0.5)
+    short = solve(name, rev, np.ones(4), [1.0, 0.5], sk.heun, seed=1, h=0.5)
     np.testing.assert_array_equal(whole.x[:2], short.x)
 
 
@@ -106,7 +106,7 @@ def test_noise_of_the_last_step_is_left_unused(name):
 @pytest.mark.parametrize(
     ("method", "eta", "tolerance"),
     [
-        (sk.heun_ode, 0.0, 1e-3),
+        (sk.heun, 0.0, 1e-3),
         (sk.rk4, 0.0, 1e-4),
         (sk.euler, 0.0, 2e-2),
         (sk.euler_maruyama, 1.0, 3e-2),
@@ -141,9 +141,9 @@ def test_predictor_corrector_reaches_the_law_of_the_data(predictor):
 def test_predictor_corrector_for_the_ode(name):
     """An ODE predictor with a corrector: only the corrector draws."""
     rev, seen = spied(reverse(sk.VP(), 0.0))
-    method = sk.predictor_corrector(sk.heun_ode, sk.langevin(0.1, 2))
+    method = sk.predictor_corrector(sk.midpoint, sk.langevin(0.1, 2))
     assert method.streams == (2, 2) and method.drifts == 4
-    sol = solve(name, rev, np.ones(5), [1.0, 0.5, 0.2], method, seed=1)
+    sol = solve(name, rev, np.ones(5), [1.0, 0.5, 0.2], method, seed=1, grid=[1.0, 0.5, 0.2])
     assert sol.nfe == len(seen) == 8 and np.isfinite(sol.x).all()
 
 
@@ -152,9 +152,11 @@ def test_correctors_do_not_couple_samples():
     method = sk.predictor_corrector(sk.euler_maruyama, sk.langevin(0.16))
     rev = reverse(sk.VP())
     x0 = np.linspace(-2, 2, 8)
-    batch = sk.solve(rev, x0, [1.0, 0.5, 0.1], method, seed=1, **REFERENCE).x
+    batch = sk.solve(rev, x0, [1.0, 0.5, 0.1], method, seed=1, grid=[1.0, 0.5, 0.1], **REFERENCE).x
     for a in (0, 3, 7):
-        alone = sk.solve(rev, x0[a : a + 1], [1.0, 0.5, 0.1], method, seed=1, first_path=a, **REFERENCE).x
+        alone = sk.solve(
+            rev, x0[a : a + 1], [1.0, 0.5, 0.1], method, seed=1, first_path=a, grid=[1.0, 0.5, 0.1], **REFERENCE
+        ).x
         np.testing.assert_allclose(alone[:, 0], batch[:, a], rtol=1e-13)
 
 
@@ -183,7 +185,7 @@ def test_the_corrector_alone_has_its_stationary_law():
     tau = 2 * (snr * rev.sigma(t)) ** 2
     z = np.zeros((n, 1, n + 1))
     z[:, 0, 1:] = np.eye(n)
-    x = sk.solve(rev, np.zeros(n + 1), [t, t - 1e-3], method, noise=z, **REFERENCE).x[-1]
+    x = sk.solve(rev, np.zeros(n + 1), [t, t - 1e-3], method, noise=z, grid=[t, t - 1e-3], **REFERENCE).x[-1]
     a = 1 - tau / v
     assert x[0] == pytest.approx(MEAN * (1 - a**n), rel=1e-9)
     assert ((x[1:] - x[0]) ** 2).sum() == pytest.approx(2 * tau * (1 - a ** (2 * n)) / (1 - a * a), rel=1e-9)
@@ -211,7 +213,7 @@ def test_a_network_gets_one_time_per_path_and_is_counted():
     start = rev.start((3, 3, 3, 3), seed=0, like=torch.zeros(1))
     for method, cost in ((sk.euler_maruyama, 1), (sk.heun, 2), (sk.predictor_corrector, 2), (sk.langevin(0.1, 3), 3)):
         seen.clear()
-        sol = sk.solve(rev, start, [1.0, 0.6, 0.3], method, seed=1)
+        sol = sk.solve(rev, start, [1.0, 0.6, 0.3], method, seed=1, grid=[1.0, 0.6, 0.3])
         assert set(seen) == {((3,), (3, 3, 3, 3))} and sol.nfe == len(seen) == 2 * cost
         assert sol.x.shape == (3, 3, 3, 3, 3) and sol.failed.shape == (3,)
     sol.x[-1].sum().backward()
@@ -223,6 +225,6 @@ def test_batches_of_a_network_are_independent_of_the_split():
     process = sk.VP()
     rev = sk.Reverse(process, sk.scores.from_noise(lambda t, x: 0.9 * x, process))
     x0 = rev.start((6, 2, 2), seed=0, like=torch.zeros(1, dtype=torch.float64))
-    whole = sk.solve(rev, x0, [1.0, 0.5, 0.1], seed=4).x
-    part = sk.solve(rev, x0[2:5], [1.0, 0.5, 0.1], seed=4, first_path=2).x
+    whole = sk.solve(rev, x0, [1.0, 0.5, 0.1], seed=4, grid=[1.0, 0.5, 0.1]).x
+    part = sk.solve(rev, x0[2:5], [1.0, 0.5, 0.1], seed=4, first_path=2, grid=[1.0, 0.5, 0.1]).x
     torch.testing.assert_close(part, whole[:, 2:5], rtol=1e-12, atol=1e-12)

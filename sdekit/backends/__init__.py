@@ -7,13 +7,24 @@ torch()     tensors on any device, differentiable.
 `solve` picks one by the type of x0 unless it is told: `backend=sdekit.backends.numba(threads=4)`.
 """
 
+import importlib
+import sys
 from dataclasses import dataclass
 
 from .. import machine
+from .waiting import apart
 
 __all__ = ["numba", "numpy", "torch"]
 
 # Each imports its driver where it first runs: numba and torch take seconds.
+
+
+def kernel_module(name):
+    """The module `name` of `sdekit.backends.kernels`, imported out of the reach of Ctrl-C."""
+    full = f"{__name__}.kernels.{name}"
+    if full not in sys.modules:
+        apart(lambda: importlib.import_module(full))
+    return importlib.import_module(full)  # waits where another thread is at it
 
 
 @dataclass(frozen=True)
@@ -36,14 +47,15 @@ class numba:
     threads: int | None = None
 
     def __post_init__(self):
-        threads, most = self.threads, 64 * machine.cpus()
-        if threads is not None and (type(threads) is not int or not 1 <= threads <= most):
+        threads = self.threads
+        if threads is None:
+            return
+        most = 64 * machine.cpus()
+        if type(threads) is not int or not 1 <= threads <= most:
             raise ValueError(f"threads must be an integer from 1 to {most}, or None for all CPUs; got {threads!r}")
 
     def run(self, problem):
-        from .kernels.run import run
-
-        return run(problem, self.threads or machine.cpus())
+        return kernel_module("run").run(problem, self.threads)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The oracle: the step in plain numpy, one after the other, over all paths at once."""
+"""The oracle: the step in plain numpy, one after the other, over all paths at once; torch goes the same way."""
 
 import math
 
@@ -6,102 +6,188 @@ import numpy as np
 
 from .. import arrays, noise
 from .. import math as sm
-from ..equation import with_parameters
+from ..methods.taken import Taken
 from ..problem import Outcome, counted
+from ..records import with_parameters
+from . import guard
 
 
 def run(problem):
     """Solve with numpy; see `march`."""
     if arrays.is_tensor(problem.x0):
         raise ValueError("backend numpy takes numpy arrays; give x0 as one, or leave backend out")
-    out = np.empty((len(problem.looks), *problem.shape), problem.dtype)
     first = problem.first_lane + np.arange(problem.lanes)
     with np.errstate(all="ignore"):  # paths that become non-finite are reported by `solve`
-        return march(problem, out, lambda n, count, s: noise.rows(first, n, count, problem.seed, s, problem.x0))
+        return march(problem, lambda n, count, s: noise.rows(first, n, count, problem.seed, s, problem.x0))
 
 
-def march(problem, out, rows):
+def march(problem, rows):
     """The time loop over whole arrays, for numpy and torch alike.
 
     `rows(n, count, stream)` gives the normals n … n + count − 1 of all lanes, of shape (count, lanes).
     """
-    trailing = 0 if problem.structure.components else problem.structure.event_dims
-    own = with_parameters(problem.equation.process, lambda a: arrays.parameter(a, problem.x0, trailing))
-    sde, counter = counted(problem.equation._replace(process=own))
-    step, initial = problem.method.step, problem.method.init
-    x = inward(problem, arrays.broadcast(problem.x0, problem.shape))
+    steps, method = problem.steps, problem.method
+    sde, counter = counted(_with_own(problem))
+    x = guard.protected(inward(problem, guard.own(arrays.broadcast(problem.x0, problem.shape))))
     memory = problem.memory
-    if initial is not None and memory is None:
-        memory = initial(sde, float(problem.t[0]), x)
-    good = whole(problem, x)
-    watched, survived = None, good * 0  # step from which on paths are looked at; how many each got through since
-    where = dict(zip(problem.looks.tolist(), range(len(problem.looks))))
-    if 0 in where:
-        out[where[0]] = outward(problem, x)
+    if method.init is not None and memory is None:
+        memory = method.init(sde, float(steps.t[0]), x)
+    watch, saved = Watch(problem, x), Saved(problem)
+    saved.add(0, x)
     for s, dws in enumerate(increments(problem, rows)):
-        t, t1 = float(problem.t[s]), float(problem.t[s + 1])
-        h = t1 - t
-        args = [dw * math.sqrt(abs(h)) for dw in dws]
-        if initial is None:
-            x = step(sde, t, t1, x, h, *args)
-        else:
-            x, memory = step(sde, t, t1, x, h, *args, memory)
-        if watched is None and not healthy(x):
-            watched = s
-        if watched is not None:
-            good = good & whole(problem, x)
-            survived = survived + good
-            x = sm.where(good, x, math.nan)
-        if s + 1 in where:
-            out[where[s + 1]] = outward(problem, x)
+        t, t1 = float(steps.begin[s]), float(steps.end[s])
+        h = float(steps.t[s + 1]) - float(steps.t[s])
+        rest = [dw * math.sqrt(abs(h)) for dw in dws] + ([] if method.init is None else [memory])
+
+        def step(x, t=t, t1=t1, h=h, rest=rest):
+            taken = guard.call(method.step, sde, t, t1, x, h, *rest)
+            return taken if isinstance(taken, Taken) else Taken(taken)
+
+        taken = watch.through(s, step, x, counter)
+        x, memory = guard.protected(taken.x), taken.memory
+        saved.add(s + 1, x)
         if problem.ticker is not None:
-            problem.ticker((s + 1) / problem.steps)
-    failed = ~good.reshape(problem.paths)
-    failed_step = watched + int(survived.min()) if watched is not None and bool(failed.any()) else None
-    return Outcome(out, failed, failed_step, memory, counter.count)
+            problem.ticker((s + 1) / len(steps))
+    last = arrays.to_type(outward(problem, x), problem.x0.dtype)
+    return Outcome(saved.all(), last, *watch.failures(), memory, counter.count)
+
+
+def _with_own(problem):
+    """The equation with array parameters in the type of the state, shaped to broadcast with it."""
+    equation, system = problem.equation, problem.system
+    trailing = 0 if system.components else system.event_dims
+    own = with_parameters(equation.process, lambda a: arrays.parameter(a, problem.x0, trailing))
+    return equation._replace(process=own)
+
+
+class Watch:
+    """Which paths are finite: none is looked at one by one before the sum of all is not."""
+
+    def __init__(self, problem, x):
+        self.problem, self.instead = problem, None  # a state for lost paths to go on from
+        self.good = whole(problem, x)
+        self.since = None if healthy(x) else 0  # the step from which on paths are looked at
+        self.survived = self.good * 0  # how many steps each got through since
+
+    def through(self, s, step, x, counter):
+        """What `step(x)` gives, with NaN for paths that are not finite.
+
+        Where gradients are recorded such a path is taken through this step and the others from the state of a good
+        one: derivatives of what it has become, infinite or undefined, times zero would spoil those of the others.
+        """
+        taken, count = step(self._anchored(x)), counter.count
+        if self.since is None and not healthy(taken.x):
+            self.since = s
+        if self.since is None:
+            return taken
+        good = self.good & whole(self.problem, taken.x)
+        watched = arrays.recorded(taken.x) and arrays.concrete(good)
+        lost, self.good = watched and bool((good != self.good).any()), good
+        if lost:
+            self.instead = self._some_good(x)
+            taken = step(self._anchored(x))
+            counter.count = count
+        self.survived = self.survived + good
+        return taken._replace(x=sm.where(good, taken.x, math.nan))
+
+    def _anchored(self, x):
+        return x if self.instead is None else sm.where(self.good, x, self.instead)
+
+    def _some_good(self, x):
+        """The state of the first good path, to broadcast over all; of ones where none is left."""
+        system, x = self.problem.system, x.detach()
+        good = self.good.reshape(system.path_shape)
+        if not bool(good.any()):
+            return 1.0
+        place = np.unravel_index(int(good.reshape(-1).int().argmax()), system.path_shape)
+        if not system.components:
+            return x[place]
+        return x[(slice(None), *place)].reshape((-1, *[1] * len(place)))
+
+    def failures(self):
+        """(mask over the path axes, first step whose result was not finite or None)."""
+        failed = ~self.good.reshape(self.problem.system.path_shape)
+        if self.since is None or not (arrays.concrete(failed) and bool(failed.any())):
+            return failed, None
+        return failed, self.since + int(self.survived.min())
+
+
+class Saved:
+    """The states at the times to save: in one array, or piled up where a tensor records its history."""
+
+    def __init__(self, problem):
+        self.problem, self.count, self.rows, self.out = problem, 0, [], None
+
+    def add(self, s, x):
+        saves = self.problem.steps.saves
+        if self.count == len(saves) or saves[self.count] != s:
+            return
+        row = arrays.to_type(outward(self.problem, x), self.problem.dtype)
+        if self.count == 1 and not arrays.recorded(x):
+            self.out = arrays.empty((len(saves), *row.shape), row)
+            self.out[0] = self.rows.pop()
+        if self.out is None:
+            self.rows.append(row)
+        else:
+            self.out[self.count] = row
+        self.count += 1
+
+    def all(self):
+        return arrays.stack(self.rows) if self.out is None else self.out
 
 
 def healthy(x):
     """Whether all of x is finite, told by its sum in a single pass; False where that would wait for a device."""
     if arrays.is_tensor(x):
-        return x.device.type == "cpu" and math.isfinite(x.detach().sum().item())
+        if x.device.type != "cpu" or not arrays.concrete(x):
+            return False
+        return math.isfinite(x.detach().sum().item())
     return math.isfinite(x.sum())
 
 
 def increments(problem, rows):
     """For each step the list of its standard normals, shaped for the step."""
-    m, method = problem.structure.channels, problem.method
-    shape = (m, *problem.paths) if problem.dw_axes else problem.shape
+    m, method, steps = problem.system.channels, problem.method, len(problem.steps)
     if problem.noise is not None:
-        for s in range(problem.steps):
-            yield [arrays.channels_first(z[s]) if problem.dw_axes else z[s] for z in problem.noise]
+        for s in range(steps):
+            yield [_as_dw(problem, arrays.channels_first(z[s]) if problem.dw_axes else z[s]) for z in problem.noise]
         return
+    shape = (m, *problem.system.path_shape) if problem.dw_axes else problem.shape
     per_step = {stream: method.streams.count(stream) * m for stream in method.streams}
-    for s in range(problem.steps):
+    for s in range(steps):
         step = problem.first_step + s
         if s == 0 or step % 4 == 0:  # the four words of a counter serve four steps
-            begin, ahead = step, min(4 - step % 4, problem.steps - s)
+            begin, ahead = step, min(4 - step % 4, steps - s)
             made = {stream: rows(begin * n, ahead * n, stream) for stream, n in per_step.items()}
         drawn = []
         for j, stream in enumerate(method.streams):
             row = (step - begin) * per_step[stream] + method.streams[:j].count(stream) * m
-            drawn.append(made[stream][row : row + m].reshape(shape))
+            drawn.append(_as_dw(problem, made[stream][row : row + m].reshape(shape)))
         yield drawn
+
+
+def _as_dw(problem, z):
+    """Normals as the step takes them: correlated; channels first, but last for one argument with axes of its own."""
+    system = problem.system
+    if system.correlation is not None:
+        z = arrays.mixed(system.correlation, z)
+    last = system.noise == "general" and system.components is None and system.event_dims
+    return arrays.channels_last(z) if last else z
 
 
 def inward(problem, x):
     """A state as steps see it: components on the first axis."""
-    return arrays.channels_first(x) if problem.structure.components else x
+    return arrays.channels_first(x) if problem.system.components else x
 
 
 def outward(problem, x):
-    return arrays.channels_last(x) if problem.structure.components else x
+    return arrays.channels_last(x) if problem.system.components else x
 
 
 def whole(problem, x):
     """Which paths are finite in all their entries, with axes that broadcast against the inward state."""
     finite = sm.isfinite(x)
-    if problem.structure.components:
+    if problem.system.components:
         return arrays.all_of(finite, (0,))
-    axes = tuple(range(len(problem.shape) - problem.structure.event_dims, len(problem.shape)))
+    axes = tuple(range(len(problem.shape) - problem.system.event_dims, len(problem.shape)))
     return arrays.all_of(finite, axes)

@@ -1,12 +1,14 @@
-"""Tensors: the same loop as the reference, on any device, differentiable.
+"""Tensors: the same loop as numpy's, on any device, differentiable.
 
 Normals for tensors on the CPU are filled in place by the numba generator; on other devices the
 generic source of `sdekit.noise` makes the same ones.
 """
 
+import numpy as np
 import torch
 
 from .. import arrays, machine, noise
+from . import kernel_module
 from .loop import march
 
 
@@ -15,17 +17,17 @@ def run(problem):
     x0 = problem.x0
     if not arrays.is_tensor(x0):
         raise ValueError("backend torch takes tensors; give x0 as a torch.Tensor")
-    out = x0.new_empty((len(problem.looks), *problem.shape), dtype=problem.dtype)
-    return march(problem, out, _cpu_rows(problem) if x0.device.type == "cpu" else _device_rows(problem))
+    return march(problem, _cpu_rows(problem) if x0.device.type == "cpu" else _device_rows(problem))
 
 
 def _cpu_rows(problem):
-    from .kernels import generator
+    generator = kernel_module("generator")
+
+    dtype = np.float64 if problem.x0.dtype == torch.float64 else np.float32
 
     def rows(n, count, stream):
-        z = torch.empty((count, problem.lanes), dtype=problem.x0.dtype)
-        generator.rows(z.numpy(), problem.first_lane, n, problem.seed, stream, machine.cpus())
-        return z
+        z = np.empty((count, problem.lanes), dtype)  # numpy's: transforms of torch.func wrap tensors that they make
+        return torch.from_numpy(generator.rows(z, problem.first_lane, n, problem.seed, stream, machine.cpus()))
 
     return rows
 

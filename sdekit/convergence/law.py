@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backends import numpy
-from ..solve import integer, solve
+from ..checks import integer
+from ..solution import State
+from ..solve import solve
 from ..targets import Gaussian
 from ..transforms import Reverse
 
@@ -130,8 +132,8 @@ def _solved(sampler, method, t, t1, states, memory, z, flow):
     memory = _filled(memory, iter(states.swapaxes(0, 1)[1:]))
     noise = (z[0] if len(z) == 1 else z) if len(z) else None
     x0 = np.ascontiguousarray(states[:, 0])
-    sol = solve(sampler, x0, grid=[t, t1], method=method, memory=memory, noise=noise, backend=numpy())
-    x, memory = sol.x[-1], sol.memory
+    sol = solve(sampler, State(x0, t, memory=memory), grid=[t, t1], method=method, noise=noise, backend=numpy())
+    x, memory = sol.final, sol.memory
     if flow is not None:
         x = flow(x0)
         if getattr(memory, "x", None) is not None:  # the state of a method that corrects it: it needs no correction

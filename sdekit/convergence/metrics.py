@@ -263,7 +263,7 @@ def _directions(d, count):
     if d == 2:
         angle = math.pi * (np.arange(count) + 0.5) / count
         return np.stack([np.cos(angle), np.sin(angle)])
-    v = noise.normal((d, count))
+    v = noise.normal((d, count), 0, noise.Stream.DIRECTION)
     return v / np.linalg.norm(v, axis=0)
 
 

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import grids, noise
+from ..checks import integer
 from ..methods import Method
-from ..solve import integer, solve
+from ..solve import solve
 from ..transforms import Reverse
-from . import metrics
+from . import chart, metrics
 from .flow import reference_flow
 from .law import exact_law, gaussian_law
 from .metrics import Measured, law_at
@@ -24,8 +25,6 @@ __all__ = [
     "Row", "Run", "Setting", "WorkPrecision", "class_frequencies", "coupled_rmse", "flow_kl", "kernel_mmd", "misplaced",
     "sliced_cramer", "wasserstein", "work_precision",
 ]  # fmt: skip
-
-PRIOR = 12  # the normal of stream SAMPLE that turns data into starts; draws of targets take others
 
 
 # --- the measurement -----------------------------------------------------------------------------
@@ -82,9 +81,7 @@ class WorkPrecision:
 
     def plot(self, path, metric=None, title=None):
         """Value of one metric against NFE, both logarithmic, with the floor, into a picture file."""
-        from .. import figures
-
-        figures.work_precision(Path(path), self, metric or self.metrics[0], title or self.target)
+        chart.work_precision(Path(path), self, metric or self.metrics[0], title or self.target)
 
     def to_json(self):
         """Text; numbers that are not finite become null."""
@@ -142,7 +139,7 @@ def work_precision(
 
     Returns a `WorkPrecision`: rows, JSON, a table and a plot.
     """
-    budgets = sorted({integer("nfe", n, least=1) for n in (nfe if np.iterable(nfe) else [nfe])})
+    budgets = sorted({integer("nfe", n, 1, 10**6) for n in (nfe if np.iterable(nfe) else [nfe])})
     makers = [_maker(method) for method in (methods if np.iterable(methods) else [methods])]
 
     def times(steps):
@@ -230,7 +227,7 @@ def _setting(target, process, times, samples, x0, seed, like, tol):
         raise ValueError("target is a score, whose law at the start is not known: give the starts x0")
     if x0 is None:
         clean = target.sample(samples, seed, like=like)
-        z = noise.normal(clean.shape, seed, like=clean, n=PRIOR)
+        z = noise.normal(clean.shape, seed, noise.Stream.EXACT_START, clean)
         alpha, sigma = process.marginal(start)
         x0 = alpha * clean + sigma * z
     return Setting(target, process, score, times, start, end, x0, seed, tol)

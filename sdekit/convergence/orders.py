@@ -8,16 +8,18 @@ import numpy as np
 
 from .. import arrays
 from .. import noise as streams
-from ..equation import Structure, as_record, structure
+from ..checks import integer
 from ..methods import Method
 from ..processes.forms import on_host
-from ..solve import integer, solve
+from ..solve import solve
+from ..system import System, bind
 
 __all__ = ["Estimate", "coarsen", "strong_order", "weak_order"]
 
 REFINE = 64  # steps of the reference in the finest step that is measured
+MOST = 10**11  # steps of all paths: hours
 BATCH = 2**24  # normals held at once, 128 MiB
-COUPLED = ((), (streams.PATH,), (streams.PATH, streams.SECOND))  # noise that can be coarsened
+COUPLED = ((), (streams.Stream.PATH,), (streams.Stream.PATH, streams.Stream.SECOND))  # noise that can be coarsened
 
 
 class Estimate(NamedTuple):
@@ -121,7 +123,7 @@ def strong_order(
     coupling = _coupling(process, method, x0, ts, steps, paths, seed, reference, solution, fine, backend)
 
     def distance(x, y):
-        axes = tuple(range(x.ndim - coupling.form.event_dims, x.ndim))
+        axes = tuple(range(x.ndim - coupling.system.event_dims, x.ndim))
         return np.sqrt(((on_host(x) - on_host(y)) ** 2).sum(axes))
 
     return _measure(coupling, distance)
@@ -175,7 +177,7 @@ class Coupling(NamedTuple):
     process: Any
     method: Method
     x0: Any
-    form: Structure
+    system: System
     ts: tuple[float, float]
     steps: tuple[int, ...]
     paths: int
@@ -196,11 +198,13 @@ def _coupling(process, method, x0, ts, steps, paths, seed, reference, solution, 
     _with_a_path("reference", reference)
     ts, steps = _ends(ts), _ladder(steps)
     streams.key(seed)  # raises for what is no seed
-    process, x0 = as_record(process), x0 if arrays.is_tensor(x0) else np.asarray(x0)
-    form = structure(process, x0[None], ts[0])
-    paths = integer("paths", paths, least=2) if form.noise != "none" else 1
+    x0 = x0 if arrays.is_tensor(x0) else np.asarray(x0)
+    system = bind(process, x0[None], ts[0])
+    paths = integer("paths", paths, least=2) if system.noise != "none" else 1
     fine = _finest(fine, steps, solution is not None)
-    return Coupling(process, method, x0, form, ts, steps, paths, seed, reference, solution, fine, backend)
+    if paths * fine > MOST:
+        raise ValueError(f"paths is {paths} with {fine} steps each, more than {MOST:,} steps in all; measure fewer")
+    return Coupling(system.process, method, x0, system, ts, steps, paths, seed, reference, solution, fine, backend)
 
 
 def _measure(c, compare):
@@ -221,14 +225,14 @@ def _measure(c, compare):
 def _increment(c, count):
     """The shape of dw for `count` paths."""
     shape = (count, *c.x0.shape)
-    if c.form.components is None and c.form.noise != "general":
+    if c.system.components is None and c.system.noise != "general":
         return shape
-    return (*shape[: len(shape) - c.form.event_dims], c.form.channels)
+    return (*shape[: len(shape) - c.system.event_dims], c.system.channels)
 
 
 def _normals(c, count, rng):
     """Normals of `count` paths on the fine grid, None without noise."""
-    if c.form.noise == "none":
+    if c.system.noise == "none":
         return None
     draws = max(c.method.normals, c.reference.normals)
     return rng.standard_normal((draws, c.fine, *_increment(c, count)))

@@ -1,15 +1,18 @@
 """Methods: how one step is taken. Each is a `Method`, a record of a pure step and its claims."""
 
-import importlib
-import pkgutil
-
+from . import correctors, deterministic, exponential, karras, multistep, stochastic
+from .correctors import *
+from .deterministic import *
+from .exponential import *
+from .karras import *
 from .method import Method as Method
 from .method import family as family
 from .method import method as method
+from .multistep import *
+from .stochastic import *
+from .taken import Taken as Taken
 
-__all__: list[str] = []
-for _module in sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "method"):
-    _family = importlib.import_module(f".{_module}", __name__)
-    for _name in _family.__all__:
-        globals()[_name] = getattr(_family, _name)
-    __all__ += _family.__all__
+__all__ = [
+    *correctors.__all__, *deterministic.__all__, *exponential.__all__, *karras.__all__, *multistep.__all__,
+    *stochastic.__all__,
+]  # fmt: skip

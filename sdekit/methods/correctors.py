@@ -6,10 +6,13 @@
 import math
 
 from .. import noise
+from ..checks import integer, real
 from .method import Method, family, method
 from .stochastic import euler_maruyama
 
 __all__ = ["langevin", "predictor_corrector", "annealed_langevin"]
+
+MOST = 2**20  # of Langevin steps in a step, which holds the normals of all at a time
 
 
 @family
@@ -26,13 +29,9 @@ def langevin(snr=None, steps=1):
     discrete approximations", 1996; step size after Y. Song et al., "Score-based generative modeling
     through stochastic differential equations", 2021, alg. 4 (arXiv 2011.13456).
     """
-    if snr is not None and not snr > 0:
-        raise ValueError(f"snr must be positive (0.16, say), or None for steps of size h; got {snr!r}")
-    if steps != int(steps) or steps < 1:
-        raise ValueError(f"steps must be a positive integer, got {steps!r}")
-    steps = int(steps)
-    stream = noise.PATH if snr is None else noise.CORRECTOR
-    ratio = 0.0 if snr is None else float(snr)
+    steps = integer("steps", steps, 1, MOST)
+    stream = noise.Stream.PATH if snr is None else noise.Stream.CORRECTOR
+    ratio = 0.0 if snr is None else real("snr", snr, above=0, below=math.inf)
 
     @method(
         weak=1.0 if snr is None else None,
@@ -64,7 +63,7 @@ def predictor_corrector(predictor=euler_maruyama, corrector=langevin(0.16)):
         if not isinstance(part, Method) or part.init is not None:
             raise ValueError(f"{name} must be a one-step method, got {part!r}")
     predict, correct, split = predictor.step, corrector.step, predictor.normals
-    streams = predictor.streams + tuple(noise.CORRECTOR for _ in corrector.streams)
+    streams = predictor.streams + tuple(noise.Stream.CORRECTOR for _ in corrector.streams)
 
     @method(
         noise=tuple(kind for kind in predictor.noise if kind in corrector.noise),
@@ -103,6 +102,4 @@ def annealed_langevin(snr=0.16, steps=1):
     Source: Y. Song, S. Ermon, "Generative modeling by estimating gradients of the data distribution", NeurIPS
     2019, arXiv:1907.05600, algorithm 1 (there τ = alpha_i/2 = ½ epsilon sigma_i²/sigma_L²: epsilon = (2 snr sigma_L)²).
     """
-    if snr is None:
-        raise ValueError("snr must be positive (0.16, say), got None")
-    return predictor_corrector(relabel, langevin(snr, steps))
+    return predictor_corrector(relabel, langevin(real("snr", snr, above=0, below=math.inf), steps))

@@ -2,7 +2,7 @@
 
 from .method import method
 
-__all__ = ["euler", "midpoint", "heun_ode", "rk4"]
+__all__ = ["euler", "midpoint", "rk4"]
 
 
 @method(noise="none", order=1, drifts=1)
@@ -27,20 +27,6 @@ def midpoint(sde, t, t1, x, h):
     Source: C. Runge, "Ueber die numerische Auflösung von Differentialgleichungen", 1895, doi:10.1007/BF01446807.
     """
     return x + sde.drift(t + 0.5 * h, x + sde.drift(t, x) * (0.5 * h)) * h
-
-
-@method(noise="none", order=2, drifts=2, evaluates_end=True)
-def heun_ode(sde, t, t1, x, h):
-    """Heun's method (explicit trapezoid).
-
-        y  = x + f(t, x) h
-        x' = x + ½ [f(t, x) + f(t1, y)] h
-
-    Order: 2. Cost: 2 drifts.
-    Source: K. Heun, "Neue Methoden zur approximativen Integration der Differentialgleichungen", 1900.
-    """
-    f = sde.drift(t, x)
-    return x + (f + sde.drift(t1, x + f * h)) * (0.5 * h)
 
 
 @method(noise="none", order=4, drifts=4, evaluates_end=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import math as sm
 from ..arrays import combined
+from ..checks import integer, real
 from .method import family, method
 
 __all__ = ["ddim", "ancestral", "exponential_euler", "dpm_solver", "dpmpp_sde"]
@@ -64,9 +65,8 @@ def phi(k, z):
 
 
 def check_order(order, most):
-    """Raise unless the order is one of the integers 1 … most."""
-    if order not in range(1, most + 1) or isinstance(order, float):
-        raise ValueError(f"order must be {', '.join(map(str, range(1, most)))} or {most}, got {order!r}")
+    """The order, one of the integers 1 … most."""
+    return integer("order", order, 1, most)
 
 
 # --- methods -------------------------------------------------------------------------------------
@@ -84,8 +84,7 @@ def ddim(eta=0.0):
     Source: J. Song, C. Meng, S. Ermon, "Denoising diffusion implicit models", ICLR 2021, arXiv:2010.02502,
     equations 12 and 16.
     """
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta must be between 0, the flow, and 1, ancestral sampling; got {eta!r}")
+    eta = real("eta", eta, 0, 1)
     kinds = {"noise": ("none", "additive"), "needs": ("pair",)}
 
     if eta == 0:
@@ -170,7 +169,7 @@ def dpm_solver(order=2):
     Source: C. Lu et al., "DPM-Solver: a fast ODE solver for diffusion probabilistic model sampling in
     around 10 steps", NeurIPS 2022, arXiv:2206.00927, algorithms 1 and 2 (r1 = 1/2; r1 = 1/3, r2 = 2/3).
     """
-    check_order(order, 3)
+    order = check_order(order, 3)
 
     @method(noise=("none", "additive"), order=order, drifts=order, streams=(), needs=("pair",))
     def dpm_solver(sde, t, t1, x, dt):

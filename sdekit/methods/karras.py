@@ -3,7 +3,8 @@
 import math
 
 from ..arrays import combined
-from ..noise import CORRECTOR
+from ..checks import integer, real
+from ..noise import Stream
 from .exponential import schedule
 from .method import family, method
 
@@ -27,21 +28,18 @@ def edm_heun(churn=0.0, steps=None, low=0.0, high=math.inf, noise=1.0):
     Source: T. Karras et al., "Elucidating the design space of diffusion-based generative models", NeurIPS
     2022, arXiv:2206.00364, algorithm 2 (churn, low, high and noise are S_churn, S_tmin, S_tmax, S_noise).
     """
-    if not (0 <= churn < math.inf):
-        raise ValueError(f"churn must be finite and at least 0, got {churn!r}")
-    if churn > 0 and (steps is None or steps < 1):
-        raise ValueError(f"steps must be the number of steps of the grid where churn > 0, got {steps!r}")
-    if not 0 <= low <= high:
-        raise ValueError(f"low and high must be 0 <= low <= high, got {low!r} and {high!r}")
-    if not (0 <= noise < math.inf):
-        raise ValueError(f"noise must be finite and at least 0 (1 is the exact amount), got {noise!r}")
+    churn, noise = real("churn", churn, 0, below=math.inf), real("noise", noise, 0, below=math.inf)
+    low = real("low", low, 0)
+    high = real("high", high, low)
+    if churn or steps is not None:
+        steps = integer("steps, the number of steps of the grid where churn > 0,", steps, 1)
     raising = min(churn / steps, MOST) if churn else 0.0
 
     @method(
         noise=("none", "additive"),
         order=None if churn else 2,
         drifts=2,
-        streams=(CORRECTOR,) if churn else (),
+        streams=(Stream.CORRECTOR,) if churn else (),
         evaluates_end=True,
         needs=("pair",),
     )

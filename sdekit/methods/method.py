@@ -1,21 +1,38 @@
 """The record of a method: one pure step and what is claimed of it."""
 
+from __future__ import annotations
+
 import functools
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any, Generic, ParamSpec
+
+P = ParamSpec("P")
 
 CLASSES = ("none", "additive", "diagonal", "general")  # kinds of noise, each a special case of the next
 
 
+class _Called(Generic[P]):
+    """Calling a method: a callable for type checkers, a property for Python, which looks for it in the class.
+
+    Of a function or a method of the class an editor would show `*args, **kwargs` in place of the parameters.
+    """
+
+    __call__: Callable[P, Method] = property(lambda self: self._variant)  # type: ignore[assignment]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class Method:
+class Method(_Called[P]):
     """One step of a solver and its claims, which the order tests and the documentation's table read.
 
-    step        pure function (sde, t, t1, x, h, *dw) -> x; with `init` it takes the memory last and
-                returns (x, memory). One dw, each with variance |h|, for every entry of `streams`.
+    It has the docstring of its step, or of the family that it belongs to; `P` are the parameters of the family,
+    and calling the method gives the member with others. Without any it is passed to `solve` as it is.
+
+    step        pure function (sde, t, t1, x, h, *dw) -> x or `Taken`; with `init` it takes the memory last
+                and returns it in the `Taken`. One dw, each with variance |h|, for every entry of `streams`.
     strong      strong order by kind of noise ("additive", "diagonal", "general"); the kinds that are
                 missing are not served. None: nobody claims one, all kinds in `noise` are served.
     weak        weak order, or None.
@@ -28,6 +45,8 @@ class Method:
     evaluates_end   whether a step evaluates the drift at t1.
     reaches_zero    whether a step that reads the pair is regular at sigma(t1) = 0; otherwise it is replaced by D.
     needs       methods of the process, besides drift and diffusion, that a step calls.
+    build       what `family` makes the members of; None without parameters.
+    arguments   positional and named ones that `build` was called with; None for the default member.
     """
 
     name: str
@@ -43,38 +62,56 @@ class Method:
     evaluates_end: bool = False
     reaches_zero: bool = False
     needs: tuple[str, ...] = ()
-    made_by: tuple | None = None  # (module, name, args) of a member of a family
+    build: Callable[P, Method] | None = None
+    arguments: tuple[tuple, dict[str, Any]] | None = None
+
+    def __post_init__(self):
+        source, text = self.build or self.step, inspect.getdoc(self.build or self.step) or ""
+        vars(self).update(
+            __module__=source.__module__,
+            __name__=self.name,
+            __qualname__=self.name,
+            __doc__=f"{self.name}{inspect.signature(source)}\n\n{text}" if self.build else text,
+            __wrapped__=source,
+        )
 
     @property
     def normals(self) -> int:
         """How many dw a step takes."""
         return len(self.streams)
 
-    def __call__(self, *args, **kwargs) -> "Method":
-        """A variant with other parameters, for methods that have some."""
-        family = _families.get((self.step.__module__, self.name))
-        if family is None:
+    def _variant(self, *args, **kwargs):
+        """The member of the family with these parameters; `method(…)` is this."""
+        if self.build is None:
             raise ValueError(f"method {self.name} has no parameters; pass it to solve as it is")
-        return family(*args, **kwargs)
+        signature = inspect.signature(self.build)
+        try:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            return _member(self.build, *bound.args, **bound.kwargs)
+        except TypeError as error:
+            raise ValueError(f"method {self.name}{signature}: {error}") from error
 
     def __repr__(self):
-        return self.name if self.made_by is None else f"{self.name}({', '.join(map(repr, self.made_by[2]))})"
+        if self.arguments is None:
+            return self.name
+        args, kwargs = self.arguments
+        return f"{self.name}({', '.join([*map(repr, args), *(f'{key}={value!r}' for key, value in kwargs.items())])})"
 
     def __reduce__(self):
-        if self.made_by is None:
-            return _named, (self.step.__module__, self.name)
-        return _member, self.made_by
+        return _named, (self.__module__, self.name, self.arguments)
 
 
-_families: dict[tuple[str, str], Callable] = {}
+def _named(module, name, arguments):
+    """The method that a module has under this name, or the member of its family with these arguments."""
+    found = getattr(importlib.import_module(module), name)
+    return found if arguments is None else found(*arguments[0], **arguments[1])
 
 
-def _named(module, name):
-    return getattr(importlib.import_module(module), name)
-
-
-def _member(module, name, args):
-    return _families[module, name](*args)
+@functools.lru_cache(maxsize=None, typed=True)
+def _member(build, /, *args, **kwargs):
+    """One member of a family; equal arguments give the same object."""
+    return replace(build(*args, **kwargs), name=build.__name__, build=build, arguments=(args, kwargs))
 
 
 def method(
@@ -97,12 +134,7 @@ def method(
     noise       defaults to the largest kind that `strong` names and its special cases, else to all.
     normals     number of dw, on the streams 0, 1, …; 0 for noise="none". Or give `streams`.
     """
-    noise = (noise,) if isinstance(noise, str) else noise
-    for kind in (*(noise or ()), *(strong or ())):
-        if kind not in CLASSES:
-            raise ValueError(f"noise and strong name kinds of {CLASSES}, got {kind!r}")
-    if noise is None:
-        noise = CLASSES if strong is None else CLASSES[: 1 + max(map(CLASSES.index, strong), default=0)]
+    noise = _served(noise, strong)
     if calculus not in ("ito", "stratonovich"):
         raise ValueError(f'calculus must be "ito" or "stratonovich", got {calculus!r}')
     if streams is None:
@@ -116,7 +148,7 @@ def method(
             weak=weak,
             order=order,
             calculus=calculus,
-            noise=tuple(noise),
+            noise=noise,
             drifts=drifts,
             streams=streams,
             init=init,
@@ -128,24 +160,20 @@ def method(
     return record
 
 
-def family(build: Callable[..., Method]) -> Method:
+def _served(noise, strong):
+    """The kinds of noise that a method serves, from what is given."""
+    noise = (noise,) if isinstance(noise, str) else noise
+    for kind in (*(noise or ()), *(strong or ())):
+        if kind not in CLASSES:
+            raise ValueError(f"noise and strong name kinds of {CLASSES}, got {kind!r}")
+    if noise is None:
+        return CLASSES if strong is None else CLASSES[: 1 + max(map(CLASSES.index, strong), default=0)]
+    return tuple(noise)
+
+
+def family(build: Callable[P, Method]) -> Method[P]:
     """The default member of a family of methods; calling it gives the others.
 
     `build(parameters with defaults)` returns a Method. Equal parameters give the same object.
     """
-    key = build.__module__, build.__name__
-
-    @functools.cache
-    def make(*args):
-        made = build(*args)
-        return replace(made, name=build.__name__, made_by=(*key, args) if args else None)
-
-    signature = inspect.signature(build)
-
-    def call(*args, **kwargs):
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return make(*bound.args)
-
-    _families[key] = call
-    return make()
+    return replace(build(), name=build.__name__, build=build, arguments=None)

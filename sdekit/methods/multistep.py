@@ -23,6 +23,7 @@ from .. import noise
 from ..arrays import combined
 from .exponential import check_order, first_order, phi, schedule, stochastic
 from .method import family, method
+from .taken import Taken
 
 __all__ = ["deis", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m", "lms", "unipc"]
 
@@ -44,7 +45,9 @@ class Memory(NamedTuple):
     def after(self, t, value, of):
         """With one evaluation more."""
         if self.of not in ("", of):
-            raise ValueError(f"memory is that of {self.of}, not of {of}; leave it out to begin anew")
+            raise ValueError(
+                f"memory is that of {self.of}, not of {of}; go on with that method, or begin anew from solution.final"
+            )
         if self.values and self.values[0].shape != value.shape:
             raise ValueError(f"memory is of a state of shape {tuple(self.values[0].shape)}, not {tuple(value.shape)}")
         return Memory((t, *self.times), (value, *self.values), None, of)
@@ -115,7 +118,7 @@ def adams(sde, t1, x, times, values):
 def predict(order, of, sde, t, t1, x, memory):
     """One step of the Adams–Bashforth kind, for D."""
     known = memory.after(t, sde.process.pair(t, x)[0], of)
-    return adams(sde, t1, x, known.times, known.values), known.last(order - 1)
+    return Taken(adams(sde, t1, x, known.times, known.values), memory=known.last(order - 1))
 
 
 # --- methods -------------------------------------------------------------------------------------
@@ -149,7 +152,7 @@ def dpmpp_3m(sde, t, t1, x, dt, memory):
     return predict(3, "dpmpp_3m", sde, t, t1, x, memory)
 
 
-@method(noise=("none", "additive"), weak=2.0, streams=(noise.PATH,), needs=("pair",), init=empty)
+@method(noise=("none", "additive"), weak=2.0, streams=(noise.Stream.PATH,), needs=("pair",), init=empty)
 def dpmpp_2m_sde(sde, t, t1, x, dt, dw, memory):
     """SDE-DPM-Solver++(2M): the reverse-time SDE with D a line through its last two values.
 
@@ -164,7 +167,7 @@ def dpmpp_2m_sde(sde, t, t1, x, dt, dw, memory):
     plan = _, _, a1, _, _ = schedule(sde, t, t1)
     known = memory.after(t, sde.process.pair(t, x)[0], "dpmpp_2m_sde")
     terms = stochastic(plan, x, known.values[0], dw, dt)
-    return bent(terms, sde, t1, known.times, known.values, middle_sde, a1), known.last(1)
+    return Taken(bent(terms, sde, t1, known.times, known.values, middle_sde, a1), memory=known.last(1))
 
 
 @family
@@ -182,7 +185,7 @@ def unipc(order=2):
     Source: W. Zhao et al., "UniPC: a unified predictor-corrector framework for fast sampling of diffusion
     models", NeurIPS 2023, algorithms 1 and 2 and section 3.4, arXiv:2302.04867.
     """
-    check_order(order, 3)
+    order = check_order(order, 3)
 
     @method(noise=("none", "additive"), order=order + 1, streams=(), needs=("pair",), init=empty)
     def unipc(sde, t, t1, x, dt, memory):
@@ -192,7 +195,7 @@ def unipc(order=2):
                 raise ValueError("memory is not that of unipc: it holds no corrected state")
             x = adams(sde, t, memory.x, (*memory.times, t), (*memory.values, clean))
         known = memory.after(t, clean, "unipc").last(order)
-        return adams(sde, t1, x, known.times, known.values), known._replace(x=x)
+        return Taken(adams(sde, t1, x, known.times, known.values), memory=known._replace(x=x))
 
     return unipc
 
@@ -209,7 +212,7 @@ def deis(order=3):
     Source: Q. Zhang, Y. Chen, "Fast sampling of diffusion models with exponential integrator", ICLR 2023,
     section 3.3, arXiv:2204.13902.
     """
-    check_order(order, 4)
+    order = check_order(order, 4)
 
     @method(noise=("none", "additive"), order=order, streams=(), needs=("pair",), init=empty)
     def deis(sde, t, t1, x, dt, memory):
@@ -218,7 +221,7 @@ def deis(order=3):
         known = memory.after(t, eps, "deis")
         terms = (a1, clean), (s1, eps)
         x = bent(terms, sde, t1, known.times, known.values, integral, s1, sign=-1.0)
-        return x, known.last(order - 1)
+        return Taken(x, memory=known.last(order - 1))
 
     return deis
 
@@ -235,7 +238,7 @@ def lms(order=4):
     Source: K. Crowson, k-diffusion, 2022 (the sampler "LMS"); Q. Zhang, Y. Chen, "Fast sampling of diffusion models
     with exponential integrator", ICLR 2023, arXiv:2204.13902.
     """
-    check_order(order, 4)
+    order = check_order(order, 4)
 
     @method(noise=("none", "additive"), order=order, streams=(), needs=("pair",), init=empty, reaches_zero=True)
     def lms(sde, t, t1, x, dt, memory):
@@ -243,6 +246,7 @@ def lms(order=4):
         a0, s0, a1, s1, _ = schedule(sde, t, t1)
         known = memory.after(t, eps, "lms")
         terms, scale = ((a1, clean), (s1, eps)), a1 * s0 / a0 if a0 > 0 else 0.0
-        return bent(terms, sde, t1, known.times, known.values, in_sigma, scale), known.last(order - 1)
+        x = bent(terms, sde, t1, known.times, known.values, in_sigma, scale)
+        return Taken(x, memory=known.last(order - 1))
 
     return lms

@@ -40,7 +40,8 @@ def heun(sde, t, t1, x, h, dw):
         x' = x + ½ [f(t, x) + f(t1, y)] h + ½ [g(t, x) + g(t1, y)] dW
 
     Order: strong 1/2 (1 where the noise commutes), weak 1. Cost: 2 drifts, 2 diffusions.
-    Use for Stratonovich problems and additive noise.
+    Use for Stratonovich problems, additive noise, and equations without noise, where it is Heun's method (the
+    explicit trapezoid) of order 2.
     Source: W. Rümelin, "Numerical treatment of stochastic differential equations", 1982, doi:10.1137/0719041.
     """
     f, g = sde.drift(t, x), sde.noise(t, x, dw)

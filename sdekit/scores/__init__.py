@@ -17,6 +17,7 @@ into one, and where it says that none does B is 1. x and c come in the type and 
 t in the same, but in float32 at least.
 """
 
+from ..protocols import Score
 from .checks import check
 from .clients import from_diffusers, from_karras
 from .combined import clipped, guided, inpainted, on_path
@@ -36,7 +37,6 @@ from .evaluation import (  # noqa: F401  (what other modules make scores with)
     weak,
 )
 from .predictions import (
-    Score,
     as_denoiser,
     as_noise,
     as_score,

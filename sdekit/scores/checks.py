@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import noise
 from ..processes import forms
+from ..protocols import Array, Score
 from .evaluation import evaluate, floating, like, path_axes
 from .predictions import RULES, as_noise, from_noise
 
@@ -20,11 +21,8 @@ MARGIN, CERTAINTY = 0.95, 5.0  # factor, and standard errors, by which one loss 
 PLAUSIBLE, HOPELESS = 1.2, 2.0  # how far above the loss of a trivial denoiser is still normal, and is too far
 CAP = 100.0  # on the loss of one row, so that a few do not decide
 
-# Normals and uniforms of the SAMPLE stream that neither `Reverse.start` nor a target's `sample` draws.
-LEVEL, NORMAL = 16, 20
 
-
-def check(score, data, seed=0):
+def check(score: Score, data: Array, seed: int = 0) -> Score:
     """The score itself; raises a ValueError that names the likely mistake where its network predicts something else.
 
     The rows of `data` (N, *event), a few hundred will do, are noised, x = alpha·x_0 + sigma·z, with log(alpha/sigma)
@@ -88,10 +86,10 @@ def _trial(process, clean, seed):
         raise ValueError(f"data of shape {clean.shape} must hold samples that differ from each other")
     mean, var = clean.mean(0), clean.var(0)
     clean = np.concatenate([clean] * -(-VALUES // clean.size))
-    u = noise.uniform((len(clean),), seed, n=LEVEL)
+    u = noise.uniform((len(clean),), seed, noise.Stream.LEVEL)
     t = forms.time_of(process, _within(process, RANGE * (2.0 * u - 1.0) - 0.5 * math.log(var.mean())))
     alpha, sigma = (np.broadcast_to(v, t.shape).reshape(-1, *[1] * mean.ndim) for v in process.marginal(t))
-    x = alpha * clean + sigma * noise.normal(clean.shape, seed, n=NORMAL)
+    x = alpha * clean + sigma * noise.normal(clean.shape, seed, noise.Stream.CHECK)
     total = alpha * alpha * var + sigma * sigma
     scale = (var * sigma * sigma / total).reshape(len(t), -1).sum(1)
     linear = mean + alpha * var / total * (x - alpha * mean)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..processes import EDM, DiscreteVP, forms
-from .predictions import from_denoiser, from_noise, from_v
+from ..reprs import line
+from .predictions import Prediction, from_denoiser, from_noise, from_v
 
 
 class Model(NamedTuple):
     """A model called `(x, level[, c])`, whose result is a tensor or has one in `.sample`."""
 
     model: Callable
+
+    __repr__ = line
 
     def __call__(self, t, x, *c):
         out = self.model(x, t, *c)
@@ -26,7 +29,7 @@ class Model(NamedTuple):
 KINDS = {"epsilon": from_noise, "sample": from_denoiser, "v_prediction": from_v}
 
 
-def from_diffusers(unet, scheduler):
+def from_diffusers(unet: Callable, scheduler: Any) -> Prediction:
     """A network of diffusers with the scheduler it was trained with, whose `config.prediction_type` says what
     it predicts ("epsilon", "sample" or "v_prediction").
 
@@ -39,12 +42,10 @@ def from_diffusers(unet, scheduler):
         raise ValueError(f"scheduler must have a table alphas_cumprod, which {type(scheduler).__name__} does not have")
     if kind not in KINDS:
         raise ValueError(f"scheduler predicts {kind!r}; from_diffusers reads {', '.join(map(repr, KINDS))}")
-    process = DiscreteVP(forms.on_host(scheduler.alphas_cumprod))
-    process.check()
-    return KINDS[kind](Model(unet), process)
+    return KINDS[kind](Model(unet), DiscreteVP(forms.on_host(scheduler.alphas_cumprod)))
 
 
-def from_karras(denoiser, sigma_max=80.0):
+def from_karras(denoiser: Callable, sigma_max: float = 80.0) -> Prediction:
     """A network `model(x, sigma) -> denoised` of EDM or k-diffusion, sigma of shape (B,), under `EDM(sigma_max)`.
 
     `score.given(c)` calls `model(x, sigma, c)`; `on_path` takes it to another process.

@@ -6,7 +6,10 @@ import math
 from typing import Any, NamedTuple
 
 from .. import math as sm
+from ..checks import real
 from ..processes import forms
+from ..protocols import Array, NoisingProcess, Score
+from ..reprs import line
 from .evaluation import differs, floating, holds, like, marginal, nonzero, schedule, weak
 from .predictions import gradient
 
@@ -24,7 +27,7 @@ def _must_be_score(name, score):
         raise ValueError(f"{name} must be a Score, as from_noise and its kin make one of a network, got {score!r}")
 
 
-def _given(score, c):
+def _given(score, c) -> Any:
     """The same with the score inside conditioned on c."""
     return score._replace(score=score.score.given(c))
 
@@ -50,21 +53,21 @@ class Clipped(NamedTuple):
     event_dims = property(_event_dims)
     __call__ = gradient
     given = _given
+    __repr__ = line
 
-    def pair(self, t, x):
+    def pair(self, t, x) -> tuple[Any, Any]:
         return _replaced(self.score, t, x, lambda clean: sm.minimum(sm.maximum(clean, self.lo), self.hi))
 
 
-def clipped(score, lo=-1.0, hi=1.0):
+def clipped(score: Score, lo: float = -1.0, hi: float = 1.0) -> Clipped:
     """The score with D clipped to [lo, hi], the range of the data, and ε = (x − alpha D) / sigma after that.
 
     Entries whose D lies inside keep their ε to the last bit. The pair is undefined where sigma = 0 and raises
     there. With guidance, clip the guided score.
     """
     _must_be_score("score", score)
-    if not lo < hi:
-        raise ValueError(f"lo must be below hi, got lo = {lo} and hi = {hi}")
-    return Clipped(score, float(lo), float(hi))
+    lo = real("lo", lo)
+    return Clipped(score, lo, real("hi", hi, above=lo))
 
 
 class Guided(NamedTuple):
@@ -73,6 +76,8 @@ class Guided(NamedTuple):
     conditional: Any
     unconditional: Any
     weight: float
+
+    __repr__ = line
 
     @property
     def process(self):
@@ -86,18 +91,18 @@ class Guided(NamedTuple):
         terms = (1.0 - self.weight, self.unconditional), (self.weight, self.conditional)
         return [(w, score) for w, score in terms if w]
 
-    def pair(self, t, x):
+    def pair(self, t, x) -> tuple[Any, Any]:
         terms = [(w, *score.pair(t, x)) for w, score in self._terms()]
         return sum(w * clean for w, clean, _ in terms), sum(w * eps for w, _, eps in terms)
 
-    def __call__(self, t, x):
+    def __call__(self, t, x) -> Any:
         return sum(w * score(t, x) for w, score in self._terms())
 
     def given(self, c):
         return self._replace(conditional=self.conditional.given(c))
 
 
-def guided(conditional, unconditional, weight):
+def guided(conditional: Score, unconditional: Score, weight: float) -> Guided:
     """Classifier-free guidance: D = D_u + weight (D_c − D_u), the same for ε, hence for the score.
 
     **weight = 0 is the unconditional score, 1 the conditional one**, and above 1 the condition is
@@ -116,9 +121,7 @@ def guided(conditional, unconditional, weight):
             f"conditional belongs to {conditional.process}, but unconditional to {unconditional.process}; "
             f"on_path takes one to the process of the other"
         )
-    if not math.isfinite(weight):
-        raise ValueError(f"weight must be finite, got {weight}")
-    return Guided(conditional, unconditional, float(weight))
+    return Guided(conditional, unconditional, real("weight", weight, above=-math.inf, below=math.inf))
 
 
 class Inpainted(NamedTuple):
@@ -132,15 +135,16 @@ class Inpainted(NamedTuple):
     event_dims = property(_event_dims)
     __call__ = gradient
     given = _given
+    __repr__ = line
 
-    def pair(self, t, x):
+    def pair(self, t, x) -> tuple[Any, Any]:
         def change(clean):
             return sm.where(like(self.mask, clean) != 0, like(self.known, clean), clean)
 
         return _replaced(self.score, t, x, change)
 
 
-def inpainted(score, known, mask):
+def inpainted(score: Score, known: Array, mask: Array) -> Inpainted:
     """The score given the data where `mask` is true: there D = known, and elsewhere what it was.
 
         D = mask·known + (1 − mask)·D,   ε = (x − alpha D) / sigma
@@ -169,8 +173,9 @@ class OnPath(NamedTuple):
     event_dims = property(_event_dims)
     __call__ = gradient
     given = _given
+    __repr__ = line
 
-    def pair(self, t, x):
+    def pair(self, t, x) -> tuple[Any, Any]:
         t, x, own = weak(t), floating(x), self.score.process
         log_snr, end = forms.log_ratio(self.process, t), own.domain[1]
         if end < math.inf:
@@ -186,7 +191,7 @@ class OnPath(NamedTuple):
         return clean + alpha * rest, eps + sigma * rest
 
 
-def on_path(score, process):
+def on_path(score: Score, process: NoisingProcess) -> OnPath:
     """A score of one process, (alpha′, sigma′) say, as the score of another, (alpha, sigma), of the same data.
 
     States of equal alpha/sigma differ by a factor alone: with t′ the time at which the score's own process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from .. import arrays
 from .. import math as sm
+from ..arrays import beside as like
+from ..arrays import holds
 
 
 def weak(value):
@@ -22,14 +25,6 @@ def floating(x):
         return x if x.is_floating_point() else x.to(arrays.torch().get_default_dtype())
     x = np.asarray(x)
     return x if x.dtype.kind == "f" else x.astype(np.float64)
-
-
-def like(value, x):
-    """A number, array or tensor in the array type, floating-point type and device of x."""
-    if arrays.is_tensor(x):
-        return arrays.torch().as_tensor(value, dtype=x.dtype, device=x.device)
-    with np.errstate(over="ignore"):
-        return np.asarray(value.detach().cpu() if arrays.is_tensor(value) else value, x.dtype)
 
 
 def schedule(values, x):
@@ -72,7 +67,7 @@ def per_sample(c, path, x):
     else:
         c = np.asarray(c.detach().cpu() if arrays.is_tensor(c) else c)
         real = c.dtype.kind == "f"
-    c, shape, count = arrays.to_dtype(c, x) if real else c, tuple(c.shape), math.prod(path)
+    c, shape, count = arrays.to_type(c, x.dtype) if real else c, tuple(c.shape), math.prod(path)
     if path and shape[: len(path)] == path:
         return c.reshape((count, *shape[len(path) :]))
     if shape and shape[0] != 1:
@@ -128,13 +123,6 @@ def nonzero(value, t, name, why):
         raise ValueError(f"{name}(t) = 0 at t = {t}: {why}")
 
 
-def holds(condition):
-    """Whether a condition holds in every entry; of a tensor on a device that is assumed."""
-    if arrays.is_tensor(condition) and condition.device.type != "cpu":
-        return True
-    return bool(condition.all() if hasattr(condition, "all") else condition)
-
-
 def finite(value):
     """False for an infinite or undefined number; arrays are not looked at."""
     return not isinstance(value, float) or math.isfinite(value)
@@ -145,7 +133,8 @@ def differs(a, b):
     if a is b or type(a) is not type(b):
         return a is not b
     numbers = (int, float)
-    pairs = zip(a, b, strict=True) if isinstance(a, tuple) else ()
+    names = [f.name for f in dataclasses.fields(a)] if dataclasses.is_dataclass(a) else getattr(a, "_fields", ())
+    pairs = ((getattr(a, name), getattr(b, name)) for name in names)
     return any(isinstance(u, numbers) and isinstance(v, numbers) and u != v for u, v in pairs)
 
 

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from .. import math as sm
 from ..arrays import combined
+from ..protocols import Network as Client
+from ..protocols import NoisingProcess, Score
+from ..reprs import line
 from .evaluation import evaluate, floating, holds, marginal, nonzero, schedule, weak
 
 
-class Score(Protocol):
-    """What `Reverse` and the samplers need to know about a distribution under a process.
-
-    `event_dims` counts the trailing axes that make up one state; None: all axes but the first.
-    """
-
-    @property
-    def process(self) -> Any: ...
-
-    @property
-    def event_dims(self) -> int | None: ...
-
-    def pair(self, t, x) -> tuple[Any, Any]:
-        """(D, ε) at time t, both of x's shape; t is a number or one value per path."""
-
-    def __call__(self, t, x) -> Any:
-        """∇ log p_t(x), of x's shape."""
-
-
-def gradient(score, t, x):
+def gradient(score, t, x) -> Any:
     """∇ log p_t(x) = −ε/sigma; raises where sigma = 0."""
     t, x = weak(t), floating(x)
     _, sigma = marginal(score.process, t, x)
@@ -40,7 +24,7 @@ def gradient(score, t, x):
 # --- a network read as a score -------------------------------------------------------------------
 
 
-def _given(score, c):
+def _given(score, c) -> Any:
     """The score whose network is called `(t, x, c)`, in one step for all the paths of a state.
 
     c holds one value per path, (B, …), or a single one for all: a number, or (1, …). None takes a condition
@@ -65,7 +49,9 @@ class Prediction(NamedTuple):
     to_pair: Callable
     condition: Any = None
 
-    def pair(self, t, x):
+    __repr__ = line
+
+    def pair(self, t, x) -> tuple[Any, Any]:
         t, x = weak(t), floating(x)
         return self.to_pair(self.process, t, x, evaluate(self.network, t, x, self.event_dims, self.condition))
 
@@ -82,11 +68,13 @@ class Direct(NamedTuple):
     event_dims: int | None
     condition: Any = None
 
-    def pair(self, t, x):
+    __repr__ = line
+
+    def pair(self, t, x) -> tuple[Any, Any]:
         t, x = weak(t), floating(x)
         return self.to_pair(self.process, t, x, self(t, x))
 
-    def __call__(self, t, x):
+    def __call__(self, t, x) -> Any:
         return evaluate(self.network, weak(t), floating(x), self.event_dims, self.condition)
 
     @property
@@ -103,7 +91,7 @@ def _prediction(net, process, event_dims, to_pair):
     return Prediction(net, process, event_dims, to_pair)
 
 
-def from_score(fn, process=None, event_dims=None):
+def from_score(fn: Client, process: NoisingProcess | None = None, event_dims: int | None = None) -> Direct:
     """A network that predicts the score s = ∇ log p_t:  D = (x + sigma² s) / alpha,  ε = −sigma s.
 
     The pair is undefined at both ends, alpha = 0 and sigma = 0, and raises there.
@@ -111,7 +99,7 @@ def from_score(fn, process=None, event_dims=None):
     return Direct(fn, process, event_dims)
 
 
-def from_noise(net, process, event_dims=None):
+def from_noise(net: Client, process: NoisingProcess, event_dims: int | None = None) -> Prediction:
     """A network that predicts the noise ε:  D = (x − sigma ε) / alpha.
 
     The pair is undefined where alpha = 0 and raises there; so does the score where sigma = 0.
@@ -119,7 +107,7 @@ def from_noise(net, process, event_dims=None):
     return _prediction(net, process, event_dims, _noise)
 
 
-def from_denoiser(net, process, event_dims=None):
+def from_denoiser(net: Client, process: NoisingProcess, event_dims: int | None = None) -> Prediction:
     """A network that predicts the clean data D:  ε = (x − alpha D) / sigma.
 
     The pair and the score are undefined where sigma = 0 and raise there.
@@ -127,7 +115,7 @@ def from_denoiser(net, process, event_dims=None):
     return _prediction(net, process, event_dims, _denoiser)
 
 
-def from_v(net, process, event_dims=None):
+def from_v(net: Client, process: NoisingProcess, event_dims: int | None = None) -> Prediction:
     """A network that predicts v = alpha ε − sigma D.
 
         D = (alpha x − sigma v) / (alpha² + sigma²),   ε = (sigma x + alpha v) / (alpha² + sigma²)
@@ -139,7 +127,7 @@ def from_v(net, process, event_dims=None):
     return _prediction(net, process, event_dims, _v)
 
 
-def from_velocity(net, process, event_dims=None):
+def from_velocity(net: Client, process: NoisingProcess, event_dims: int | None = None) -> Prediction:
     """A network that predicts the velocity u = alpha′ D + sigma′ ε, in the process's own time.
 
         D = (sigma′ x − sigma u) / w,   ε = (alpha u − alpha′ x) / w,
@@ -204,32 +192,34 @@ class Network(NamedTuple):
     score: Any
     read: Callable
 
-    def __call__(self, t, x, c=None):
+    __repr__ = line
+
+    def __call__(self, t, x, c=None) -> Any:
         score = self.score if c is None else self.score.given(c)
         return self.read(score, weak(t), floating(x))
 
 
-def as_score(score):
+def as_score(score: Score) -> Network:
     """The network `from_score` takes: ∇ log p_t(x) = −ε/sigma. Raises where sigma = 0."""
     return Network(score, _as_score)
 
 
-def as_noise(score):
+def as_noise(score: Score) -> Network:
     """The network `from_noise` takes: ε. Like all of these it raises where the score has no pair."""
     return Network(score, _as_noise)
 
 
-def as_denoiser(score):
+def as_denoiser(score: Score) -> Network:
     """The network `from_denoiser` takes: D."""
     return Network(score, _as_denoiser)
 
 
-def as_v(score):
+def as_v(score: Score) -> Network:
     """The network `from_v` takes: alpha ε − sigma D."""
     return Network(score, _as_v)
 
 
-def as_velocity(score):
+def as_velocity(score: Score) -> Network:
     """The network `from_velocity` takes: alpha′ D + sigma′ ε. Raises where a rate is infinite."""
     return Network(score, _as_velocity)
 

@@ -1,0 +1,360 @@
+"""The arguments of `solve`, each read by a function of its own, which says what it was and what would do."""
+
+import difflib
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from . import arrays, backends, machine
+from . import noise as normals
+from . import steps as times_of
+from .checks import integer
+from .methods import Method, euler_maruyama, heun, rk4
+from .methods.last import finished
+from .problem import Problem
+from .solution import Solution, State
+from .system import declared
+
+__all__: list[str] = []
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MEANT = {
+    "dt": "h",
+    "step_size": "h",
+    "t_eval": "ts",
+    "rtol": "tol",
+    "atol": "tol",
+    "threads": "backend=sdekit.backends.numba(threads=…)",
+    "memory": "a Solution as x0, from whose end it goes on",
+    "first_step": "a Solution as x0, from whose end it goes on",
+}
+
+
+def named(function: F) -> F:
+    """Decorator: unknown keywords raise a ValueError that names what may have been meant."""
+    known = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        for name in kwargs:
+            if name not in known:
+                near = MEANT.get(name) or next(iter(difflib.get_close_matches(name, known, n=1)), None)
+                hint = f"; did you mean {near}?" if near else f"; it has {', '.join(known)}"
+                raise ValueError(f"{function.__name__} has no argument {name!r}{hint}")
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+# --- where it starts -----------------------------------------------------------------------------
+
+
+class Start(NamedTuple):
+    """Where a run starts: a `State`, whether it goes on from another run, and the type of the result."""
+
+    state: State
+    goes_on: bool
+    paths: int | None  # to repeat the state along a new first axis
+    dtype: Any
+
+    @property
+    def x0(self):
+        """The state with its path axes in front; a new axis of paths has length 1."""
+        return self.state.x if self.paths is None else self.state.x[None]
+
+    @property
+    def whole(self):
+        """The same, of full shape, without copying."""
+        x = self.x0
+        return x if self.paths is None else arrays.broadcast(x, (self.paths, *self.state.x.shape))
+
+
+def start(x0, paths, seed, first_path, noise):
+    """The `Start` from a state, or from a `Solution` to go on from."""
+    if isinstance(x0, Solution):
+        given = {"paths": paths, "seed": seed, "first_path": first_path or None, "noise": noise}
+        for name, value in given.items():
+            if value is not None:
+                raise ValueError(f"{name} is given, but x0 is a Solution, which goes on with its own; leave it out")
+        if x0.state.replayed:
+            raise ValueError(
+                "x0 is a Solution of normals given as an array, which are used up; pass x0.final and the next normals"
+            )
+        x0 = x0.state
+    if isinstance(x0, State):
+        return Start(x0, True, None, x0.dtype or x0.x.dtype)
+    x, dtype = state(x0)
+    paths = None if paths is None else integer("paths", paths, least=1)
+    fits(1, (paths or 1, *x.shape), dtype)
+    first_path = integer("first_path", first_path)
+    return Start(State(x, math.nan, 0, normals.fresh(seed), first_path, dtype=dtype), False, paths, dtype)
+
+
+def state(x0):
+    """(x0 in the type of the arithmetic, the type of the result)."""
+    if arrays.is_tensor(x0):
+        torch = arrays.torch()
+        if x0.is_complex():
+            raise ValueError(
+                f"x0 must be real, got a tensor of {x0.dtype}; pass real and imaginary parts as components"
+            )
+        dtype = x0.dtype if x0.is_floating_point() else torch.get_default_dtype()
+        x0 = x0.to(torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype)
+        finite = not arrays.concrete(x0) or bool(torch.isfinite(x0).all())
+    else:
+        if isinstance(x0, np.ma.MaskedArray):
+            raise ValueError("x0 is a masked array; fill it, or drop the masked paths")
+        try:
+            x0 = np.asarray(x0)
+        except ValueError as error:
+            raise ValueError(f"x0 must be a number or an array of one shape: {error}") from None
+        if x0.dtype.kind not in "biuf":
+            raise ValueError(f"x0 must hold real numbers, got {x0.dtype}")
+        dtype = x0.dtype if x0.dtype in (np.float16, np.float32, np.float64) else np.dtype(np.float64)
+        x0 = x0.astype(np.float32 if dtype == np.float16 else dtype, copy=False)
+        finite = bool(np.isfinite(x0).all())
+    if not finite:
+        raise ValueError("x0 must be finite, got NaN or infinite entries")
+    return x0, dtype
+
+
+def fits(saves, shape, dtype):
+    """Raise where the result could not be held in memory."""
+    size, have = saves * math.prod(shape) * getattr(dtype, "itemsize", 8), machine.memory()
+    if size > have:
+        raise ValueError(
+            f"the result of shape {(saves, *shape)} takes {size / 2**30:,.0f} GiB, more than this machine's "
+            f"{have / 2**30:,.0f} GiB; save at fewer ts, or solve batches of paths with first_path"
+        )
+
+
+# --- when it steps -------------------------------------------------------------------------------
+
+
+class When(NamedTuple):
+    """How to step, as it was said."""
+
+    ts: times_of.Times | None
+    grid: times_of.Times | None
+    h: Any
+
+    @property
+    def first(self):
+        return float((self.ts or self.grid).t[0])
+
+    @property
+    def words(self):
+        """For the record of a Solution."""
+        return f"h = {self.h}" if self.h is not None else f"grid of {len((self.grid or self.ts).t)} times"
+
+
+def when(ts, h, grid, tol, events, start):
+    """The times as they were said; what belongs to adaptive steps is refused."""
+    if tol is not None:
+        raise ValueError(f"tol is {tol!r}, but steps of adaptive size are not offered yet; give h or grid instead")
+    if not isinstance(events, (tuple, list)) or events:
+        raise ValueError(f"events are {events!r}, but stopping at events is not offered yet; leave them out")
+    if h is not None and grid is not None:
+        raise ValueError("h and grid are both given; steps follow one of them")
+    if ts is None and grid is None:
+        raise ValueError("ts is missing: give the times to save at, or a grid")
+    said = When(
+        None if ts is None else times_of.times("ts", ts), None if grid is None else times_of.times("grid", grid), h
+    )
+    if not start.goes_on or math.isnan(start.state.t):
+        return said
+    return When(_from(said.ts, "ts", start.state.t), _from(said.grid, "grid", start.state.t), h)
+
+
+def _from(said, name, t):
+    """The `Times` with the end of the run that goes on as their first."""
+    if said is None:
+        return None
+    slack = max(said.rounding, times_of.SLACK * abs(said.t[min(1, len(said.t) - 1)] - t), 4e-16 * abs(t))
+    if abs(said.t[0] - t) > slack:
+        raise ValueError(f"{name} begins at {said.t[0]}, but the solution to go on from ends at {t}; begin there")
+    return said._replace(t=np.concatenate([[t], said.t[1:]]))
+
+
+def steps(said, system, method):
+    """The `Steps` of a run."""
+    if said.grid is not None:
+        return times_of.on_grid(said.grid, said.ts, system.jumps)
+    if said.h is not None:
+        return times_of.fitted(said.ts, said.h, system.jumps)
+    if "transition" in method.needs:  # exact in law for steps of any size
+        return times_of.on_grid(said.ts, said.ts, system.jumps)
+    raise ValueError(
+        "how to step is not said: give h, the largest step, or grid, the times of all steps (grid=ts for one step "
+        "between two of them)"
+    )
+
+
+# --- method and backend --------------------------------------------------------------------------
+
+
+def method(chosen, system):
+    """The method: by default that of the calculus, for equations without noise rk4."""
+    if chosen is None:
+        if system.noise == "none":
+            return rk4
+        return heun if getattr(system.process, "calculus", "ito") == "stratonovich" else euler_maruyama
+    if not isinstance(chosen, Method):
+        hint = f"; did you mean sdekit.{chosen}?" if isinstance(chosen, str) else ""
+        raise ValueError(f"method must be a Method such as sdekit.euler_maruyama, got {chosen!r}{hint}")
+    return chosen
+
+
+def compatible(system, method, t):
+    """Raise where process, method and times do not go together."""
+    name, kind = system.name, system.kind
+    _serves(system, method)
+    calculus = declared(system.process, "calculus", "ito", ("ito", "stratonovich"))
+    of_one_law = kind in ("none", "additive") or "transition" in method.needs  # both calculi agree
+    if calculus != method.calculus and not of_one_law:
+        raise ValueError(
+            f"method {method.name} converges to the {method.calculus} solution, but {name} is meant in the "
+            f"{calculus} sense; use a method of that calculus, or rewrite the drift"
+        )
+    falls = len(t) > 1 and t[1] < t[0]
+    if falls and kind not in ("none", "additive"):
+        raise ValueError(
+            f"ts decrease, but the noise of {name} depends on the state; times may decrease for ODEs and additive noise"
+        )
+    noisy = method.normals if "pair" in method.needs else kind != "none"
+    if len(t) > 1 and not falls and noisy and callable(getattr(system.process, "denoise", None)):
+        raise ValueError(f"ts increase from {t[0]} to {t[-1]}, but {name} with noise runs from noise to data: decrease")
+    low, high = getattr(system.process, "domain", (-math.inf, math.inf))
+    low, high = float(getattr(low, "max", lambda: low)()), float(getattr(high, "min", lambda: high)())
+    for time in (t[0], t[-1]):
+        if not low <= time <= high:
+            raise ValueError(f"ts: time {time} is outside the domain [{low}, {high}] of {name}")
+    _has_what_it_needs(system, method, t)
+
+
+def _serves(system, method):
+    """Raise where the method does not serve the kind of noise."""
+    name, kind = system.name, system.kind
+    if kind in method.noise or (kind == "none" and method.noise != ("none",)):
+        return
+    if system.crossing and "diagonal" in method.noise:
+        if "transition" in method.needs:
+            return
+        raise ValueError(
+            f"method {method.name} has its order only where component i of a diagonal diffusion depends on x_i and t "
+            f"alone, but of {name}, {system.crossing}; use euler_maruyama or heun, or declare commutative = True where "
+            f"that component has no noise of its own"
+        )
+    raise ValueError(
+        f"method {method.name} serves processes whose noise is {' or '.join(method.noise)}, but that of {name} is "
+        + kind
+        + ("; for the ODE of a Reverse use eta=0" if method.noise == ("none",) else "")
+    )
+
+
+def _has_what_it_needs(system, method, t):
+    process, name = system.process, system.name
+    for need in method.needs:
+        if not callable(getattr(process, need, None)):
+            why = ": there is no closed form" if need == "transition" else ""
+            raise ValueError(
+                f"method {method.name} needs a process with a method {need}, which {name} does not have{why}"
+            )
+    if "transition" in method.needs:
+        if system.correlation is not None:
+            raise ValueError(f"method {method.name} draws each component alone, but {name} has a correlation")
+        if len(t) > 1 and not hasattr(process.transition(*t[:2].tolist(), 1.0), "sample"):
+            raise ValueError(
+                f"method {method.name} draws a transition from one normal, which the law of {name} does not allow"
+            )
+
+
+def backend(chosen, system, method, x0):
+    """The backend that was asked for, or that of the type of x0."""
+    on_host = "transition" in method.needs and getattr(system.process, "host_transition", False)
+    if chosen is None:
+        if arrays.is_tensor(x0):
+            return backends.torch()
+        # a score, or one argument that couples whole axes, is code for arrays
+        score = getattr(system.process, "score", None)
+        for_arrays = hasattr(score, "pair") or (system.components is None and system.event_dims)
+        for_arrays = for_arrays or on_host or method.init is not None
+        return backends.numpy() if for_arrays else backends.numba()
+    if isinstance(chosen, type) or not callable(getattr(chosen, "run", None)):
+        raise ValueError(f"backend must be a record such as sdekit.backends.numba(), got {chosen!r}")
+    if on_host and isinstance(chosen, backends.numba):
+        raise ValueError(
+            f"backend numba does not run {method.name} on {system.name}, whose transition is not compiled; leave "
+            f"backend out, or use sdekit.backends.numpy()"
+        )
+    return chosen
+
+
+# --- all of it -----------------------------------------------------------------------------------
+
+
+def problem(start, system, method, steps, noise):
+    """The `Problem` of a run, whose result fits in memory and whose normals can be counted."""
+    state = start.state
+    made = Problem(
+        system=system,
+        method=finished(method, system.process, float(steps.t[-1])),
+        steps=steps,
+        x0=start.x0,
+        dtype=start.dtype,
+        seed=state.seed,
+        first_lane=0,
+        first_step=state.step,
+        memory=state.memory if method.init is not None else None,
+        noise=None,
+        ticker=None,
+    )
+    fits(len(steps.saves), made.shape, start.dtype)
+    return made._replace(first_lane=first_lane(made, state.first_path), noise=explicit(made, noise))
+
+
+def first_lane(problem, first_path):
+    """The index of the first lane; raises where lanes or normals could not be counted."""
+    shape = problem.system.path_shape
+    lane = first_path * (problem.lanes // shape[0] if shape and shape[0] else problem.lanes)
+    if lane + problem.lanes >= 2**63:
+        raise ValueError(f"first_path is {first_path}, but lanes are counted in 63 bits; use a smaller one")
+    streams = problem.method.streams
+    per_step = max(map(streams.count, streams), default=0) * problem.system.channels
+    if (problem.first_step + len(problem.steps)) * per_step > 2**34:
+        raise ValueError(
+            f"{len(problem.steps)} steps after {problem.first_step} take {per_step} normals each of a path's 2**34; "
+            f"take fewer steps, or begin anew with another seed"
+        )
+    return lane
+
+
+def explicit(problem, noise):
+    """Explicit normals as (draws, steps, *shape of dw), or None."""
+    if noise is None:
+        return None
+    like, draws, steps = problem.x0, problem.method.normals, len(problem.steps)
+    if arrays.is_tensor(noise) and not arrays.is_tensor(like):
+        raise ValueError("noise is a tensor, but x0 is not")
+    if not draws:
+        raise ValueError(f"noise is given, but {problem.method.name} on {problem.system.name} takes none; leave it out")
+    noise = noise if arrays.is_tensor(noise) else np.asanyarray(noise)
+    if noise.is_complex() if arrays.is_tensor(noise) else noise.dtype.kind not in "iuf":
+        raise ValueError(f"noise must be an array of standard normals, got {noise.dtype}")
+    if isinstance(noise, np.ma.MaskedArray):
+        raise ValueError("noise is a masked array; give all normals")
+    if arrays.is_tensor(like):
+        noise = arrays.torch().as_tensor(noise, dtype=like.dtype, device=like.device)
+    else:
+        noise = noise.astype(like.dtype, copy=False)
+    shape = (steps, *problem.dw_shape) if draws == 1 else (draws, steps, *problem.dw_shape)
+    if tuple(noise.shape) != shape:
+        raise ValueError(
+            f"noise has shape {tuple(noise.shape)}, but {steps} steps of {problem.method.name} take {shape}"
+        )
+    return noise.reshape(draws, steps, *problem.dw_shape)

@@ -1,0 +1,74 @@
+"""A step must not change the state that it is given: where a user's function does, this says which."""
+
+import contextlib
+
+import numpy as np
+
+from .. import arrays
+
+
+def own(x):
+    """A copy that no one else holds; numpy arrays are protected instead."""
+    return x.clone() if arrays.is_tensor(x) else x.view()
+
+
+def protected(x):
+    """x, a numpy array made read-only; tensors are looked after by `call`."""
+    if isinstance(x, np.ndarray):
+        x.flags.writeable = False
+    return x
+
+
+def call(step, sde, t, t1, x, h, *rest):
+    """The step at x; a ValueError where it changes x in place."""
+    before = _version(x)
+    copy = x.clone() if before is None else None  # of inference tensors nobody counts the changes
+    try:
+        taken = step(sde, t, t1, x, h, *rest)
+    except (ValueError, RuntimeError) as error:
+        if "read-only" in str(error):
+            raise ValueError(_complaint(sde, t, x)) from error
+        if "truth value" in str(error) or "Boolean value of Tensor" in str(error):
+            raise ValueError(
+                f"a function of {_name(sde)} asks for the truth of a condition on all paths at once; write "
+                f"sdekit.math.where(x > 0, a, b) for if x > 0, which gives each path its own"
+            ) from error
+        raise
+    if before is None and not bool((copy == x).all() | (x != x).any()):
+        raise ValueError(_complaint(sde, t, copy))
+    if before is not None and _version(x) != before:
+        raise ValueError(_complaint(sde, t, x))
+    return taken
+
+
+def _version(x):
+    """A count of the changes in place; 0 for arrays, which are read-only, None where there is none."""
+    if not arrays.is_tensor(x):
+        return 0
+    return None if x.is_inference() else x._version
+
+
+def _complaint(sde, t, x):
+    changed = [
+        n for n, f in (("drift", sde.drift), ("diffusion", lambda t, y: sde.noise(t, y, 1.0))) if _changes(f, t, x)
+    ]
+    return (
+        f"{changed[0] if changed else 'a function'} of {_name(sde)} changes its argument in place; write "
+        f"x = x - 1 for x -= 1, x.mul(2) for x.mul_(2), nn.ReLU() for nn.ReLU(inplace=True)"
+    )
+
+
+def _name(sde):
+    return type(getattr(sde.process, "target", sde.process)).__name__  # what counts evaluations stands in front
+
+
+def _changes(function, t, x):
+    """Whether a function changes an array like x, of either sign."""
+    x = x.detach() if arrays.is_tensor(x) else x
+    for state in (1.5 + x * x, -1.5 - x * x):
+        copy = state.clone() if arrays.is_tensor(state) else np.array(state)
+        with contextlib.suppress(Exception):  # whatever else is wrong with it
+            function(t, copy)
+        if not bool((copy == state).all()):
+            return True
+    return False
