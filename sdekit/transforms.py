@@ -23,6 +23,8 @@ def _reverse(process, score, eta=1.0):
             raise ValueError(f"process: {name} has no {method}(t); Reverse needs a process with a marginal")
     if not getattr(process, "additive", False) or getattr(process, "noise", "diagonal") == "general":
         raise ValueError(f"process: the noise of {name} depends on its state; Reverse needs g(t) alone")
+    if getattr(process, "correlation", None) is not None:
+        raise ValueError(f"process: {name} has a correlation, but Reverse needs independent noise in each entry")
     if not (math.isfinite(eta) and eta >= 0):
         raise ValueError(f"eta must be finite and >= 0, got {eta}")
     if not hasattr(score, "pair"):

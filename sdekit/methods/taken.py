@@ -18,3 +18,8 @@ class Taken(NamedTuple):
     error: Any = None
     memory: Any = None
     slopes: tuple = ()
+
+    @staticmethod
+    def in_kernels(x, error=None, memory=None, slopes=()):
+        """What is left of it in compiled code: fixed steps without a memory need the state alone."""
+        return x

@@ -187,7 +187,12 @@ def _content(cell):
 
 
 def _as_function(value, watch):
-    """A plain function that does what a jitted one, a partial or a method of a record does; else None."""
+    """A plain function that does what a jitted one, a partial or a method of a record does; else None.
+
+    So does a class that says what stands for it `in_kernels`.
+    """
+    if isinstance(value, type):
+        return getattr(value, "in_kernels", None)
     if isinstance(value, Dispatcher):
         return value.py_func
     if isinstance(value, (types.MethodType, functools.partial)):
