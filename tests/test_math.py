@@ -30,7 +30,8 @@ UNARY = (*elementary.UNARY, "isfinite")
 BINARY = elementary.BINARY
 NUMPY = {"erf": special.erf, "erfc": special.erfc, "round": np.rint}  # where numpy has no ufunc of this name
 
-# Largest error in units in the last place of the exact result, measured over all float32 numbers (`benchmarks/ulp.py`)
+# Largest error in units in the last place of the exact result, measured over samples, and over all float32
+# numbers where benchmarks/results/ulp.json has a row (`benchmarks/ulp.py`)
 # and at least 1e4 float64 numbers of each domain below; plus 5 %.
 ULP = {
     "exp": 1.06, "log": 0.92, "log_positive": 1.31, "log1p": 1.5, "expm1": 2.1, "sqrt": 0.5001,
