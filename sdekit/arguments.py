@@ -234,12 +234,18 @@ def compatible(system, method, t):
     for time in (t[0], t[-1]):
         if not low <= time <= high:
             raise ValueError(f"ts: time {time} is outside the domain [{low}, {high}] of {name}")
-    _has_what_it_needs(system, method, t)
+    _draws_transitions(system, method, t)
 
 
 def _serves(system, method):
-    """Raise where the method does not serve the kind of noise."""
+    """Raise where the process lacks what the method calls, or the method does not serve its kind of noise."""
     name, kind = system.name, system.kind
+    for need in method.needs:
+        if not callable(getattr(system.process, need, None)):
+            why = ": there is no closed form" if need == "transition" else ""
+            raise ValueError(
+                f"method {method.name} needs a process with a method {need}, which {name} does not have{why}"
+            )
     if kind in method.noise or (kind == "none" and method.noise != ("none",)):
         return
     if system.crossing and "diagonal" in method.noise:
@@ -257,14 +263,8 @@ def _serves(system, method):
     )
 
 
-def _has_what_it_needs(system, method, t):
+def _draws_transitions(system, method, t):
     process, name = system.process, system.name
-    for need in method.needs:
-        if not callable(getattr(process, need, None)):
-            why = ": there is no closed form" if need == "transition" else ""
-            raise ValueError(
-                f"method {method.name} needs a process with a method {need}, which {name} does not have{why}"
-            )
     if "transition" in method.needs:
         if system.correlation is not None:
             raise ValueError(f"method {method.name} draws each component alone, but {name} has a correlation")

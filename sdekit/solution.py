@@ -189,7 +189,10 @@ def _statistics(x, levels, event):
 
 
 def _host(x):
-    return x.detach().cpu().numpy() if arrays.is_tensor(x) else np.asarray(x)
+    if not arrays.is_tensor(x):
+        return np.asarray(x)
+    x = x.detach().cpu()
+    return (x.float() if x.dtype == arrays.torch().bfloat16 else x).numpy()  # numpy has no bfloat16
 
 
 def _numbered(name, count):
