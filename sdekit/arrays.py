@@ -40,10 +40,7 @@ def holds(condition):
     """
     if not is_tensor(condition):
         return bool(condition.all() if hasattr(condition, "all") else condition)
-    try:
-        return condition.device.type != "cpu" or bool(condition.all())
-    except RuntimeError:
-        return True
+    return condition.device.type != "cpu" or not concrete(condition) or bool(condition.all())
 
 
 def torch():

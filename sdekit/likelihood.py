@@ -21,6 +21,7 @@ from .methods import rk4
 from .problem import counted
 from .records import as_record
 from .solve import solve
+from .steps import sequence
 from .system import bind
 from .transforms import Reverse
 
@@ -177,8 +178,8 @@ def _signs(n, seed, like):
 
 def _backwards(grid):
     """The times of a sampler's grid from the data to the prior."""
-    times = np.asarray(grid, np.float64)
-    if times.ndim != 1 or len(times) < 2:
+    times, _ = sequence("grid", grid)
+    if len(times) < 2:
         raise ValueError(f"grid must hold two or more times, from the prior's to that of the data, got {grid!r}")
     return times[::-1].tolist()
 

@@ -11,7 +11,7 @@ from .checks import integer
 from .methods import exact
 from .noise import Stream
 from .solve import solve
-from .steps import SLACK
+from .steps import SLACK, decreasing, sequence
 
 __all__ = ["restart"]
 
@@ -37,10 +37,9 @@ def restart(reverse, x0, grid, method, intervals, *, seed=None, first_path=0, ba
     """
     engine = backends.torch() if arrays.is_tensor(x0) else backends.numpy()
     state = arguments.start(x0, None, seed, first_path, None).state
-    legs, begun, nfe, sol = _legs(np.asarray(grid, np.float64), intervals), state.step, 0, None
-    numbers = max(
-        1, method.streams.count(Stream.PATH)
-    )  # of a step's normals: a jump is numbered as the method's steps are
+    legs, begun, nfe, sol = _legs(decreasing("grid", grid), intervals), state.step, 0, None
+    # a jump is numbered as the method's steps are, which may take several normals of the stream each
+    numbers = max(1, method.streams.count(Stream.PATH))
     for times in legs:
         state = state._replace(t=float(times[0]))
         if times[1] > times[0]:
@@ -58,12 +57,10 @@ def restart(reverse, x0, grid, method, intervals, *, seed=None, first_path=0, ba
 
 def _legs(grid, intervals):
     """The stretches of times to run, in order; the rising ones are jumps."""
-    if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) < 0).all():
-        raise ValueError(f"grid must hold two or more decreasing times, got {grid}")
     rounds = {}
     for times, count in intervals:
-        times = np.array(times, np.float64)
-        if times.ndim != 1 or len(times) < 2 or not (np.diff(times) < 0).all():
+        times, _ = sequence("intervals: times", times)
+        if len(times) < 2 or not (np.diff(times) < 0).all():
             raise ValueError(f"intervals: times must decrease from t_max to t_min, got {times}")
         near = int(np.abs(grid - times[-1]).argmin())
         if abs(grid[near] - times[-1]) > SLACK * abs(grid[-1] - grid[0]):

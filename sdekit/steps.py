@@ -8,7 +8,7 @@ import numpy as np
 from . import arrays, machine
 from .checks import real
 
-__all__ = ["Steps", "fitted", "on_grid", "times"]
+__all__ = ["Steps", "decreasing", "fitted", "on_grid", "sequence", "times"]
 
 SLACK = 1e-9  # of a step: times closer than this are one
 INWARDS = 1e-14  # of max(|t|, |h|): how far a step stays away from a jump, more than rounding makes of floor(t/p)
@@ -39,9 +39,9 @@ class Times(NamedTuple):
     rounding: float
 
 
-def times(name, values):
-    """`values` as `Times`: strictly monotone and finite."""
-    eps = 0.0
+def sequence(name, values):
+    """(`values` as finite float64 times along one axis, the rounding unit of their own type)."""
+    given, eps = values, 0.0
     if arrays.is_tensor(values):
         if values.requires_grad:
             raise ValueError(
@@ -49,26 +49,41 @@ def times(name, values):
                 f"process instead"
             )
         eps = arrays.torch().finfo(values.dtype).eps if values.is_floating_point() else 0.0
-        values = (values.double() if eps else values.resolve_conj()).cpu().numpy()  # numpy has no bfloat16
-    if isinstance(values, np.ma.MaskedArray):
+        given = (values.double() if eps else values.resolve_conj()).cpu().numpy()  # numpy has no bfloat16
+    if isinstance(given, np.ma.MaskedArray):
         raise ValueError(f"{name} must be a sequence of times, got a masked array")
     try:
-        given = np.asarray(values)
-    except ValueError:
+        given = np.asarray(given)
+    except (ValueError, TypeError, RuntimeError):  # of several shapes, or tensors that require grad
         given = np.empty(0, object)
     if given.dtype.kind not in "iuf":
         raise ValueError(f"{name} must be a sequence of times, got {values!r}")
-    if given.ndim != 1 or given.size == 0:
+    if given.ndim != 1:
         raise ValueError(f"{name} must be a non-empty sequence of times, got shape {given.shape}")
     t = given.astype(np.float64)
     if not np.isfinite(t).all():
         raise ValueError(f"{name} must be finite, got {t[~np.isfinite(t)][0]}")
+    return t, max(eps, float(np.finfo(given.dtype).eps)) if given.dtype.kind == "f" else 0.0
+
+
+def times(name, values):
+    """`values` as `Times`: strictly monotone and finite."""
+    t, eps = sequence(name, values)
+    if t.size == 0:
+        raise ValueError(f"{name} must be a non-empty sequence of times, got shape {t.shape}")
     steps = np.diff(t)
     if not ((steps > 0).all() or (steps < 0).all()):
         i = int(np.argmax(steps * np.sign(steps[0]) <= 0)) if steps[0] else 0
         raise ValueError(f"{name} must be strictly monotone, got {t[i]} followed by {t[i + 1]}")
-    eps = max(eps, float(np.finfo(given.dtype).eps)) if given.dtype.kind == "f" else 0.0
     return Times(t, 4 * eps * float(max(abs(t[0]), abs(t[-1]))))
+
+
+def decreasing(name, values):
+    """`values` as two or more decreasing float64 times, from noise to data."""
+    t, _ = sequence(name, values)
+    if len(t) < 2 or not (np.diff(t) < 0).all():
+        raise ValueError(f"{name} must hold two or more decreasing times, got {t}")
+    return t
 
 
 def fitted(ts, h, jumps=()):

@@ -11,6 +11,7 @@ from . import arrays
 from .equation import equation
 from .probe import Probe
 from .records import as_record, parameters, path_parameters
+from .steps import sequence
 
 __all__ = ["System", "bind", "declared", "state_arguments"]
 
@@ -197,17 +198,7 @@ def _path_shape(process, path):
 def _jumps(process):
     """The declared jumps as increasing float64 times."""
     jumps = getattr(process, "jumps", None)
-    if jumps is None:
-        return np.empty(0)
-    times = arrays.on_host(jumps) if arrays.is_tensor(jumps) and not jumps.is_complex() else np.asanyarray(jumps)
-    if (
-        isinstance(times, np.ma.MaskedArray)
-        or times.ndim != 1
-        or times.dtype.kind not in "iuf"
-        or not np.isfinite(times).all()
-    ):
-        raise ValueError(f"jumps of {type(process).__name__} must be a sequence of finite times, got {jumps!r}")
-    return np.unique(times.astype(np.float64))
+    return np.empty(0) if jumps is None else np.unique(sequence(f"jumps of {type(process).__name__}", jumps)[0])
 
 
 def _correlation(process, noise, k):

@@ -9,6 +9,7 @@ from ..backends import numpy
 from ..checks import integer
 from ..solution import State
 from ..solve import solve
+from ..steps import decreasing
 from ..targets import Gaussian
 from ..transforms import Reverse
 
@@ -86,7 +87,7 @@ def gaussian_law(target, process, method, grid, *, eta=None, start="prior", exac
     A law that overflows is NaN. The law's `nfe` is the count of `solve`. Compare with
     `exact_law(target, process, grid[-1])`, what the sampler aims at, or `exact_law(target)`, the data.
     """
-    times = _decreasing(grid)
+    times = decreasing("grid", grid).tolist()
     eta = (0.0 if method.noise == ("none",) else 1.0) if eta is None else eta
     if integer("exact", exact) and method.normals:
         raise ValueError(f"exact is {exact}, but {method!r} draws normals; exact steps are those of the ODE")
@@ -180,13 +181,6 @@ def _filled(memory, values):
 
 
 # --- arguments -----------------------------------------------------------------------------------
-
-
-def _decreasing(grid):
-    times = np.asarray(grid, np.float64)
-    if times.ndim != 1 or len(times) < 2 or not (np.diff(times) < 0).all():
-        raise ValueError(f"grid must hold two or more decreasing times, got {grid!r}")
-    return times.tolist()
 
 
 def _start(start, target, process, t):

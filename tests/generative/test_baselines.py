@@ -141,8 +141,9 @@ def test_linear_vae_learns_probabilistic_pca():
     model, best = VAE((4,), latent=2, depth=0, particles=1), VAE((4,), latent=2, depth=0)
     fit(model, x, steps=600, batch=512, lr=2e-2, seed=0)
     best.standardise(x)
-    gap = principal(best, x).log_prob(x).mean() - model.log_prob(x).mean()
-    assert -2e-3 < float(gap.detach()) < 2e-2
+    bound = torch.stack([model.log_prob(x, seed=s).mean() for s in range(32)]).mean()  # normals are the same for all x
+    gap = principal(best, x).log_prob(x).mean() - bound
+    assert -1e-4 < float(gap.detach()) < 2e-2
 
 
 def test_vae_bound_rises_to_the_likelihood():

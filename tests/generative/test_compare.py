@@ -12,26 +12,14 @@ import pytest
 for _name in ("torch", "zuko", "sklearn", "ot", "matplotlib", "tqdm"):
     pytest.importorskip(_name)
 
+from commands import PNG, explains, names  # noqa: E402
+
 from benchmarks import compare  # noqa: E402
 from generative import runs  # noqa: E402
 
-PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
 
 def fails(capsys, arguments, *words):
-    assert compare.main(arguments) == 2
-    error = capsys.readouterr().err
-    assert all(word in error for word in words) and "Traceback" not in error, error
+    explains(compare.main, capsys, arguments, *words)
 
 
 def test_compare(here, capsys):

@@ -67,7 +67,7 @@ def test_integrates_to_one(name):
     [
         ("GMM", {}),
         ("RealNVP", {"steps": 250, "batch": 512, "lr": 1e-2}),
-        ("CNF", {"steps": 100, "batch": 512, "lr": 2e-2}),
+        ("CNF", {"steps": 130, "batch": 512, "lr": 2e-2}),
         ("flow matching", {"steps": 800, "batch": 1024, "lr": 2e-2}),
         ("diffusion", {"steps": 1000, "batch": 2048, "lr": 2e-2}),
     ],
@@ -80,4 +80,4 @@ def test_agrees_with_the_closed_form_on_gaussian_data(name, settings):
     x = GAUSSIAN.sample(500, seed=1, like=torch.empty(0))
     with torch.no_grad():
         error = (model.log_prob(x) - GAUSSIAN.log_prob(x)).abs().mean()
-    assert error < 2.5e-2 and model.density == "exact"
+    assert error < 2e-2 and model.density == "exact"

@@ -9,30 +9,18 @@ for _name in ("torch", "zuko", "sklearn", "ot", "matplotlib", "tqdm"):
     pytest.importorskip(_name)
 
 import torch  # noqa: E402
+from commands import PNG, explains, names  # noqa: E402
 
 from generative import __main__ as cli  # noqa: E402
 from generative import families, runs  # noqa: E402
 from generative.training import cosine, fit  # noqa: E402
 
-PNG = b"\x89PNG\r\n\x1a\n"
 SMALL = ["--steps", "20", "--set", "width=16", "batch=32"]
 TRAIN = ["train", "diffusion", "two_moons", "--out", "run", *SMALL]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
 def fails(capsys, arguments, *words):
-    assert cli.main(arguments) == 2
-    error = capsys.readouterr().err
-    assert all(word in error for word in words) and "Traceback" not in error, error
+    explains(cli.main, capsys, arguments, *words)
 
 
 def test_train_then_sample(here, capsys):
