@@ -72,6 +72,11 @@ def filled(like, value):
     return np.full(like.shape, value)
 
 
+def nowhere(shape, like):
+    """A mask of `shape` that holds nowhere, on the device of `like`."""
+    return like.new_zeros(shape, dtype=torch().bool) if is_tensor(like) else np.zeros(shape, bool)
+
+
 def empty(shape, like):
     """An array of the type of `like` whose values are not set."""
     return like.new_empty(shape) if is_tensor(like) else np.empty(shape, like.dtype)

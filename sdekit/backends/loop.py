@@ -65,9 +65,11 @@ class Watch:
 
     def __init__(self, problem, x):
         self.problem, self.instead = problem, None  # a state for lost paths to go on from
-        self.good = whole(problem, x)
-        self.since = None if healthy(x) else 0  # the step from which on paths are looked at
-        self.survived = self.good * 0  # how many steps each got through since
+        self.none = arrays.nowhere(problem.system.path_shape, x)
+        # the step from which on paths are looked at, which are finite, and how many steps each got through since
+        self.since, self.good, self.survived = None, None, None
+        if not healthy(x):
+            self._look(0, x)
 
     def through(self, s, step, x, counter):
         """What `step(x)` gives, with NaN for paths that are not finite.
@@ -77,7 +79,7 @@ class Watch:
         """
         taken, count = step(self._anchored(x)), counter.count
         if self.since is None and not healthy(taken.x):
-            self.since = s
+            self._look(s, x)
         if self.since is None:
             return taken
         good = self.good & whole(self.problem, taken.x)
@@ -89,6 +91,10 @@ class Watch:
             counter.count = count
         self.survived = self.survived + good
         return taken._replace(x=sm.where(good, taken.x, math.nan))
+
+    def _look(self, s, x):
+        self.since, self.good = s, whole(self.problem, x)
+        self.survived = self.good * 0
 
     def _anchored(self, x):
         return x if self.instead is None else sm.where(self.good, x, self.instead)
@@ -106,8 +112,10 @@ class Watch:
 
     def failures(self):
         """(mask over the path axes, first step whose result was not finite or None)."""
+        if self.since is None:
+            return self.none, None
         failed = ~self.good.reshape(self.problem.system.path_shape)
-        if self.since is None or not (arrays.concrete(failed) and bool(failed.any())):
+        if not (arrays.concrete(failed) and bool(failed.any())):
             return failed, None
         return failed, self.since + int(self.survived.min())
 
