@@ -41,6 +41,11 @@ def call(step, sde, t, t1, x, h, *rest):
     return taken
 
 
+def drift(sde, t, x):
+    """The drift at x, in the type of x; a ValueError where it changes x in place."""
+    return call(lambda sde, t, t1, x, h: sde.drift(t, x), sde, t, t, x, 0.0)
+
+
 def _version(x):
     """A count of the changes in place; 0 for arrays, which are read-only, None where there is none."""
     if not arrays.is_tensor(x):

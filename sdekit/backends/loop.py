@@ -32,6 +32,7 @@ def march(problem, rows):
     memory = problem.memory
     if method.init is not None and memory is None:
         memory = method.init(sde, float(steps.t[0]), x)
+    slope, at = None, None  # the drift at the end of the last step, where a method takes it, and the state there
     watch, saved = Watch(problem, x), Saved(problem)
     saved.add(0, x)
     for s, dws in enumerate(increments(problem, rows)):
@@ -39,12 +40,18 @@ def march(problem, rows):
         h = float(steps.t[s + 1]) - float(steps.t[s])
         rest = [dw * math.sqrt(abs(h)) for dw in dws] + ([] if method.init is None else [memory])
 
-        def step(x, t=t, t1=t1, h=h, rest=rest):
+        if t != steps.t[s]:  # behind a jump
+            slope = None
+
+        def step(x, t=t, t1=t1, h=h, rest=rest, slope=slope, at=at):
+            if method.first_same_as_last:
+                rest = [*rest, guard.drift(sde, t, x) if slope is None or x is not at else slope]
             taken = guard.call(method.step, sde, t, t1, x, h, *rest)
             return taken if isinstance(taken, Taken) else Taken(taken)
 
         taken = watch.through(s, step, x, counter)
         x, memory = guard.protected(taken.x), taken.memory
+        slope, at = (taken.slopes[-1], x) if method.first_same_as_last else (None, None)
         saved.add(s + 1, x)
         if problem.ticker is not None:
             problem.ticker((s + 1) / len(steps))

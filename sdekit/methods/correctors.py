@@ -60,7 +60,7 @@ def predictor_corrector(predictor=euler_maruyama, corrector=langevin(0.16)):
     equations", 2021, alg. 1 (arXiv 2011.13456).
     """
     for name, part in (("predictor", predictor), ("corrector", corrector)):
-        if not isinstance(part, Method) or part.init is not None:
+        if not isinstance(part, Method) or part.init is not None or part.first_same_as_last:
             raise ValueError(f"{name} must be a one-step method, got {part!r}")
     predict, correct, split = predictor.step, corrector.step, predictor.normals
     streams = predictor.streams + tuple(noise.Stream.CORRECTOR for _ in corrector.streams)

@@ -45,6 +45,12 @@ class Method(_Called[P]):
     evaluates_end   whether a step evaluates the drift at t1.
     reaches_zero    whether a step that reads the pair is regular at sigma(t1) = 0; otherwise it is replaced by D.
     needs       methods of the process, besides drift and diffusion, that a step calls.
+    error_order  order of the solution that the step's own is compared with: its `Taken.error` falls as h to the power
+                error_order + 1. None: there is no estimate, and steps do not adapt.
+    first_same_as_last  whether a step takes the slope at (t, x) as its last argument, and has the one at (t1, x') as
+                the last of its slopes: an evaluation less, but for the first step.
+    interpolate  function (x, taken, h, θ) -> the state at t + θ h, or None: adaptive steps end at output times.
+    further     function (sde, t, x, h, taken) -> `Taken` with more slopes, which `interpolate` needs, or None.
     build       what `family` makes the members of; None without parameters.
     arguments   positional and named ones that `build` was called with; None for the default member.
     """
@@ -62,6 +68,10 @@ class Method(_Called[P]):
     evaluates_end: bool = False
     reaches_zero: bool = False
     needs: tuple[str, ...] = ()
+    error_order: float | None = None
+    first_same_as_last: bool = False
+    interpolate: Callable | None = None
+    further: Callable | None = None
     build: Callable[P, Method] | None = None
     arguments: tuple[tuple, dict[str, Any]] | None = None
 
@@ -128,6 +138,10 @@ def method(
     evaluates_end: bool = False,
     reaches_zero: bool = False,
     needs: tuple[str, ...] = (),
+    error_order: float | None = None,
+    first_same_as_last: bool = False,
+    interpolate: Callable | None = None,
+    further: Callable | None = None,
 ) -> Callable[[Callable], Method]:
     """Make a `Method` of a step function; see `Method` for the claims.
 
@@ -155,6 +169,10 @@ def method(
             evaluates_end=evaluates_end,
             reaches_zero=reaches_zero,
             needs=needs,
+            error_order=error_order,
+            first_same_as_last=first_same_as_last,
+            interpolate=interpolate,
+            further=further,
         )
 
     return record

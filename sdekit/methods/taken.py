@@ -5,11 +5,20 @@ from typing import Any, NamedTuple
 __all__: list[str] = []
 
 
+class Kept(NamedTuple):
+    """A `Taken` in compiled code, where records have no defaults."""
+
+    x: Any
+    error: Any
+    memory: Any
+    slopes: Any
+
+
 class Taken(NamedTuple):
     """A step that has been taken.
 
     x       the state at its end
-    error   an estimate of its error, of the shape of x, or None
+    error   an estimate of its error, of the shape of x, or a pair (of order 5, of order 3) of them, or None
     memory  what a multistep method remembers
     slopes  drifts along the step, the last one at its end, for methods that use them again
     """
@@ -21,5 +30,5 @@ class Taken(NamedTuple):
 
     @staticmethod
     def in_kernels(x, error=None, memory=None, slopes=()):
-        """What is left of it in compiled code: fixed steps without a memory need the state alone."""
-        return x
+        """The record that it is in compiled code."""
+        return Kept(x, error, memory, slopes)

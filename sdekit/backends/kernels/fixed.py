@@ -38,6 +38,29 @@ def once(function):
     return called
 
 
+def reached(taken):
+    """The state at the end of a step (compiled code only)."""
+    raise NotImplementedError("numba kernels only")
+
+
+@overload(reached, jit_options=INLINE)
+def _reached(taken):
+    return (lambda taken: taken.x) if isinstance(taken, types.BaseNamedTuple) else (lambda taken: taken)
+
+
+@functools.cache
+def anew(step):
+    """The step of a method whose first slope is the last one of the step before, but evaluated anew.
+
+    On fixed steps nothing is lost: the last slope, which then nobody reads, is not evaluated in compiled code.
+    """
+
+    def whole(sde, t, t1, x, h, *dw):
+        return step(sde, t, t1, x, h, *dw, sde.drift(t, x))
+
+    return whole
+
+
 class Layout(NamedTuple):
     """Where the normals of a chunk of steps lie: rows, stream by stream, in it step by step, dw by dw."""
 
@@ -175,7 +198,8 @@ def run(
             health = value(as_like(0, real(x[0, 0])))
             for i in range(lanes):
                 old = load(x, i)
-                new = as_like(step(at(sde, block.own, i), now, then, old, h, *draw(z, place, i, scale)), old)
+                taken = step(at(sde, block.own, i), now, then, old, h, *draw(z, place, i, scale))
+                new = as_like(reached(taken), old)
                 store(x, i, new)
                 health += times_zero(new)
             if buried or health != health:  # rare, and outside of the lane loop that it would slow down

@@ -57,7 +57,8 @@ def run(problem, threads=None):
 def _share(problem, out):
     """(the function that solves for the lanes low … high − 1 into `out`, the types that its kernel is made for)."""
     form, method, found = problem.system, problem.method, []
-    sde, step = prepare(problem.equation, found), compiled(method.step)
+    sde = prepare(problem.equation, found)
+    step = compiled(fixed.anew(method.step) if method.first_same_as_last else method.step)
     width = form.channels if problem.dw_axes else 1
     forms = fixed.access(form.components, width if problem.dw_axes else None, method.normals)
     x0, columns, dtype = _starts(problem), _per_lane(found, problem), problem.x0.dtype
@@ -202,12 +203,13 @@ def _per_lane(found, problem):
 def _evaluations(problem):
     """Drift evaluations per path, as the method's record says.
 
-    Where it says nothing, those of a first, a middle and the last step are counted on one path with a drift
-    of zero: steps branch on times alone.
+    A slope that is kept counts once (see `fixed.anew`). Where the record says nothing, those of a first, a middle and
+    the last step are counted on one path with a drift of zero: steps branch on times alone.
     """
     method, n = problem.method, len(problem.steps)
     if method.drifts is not None:
-        return method.drifts * n
+        restarts = int((problem.steps.begin != problem.steps.t[:-1])[1:].sum())  # behind jumps
+        return method.drifts * n + (method.first_same_as_last and n > 0) * (1 + restarts)
     one = with_parameters(problem.equation.process, lambda a: float(a.reshape(-1)[0]) if 0 not in a.shape else 1.0)
     counter, form = Counter(), problem.system
     drift = Counted(lambda t, x: 0.0 * x, counter)
