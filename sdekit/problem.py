@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .course import Course
 from .methods import Method
 from .steps import Steps
 from .system import System
@@ -16,7 +17,7 @@ class Problem(NamedTuple):
 
     system: System
     method: Method
-    steps: Steps
+    steps: Steps | Course
     x0: Any  # array or tensor in the type of the arithmetic, broadcasts to shape
     dtype: Any  # of the result
     seed: int
@@ -25,10 +26,16 @@ class Problem(NamedTuple):
     memory: Any
     noise: Any  # explicit normals (draws, steps, *shape of dw), or None
     ticker: Callable[[float], None] | None  # told the finished fraction
+    control: Any = None  # of an adaptive run that goes on: a `Control` of arrays over the path axes
 
     @property
     def equation(self):
         return self.system.equation
+
+    @property
+    def adaptive(self):
+        """Whether steps have sizes of their own."""
+        return isinstance(self.steps, Course)
 
     @property
     def shape(self):
@@ -61,7 +68,10 @@ class Outcome(NamedTuple):
     failed: Any  # mask over the path axes
     failed_step: int | None  # first step whose result was not finite
     memory: Any
-    nfe: int
+    nfe: Any  # an int; of adaptive runs an array over the path axes, and so are the following
+    steps: Any = None  # taken, where they are not those of the problem
+    rejected: Any = 0
+    control: Any = None  # a `Control`
 
 
 class Counter:

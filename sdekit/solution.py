@@ -29,6 +29,7 @@ class State(NamedTuple):
     failed      mask over the path axes, or None
     replayed    whether the normals were given as an array, which is used up
     dtype       of the results where it is narrower than that of the arithmetic, or None
+    control     of an adaptive run: sizes of the next steps, and what the controller remembers
     """
 
     x: Any
@@ -40,6 +41,7 @@ class State(NamedTuple):
     failed: Any = None
     replayed: bool = False
     dtype: Any = None
+    control: Any = None
 
     def __repr__(self):
         return f"State(t={self.t:g}, step={self.step}, shape={tuple(self.x.shape)})"
@@ -82,11 +84,13 @@ class Solution(Generic[A]):
 
     t         (times,) the saved times, float64
     x         (times, *path shape, *event) the states there
-    nfe       evaluations, per path, of the network where the process has one, else of the drift
+    nfe       evaluations, per path, of the network where the process has one, else of the drift: an int, and
+              an array over the path axes in adaptive runs, as are the following three
     steps     steps taken
     accepted  steps accepted, all of them on fixed grids
     rejected  steps rejected, none on fixed grids
-    failed    (path shape) True where a path became non-finite; it is NaN from there on, earlier rows are kept
+    failed    (path shape) True where a path became non-finite, or would have needed more or smaller steps than the
+              tolerance has; it is NaN from there on, earlier rows are kept
     stopped   (path shape) the time at which an event stopped a path, NaN where it ran on
     event     (path shape) the index of the event that stopped it, −1 where none did
     events    for each event the recorded (t, x)
@@ -98,13 +102,14 @@ class Solution(Generic[A]):
 
     t: A
     x: A
-    nfe: int
-    steps: int
+    nfe: Any
+    steps: Any
     failed: A
     seed: int
     state: State
     how: dict[str, str]
     event_dims: int = 0
+    rejected: Any = 0
 
     @property
     def final(self) -> A:
@@ -117,11 +122,7 @@ class Solution(Generic[A]):
 
     @property
     def accepted(self):
-        return self.steps
-
-    @property
-    def rejected(self):
-        return 0
+        return self.steps - self.rejected
 
     @property
     def stopped(self) -> A:
@@ -164,6 +165,7 @@ class Solution(Generic[A]):
         paths, components = x.ndim - 1 - self.event_dims, self.event_dims
         dims = ["time", *_numbered("path", paths), *_numbered("component", components)]
         attrs = {**self.how, "seed": str(self.seed), "versions": _versions(), "nfe": self.nfe, "steps": self.steps}
+        attrs |= {name: _range(attrs[name]) for name in ("nfe", "steps") if type(attrs[name]) is not int}
         coords = {"time": _host(self.t), **{d: np.arange(n) for d, n in zip(dims[1:], x.shape[1:])}}
         if paths == 1:
             coords["path"] = coords["path"] + self.state.first_path
@@ -174,7 +176,7 @@ class Solution(Generic[A]):
         paths, first, last = math.prod(self.failed.shape), float(self.t[0]), float(self.t[-1])
         return (
             f"Solution({len(self.t)} times from {first:g} to {last:g}, x {tuple(self.x.shape)}, {paths:,} paths, "
-            f"{failed} failed, {self.steps:,} steps, nfe {self.nfe:,}, seed {self.seed})"
+            f"{failed} failed, {_range(self.steps)} steps, nfe {_range(self.nfe)}, seed {self.seed})"
         )
 
 
@@ -186,6 +188,16 @@ def _statistics(x, levels, event):
         return nothing, nothing, nothing, np.full((len(levels), *event), np.nan)
     std = x.std(0, ddof=1) if n > 1 else np.full(event, np.nan)
     return x.mean(0), std / math.sqrt(n), std, np.quantile(x, levels, axis=0)
+
+
+def _range(count):
+    """A count in words: a number, or the least and the largest over the paths."""
+    if type(count) is int:
+        return f"{count:,}"
+    if not arrays.concrete(count) or 0 in count.shape:
+        return "?"
+    low, high = int(count.min()), int(count.max())
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _host(x):

@@ -8,7 +8,7 @@ import numpy as np
 from . import arrays, machine
 from .checks import real
 
-__all__ = ["Steps", "decreasing", "fitted", "on_grid", "sequence", "times"]
+__all__ = ["Steps", "decreasing", "fitted", "on_grid", "sequence", "times", "with_jumps", "with_sides"]
 
 SLACK = 1e-9  # of a step: times closer than this are one
 INWARDS = 1e-14  # of max(|t|, |h|): how far a step stays away from a jump, more than rounding makes of floor(t/p)
@@ -89,7 +89,7 @@ def decreasing(name, values):
 def fitted(ts, h, jumps=()):
     """Steps of at most h between the `Times` ts: each interval is cut into equal ones, at jumps as well."""
     step = real("h", h, above=0, below=math.inf)
-    stops, saves = _with_jumps(ts.t, jumps, min(0.25 * step, max(SLACK * step, ts.rounding)))
+    stops, saves = with_jumps(ts.t, jumps, min(0.25 * step, max(SLACK * step, ts.rounding)))
     slack = min(0.25, max(SLACK, ts.rounding / step))
     with np.errstate(over="ignore"):
         counts = np.maximum(1, np.ceil(np.abs(np.diff(stops)) / step - slack))
@@ -98,14 +98,14 @@ def fitted(ts, h, jumps=()):
             f"h = {h!r} makes {counts.sum():.3g} steps, whose times do not fit in memory; use a larger one"
         )
     if counts.size == 0 or counts.max() == 1:
-        return _steps(stops, saves, jumps)
+        return with_sides(stops, saves, jumps)
     counts = counts.astype(np.int64)
     starts = np.concatenate([[0], np.cumsum(counts)])
     within = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)
     t = np.empty(starts[-1] + 1)
     t[:-1] = np.repeat(stops[:-1], counts) + within * np.repeat(np.diff(stops) / counts, counts)
     t[starts] = stops
-    return _steps(t, starts[saves], jumps)
+    return with_sides(t, starts[saves], jumps)
 
 
 def on_grid(grid, ts=None, jumps=()):
@@ -115,8 +115,8 @@ def on_grid(grid, ts=None, jumps=()):
     else:
         t, saves = _snapped(grid, ts)
     least = np.abs(np.diff(t)).min(initial=math.inf)
-    t, where = _with_jumps(t, jumps, min(0.25 * least, max(SLACK * least, grid.rounding)))
-    return _steps(t, where[saves], jumps)
+    t, where = with_jumps(t, jumps, min(0.25 * least, max(SLACK * least, grid.rounding)))
+    return with_sides(t, where[saves], jumps)
 
 
 def _snapped(grid, ts):
@@ -150,7 +150,7 @@ def _nearest(grid, ts):
     return right - (np.abs(grid[right - 1] - ts) < np.abs(grid[right] - ts))
 
 
-def _with_jumps(t, jumps, slack):
+def with_jumps(t, jumps, slack):
     """Times t with the jumps inside them, and where each t is among them. A time within slack of a jump becomes it."""
     inside = _inside(jumps, t, slack)
     if not len(inside):
@@ -169,7 +169,7 @@ def _inside(jumps, t, slack):
     return jumps[(jumps >= min(t[0], t[-1]) - slack) & (jumps <= max(t[0], t[-1]) + slack)]
 
 
-def _steps(t, saves, jumps):
+def with_sides(t, saves, jumps):
     """The `Steps` at t; one from or to a jump sees its own side of it."""
     begin, end = t[:-1], t[1:]
     at_jump = np.isin(t, jumps) if len(jumps) else np.zeros(1, bool)

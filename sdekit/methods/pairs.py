@@ -1,7 +1,7 @@
 """Embedded Runge–Kutta pairs for ordinary differential equations x' = f(t, x): one step reads all tableaus."""
 
 from .method import Method, method
-from .tableaus import BOSH3, DOPRI5, DOP853, TSIT5, Row, Tableau
+from .tableaus import BOSH3, DOP853, DOPRI5, TSIT5, Row, Tableau
 from .taken import Taken
 
 __all__ = ["bosh3", "dop853", "dopri5", "tsit5"]
@@ -119,7 +119,7 @@ Source: C. Tsitouras, "Runge–Kutta pairs of order 5(4) satisfying only the fir
 doi:10.1016/j.camwa.2011.06.002.
 """)  # fmt: skip
 
-dop853 = pair("dop853", 8, 7, DOP853, """Hairer's method of order 8, with estimates of orders 5 and 3 and dense output of order 7.
+dop853 = pair("dop853", 8, 7, DOP853, """Hairer's method of order 8, with errors of 5 and 3 and dense output of 7.
 
 For tight tolerances, 1e-8 and below. Steps that hold an output take 3 more drifts.
 Order: 8. Cost: 12 drifts; the slope at the end of a step is the first one of the next.

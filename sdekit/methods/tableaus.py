@@ -28,7 +28,7 @@ class Tableau(NamedTuple):
     further: tuple[tuple[float, Row], ...] = ()
 
 
-# P. Bogacki, L. F. Shampine, "A 3(2) pair of Runge–Kutta formulas", 1989; the weights of order 2 are 7/24, 1/4, 1/3, 1/8.
+# P. Bogacki, L. F. Shampine, "A 3(2) pair of Runge–Kutta formulas", 1989; weights of order 2: 7/24, 1/4, 1/3, 1/8.
 BOSH3 = Tableau(
     c=(1 / 2, 3 / 4),
     a=((1 / 2,), (0, 3 / 4)),
@@ -85,9 +85,9 @@ TSIT5 = Tableau(
     ),
 )  # fmt: skip
 
-# E. Hairer, S. P. Nørsett, G. Wanner, "Solving Ordinary Differential Equations I", 1993, sec. II.5 and II.6: the method
-# of order 8 with its estimates of order 5 and 3 (the latter's weights of k_0, k_8, k_11 are 31/127, 0.7338466882816… and
-# 3/136), and the dense output of order 7. Their program prints the numbers.
+# E. Hairer, S. P. Nørsett, G. Wanner, "Solving Ordinary Differential Equations I", 1993, sec. II.5 and II.6: the
+# method of order 8, its errors of orders 5 and 3 (the latter's weights are 31/127 of k_0, 0.7338466882816… of k_8, 3/136 of
+# k_11), and the dense output of order 7. Their program prints the numbers.
 DOP853 = Tableau(
     c=(
         0.05260015195876773, 0.0789002279381516, 0.1183503419072274, 0.2816496580927726, 1 / 3, 1 / 4,
