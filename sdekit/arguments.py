@@ -12,8 +12,10 @@ import numpy as np
 from . import arrays, backends, machine
 from . import noise as normals
 from . import steps as times_of
-from .checks import integer
-from .methods import Method, euler_maruyama, heun, rk4
+from .checks import integer, real
+from .control import Tolerance
+from .course import Course, course
+from .methods import Method, euler_maruyama, heun, tsit5
 from .methods.last import finished
 from .problem import Problem
 from .solution import Solution, State
@@ -142,6 +144,7 @@ class When(NamedTuple):
     ts: times_of.Times | None
     grid: times_of.Times | None
     h: Any
+    tolerance: Tolerance | None
 
     @property
     def first(self):
@@ -150,25 +153,37 @@ class When(NamedTuple):
     @property
     def words(self):
         """For the record of a Solution."""
-        return f"h = {self.h}" if self.h is not None else f"grid of {len((self.grid or self.ts).t)} times"
+        if self.h is not None:
+            return f"h = {self.h}"
+        return f"tol = {self.tolerance}" if self.tolerance else f"grid of {len((self.grid or self.ts).t)} times"
 
 
 def when(ts, h, grid, tol, events, start):
-    """The times as they were said; what belongs to adaptive steps is refused."""
-    if tol is not None:
-        raise ValueError(f"tol is {tol!r}, but steps of adaptive size are not offered yet; give h or grid instead")
+    """The times and the steps as they were said."""
     if not isinstance(events, (tuple, list)) or events:
         raise ValueError(f"events are {events!r}, but stopping at events is not offered yet; leave them out")
-    if h is not None and grid is not None:
-        raise ValueError("h and grid are both given; steps follow one of them")
+    both = [name for name, value in (("h", h), ("grid", grid), ("tol", tol)) if value is not None]
+    if len(both) > 1:
+        raise ValueError(f"{' and '.join(both[:2])} are both given; steps follow one of them")
     if ts is None and grid is None:
         raise ValueError("ts is missing: give the times to save at, or a grid")
     said = When(
-        None if ts is None else times_of.times("ts", ts), None if grid is None else times_of.times("grid", grid), h
+        None if ts is None else times_of.times("ts", ts),
+        None if grid is None else times_of.times("grid", grid),
+        h,
+        None if tol is None else tolerance(tol),
     )
     if not start.goes_on or math.isnan(start.state.t):
         return said
-    return When(_from(said.ts, "ts", start.state.t), _from(said.grid, "grid", start.state.t), h)
+    return said._replace(ts=_from(said.ts, "ts", start.state.t), grid=_from(said.grid, "grid", start.state.t))
+
+
+def tolerance(tol):
+    """The `Tolerance`: a number stands for both rtol and atol."""
+    if isinstance(tol, Tolerance):
+        return tol
+    number = real("tol", tol, above=0, below=math.inf)
+    return Tolerance(rtol=number, atol=number)
 
 
 def _from(said, name, t):
@@ -182,7 +197,10 @@ def _from(said, name, t):
 
 
 def steps(said, system, method):
-    """The `Steps` of a run."""
+    """The `Steps` of a run, or its `Course` where they are of adaptive size."""
+    if said.tolerance is not None:
+        _adapts(said.tolerance, system, method)
+        return course(said.ts, system.jumps, said.tolerance, method.interpolate is not None)
     if said.grid is not None:
         return times_of.on_grid(said.grid, said.ts, system.jumps)
     if said.h is not None:
@@ -191,23 +209,41 @@ def steps(said, system, method):
         return times_of.on_grid(said.ts, said.ts, system.jumps)
     raise ValueError(
         "how to step is not said: give h, the largest step, or grid, the times of all steps (grid=ts for one step "
-        "between two of them)"
+        "between two of them)" + (", or tol, the error of a step" if system.noise == "none" else "")
     )
+
+
+def _adapts(tol, system, method):
+    """Raise where steps of adaptive size cannot be taken."""
+    if system.noise != "none":
+        raise ValueError(
+            f"tol is {tol}, but {system.name} has noise, for which steps of adaptive size are not offered yet; give h "
+            f"or grid instead, or sdekit.noiseless(process)"
+        )
+    if method.error_order is None or method.init is not None:
+        raise ValueError(
+            f"tol is {tol}, but a step of {method.name} has no estimate of its error; use sdekit.tsit5, dopri5, bosh3 "
+            f"or dop853, or give h or grid instead"
+        )
 
 
 # --- method and backend --------------------------------------------------------------------------
 
 
-def method(chosen, system):
-    """The method: by default that of the calculus, for equations without noise rk4."""
+def method(chosen, system, said):
+    """(the method, how to step): by default the method of the calculus, and for equations without noise tsit5.
+
+    That one takes steps of adaptive size where nothing else is said.
+    """
     if chosen is None:
         if system.noise == "none":
-            return rk4
-        return heun if getattr(system.process, "calculus", "ito") == "stratonovich" else euler_maruyama
+            silent = said.h is None and said.grid is None and said.tolerance is None
+            return tsit5, said._replace(tolerance=Tolerance()) if silent else said
+        return heun if getattr(system.process, "calculus", "ito") == "stratonovich" else euler_maruyama, said
     if not isinstance(chosen, Method):
         hint = f"; did you mean sdekit.{chosen}?" if isinstance(chosen, str) else ""
         raise ValueError(f"method must be a Method such as sdekit.euler_maruyama, got {chosen!r}{hint}")
-    return chosen
+    return chosen, said
 
 
 def compatible(system, method, t):
@@ -301,9 +337,15 @@ def backend(chosen, system, method, x0):
 def problem(start, system, method, steps, noise):
     """The `Problem` of a run, whose result fits in memory and whose normals can be counted."""
     state = start.state
+    whole = finished(method, system.process, float(steps.t[-1]))
+    if isinstance(steps, Course) and whole is not method:
+        raise ValueError(
+            f"ts end at {steps.t[-1]}, where sigma of {system.name} is 0 and its drift has no value; end a little before, "
+            f"or give grid, whose last step {method.name} replaces by the denoised state"
+        )
     made = Problem(
         system=system,
-        method=finished(method, system.process, float(steps.t[-1])),
+        method=whole,
         steps=steps,
         x0=start.x0,
         dtype=start.dtype,
@@ -313,6 +355,7 @@ def problem(start, system, method, steps, noise):
         memory=state.memory if method.init is not None else None,
         noise=None,
         ticker=None,
+        control=state.control,
     )
     fits(len(steps.saves), made.shape, start.dtype)
     return made._replace(first_lane=first_lane(made, state.first_path), noise=explicit(made, noise))

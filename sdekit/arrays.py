@@ -124,6 +124,33 @@ def all_of(x, axes):
     return x
 
 
+def any_of(condition):
+    """Whether it holds anywhere, as a bool."""
+    return bool(condition.any())
+
+
+def mean_of(x, axes):
+    """The mean over `axes`, which stay with length 1, in float64."""
+    return x.mean(axes, keepdim=True) if is_tensor(x) else x.mean(axes, keepdims=True)
+
+
+def detached(x):
+    """x without its history, if it has one."""
+    return x.detach() if is_tensor(x) else x
+
+
+def double(x):
+    """x in float64."""
+    return x.double() if is_tensor(x) else np.asarray(x, np.float64)
+
+
+def constant(like, value, dtype=None):
+    """An array of one value like `like`, in its element type or in Python's int."""
+    if is_tensor(like):
+        return torch().full_like(like, value, dtype=torch().int64 if dtype is int else None, requires_grad=False)
+    return np.full_like(like, value, dtype=np.int64 if dtype is int else None)
+
+
 def beside(value, x):
     """A number, array or tensor in the array type, floating-point type and device of x."""
     if is_tensor(x):

@@ -10,6 +10,7 @@ from typing import Any
 
 from . import arguments, arrays
 from . import math as sm
+from .control import Tolerance
 from .methods import Method
 from .protocols import A, Array, Backend, Numbers, Process, Times
 from .solution import Solution, State
@@ -27,7 +28,7 @@ def solve(
     *,
     h: float | None = None,
     grid: Times | None = None,
-    tol: float | None = None,
+    tol: float | Tolerance | None = None,
     events: Sequence[Any] = (),
     paths: int | None = None,
     seed: int | None = None,
@@ -47,12 +48,14 @@ def solve(
     ts          strictly monotone output times; the first one is where x0 is. Decreasing times are
                 for ODEs and noise that does not depend on the state.
     method      one of `sdekit.methods`. Default: `euler_maruyama` for Itô equations, `heun` for
-                Stratonovich ones, `rk4` for those without noise.
+                Stratonovich ones, `tsit5` for those without noise.
     h           the largest step: each interval of `ts` is cut into equal steps of at most h.
     grid        or the times of all steps, which contain `ts`; without `ts` the state is saved where the
                 grid ends. grid=ts takes one step between two output times.
-                One of h and grid must be given, except for methods that are exact in law for any step.
-    tol         adaptive steps; not offered yet.
+    tol         or the error of a step, rtol = atol, or a `Tolerance`, for equations without noise: each path has
+                steps of its own size. States at `ts` come from the dense output of the method.
+                One of h, grid and tol must be given, except for methods that are exact in law for any step; with
+                method=None equations without noise have tol = 1e-6.
     events      stopping conditions; not offered yet.
     paths       repeat x0 along a new first axis of this length.
     seed        0 <= seed < 2**64; None draws one, which the Solution holds. A path depends on the seed, its
@@ -74,7 +77,7 @@ def solve(
     system = bind(process, start.whole, said.first)
     if start.paths is not None and system.event_dims == start.x0.ndim:
         raise ValueError(f"x0 has shape {tuple(start.state.x.shape)}, but a state of {system.name} has one axis more")
-    method = arguments.method(method, system)
+    method, said = arguments.method(method, system, said)
     steps = arguments.steps(said, system, method)
     arguments.compatible(system, method, steps.t)
     problem = arguments.problem(start, system, method, steps, noise)
@@ -93,15 +96,18 @@ def _solution(problem, outcome, start, how):
     if before is not None:
         x, failed = sm.where(sm.expand(before, x[0]), math.nan, x), failed | before
     if arrays.concrete(failed) and bool((failed & ~before if before is not None else failed).any()):
-        _warn(failed, float(t[-1] if outcome.failed_step is None else t[outcome.failed_step + 1]))
+        _warn(failed, float(t[-1] if outcome.failed_step is None else t[outcome.failed_step + 1]), problem.adaptive)
     times = t[problem.steps.saves]
     if arrays.is_tensor(problem.x0):
         times = arrays.torch().as_tensor(times, device=problem.x0.device)
     done = problem.first_step + len(problem.steps)
     seed, first_path = problem.seed, start.state.first_path
-    replayed = problem.noise is not None
-    end = State(outcome.last, float(t[-1]), done, seed, first_path, outcome.memory, failed, replayed, problem.dtype)
-    return Solution(times, x, outcome.nfe, len(problem.steps), failed, seed, end, how, problem.system.event_dims)
+    replayed, control = problem.noise is not None, outcome.control
+    end = State(
+        outcome.last, float(t[-1]), done, seed, first_path, outcome.memory, failed, replayed, problem.dtype, control
+    )
+    steps, events = len(problem.steps) if outcome.steps is None else outcome.steps, problem.system.event_dims
+    return Solution(times, x, outcome.nfe, steps, failed, seed, end, how, events, outcome.rejected)
 
 
 def _cast(x, failed, problem):
@@ -138,9 +144,10 @@ def _progress(show):
         ticker(1.0)
 
 
-def _warn(failed, when):
+def _warn(failed, when, adaptive):
+    why = "became non-finite, or met a bound of the tolerance's steps" if adaptive else "became non-finite"
     warnings.warn(
-        f"{int(failed.sum()):,} of {math.prod(failed.shape):,} paths became non-finite, the first by t = {when:.6g}; "
+        f"{int(failed.sum()):,} of {math.prod(failed.shape):,} paths {why}, the first by t = {when:.6g}; "
         f"they are NaN from then on (Solution.failed)",
         RuntimeWarning,
         stacklevel=5,

@@ -19,6 +19,8 @@ LAYERS = {
     "sdekit.math": 0,
     "sdekit.records": 0,
     "sdekit.reprs": 0,
+    "sdekit.control": 1,
+    "sdekit.course": 1,
     "sdekit.equation": 1,
     "sdekit.grids": 1,
     "sdekit.laws": 1,

@@ -32,9 +32,9 @@ class numpy:
     """Whole numpy arrays, one step after the other."""
 
     def run(self, problem):
-        from . import loop
+        from . import adaptive, loop
 
-        return loop.run(problem)
+        return (adaptive if problem.adaptive else loop).run(problem)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class numba:
             raise ValueError(f"threads must be an integer from 1 to {most}, or None for all CPUs; got {threads!r}")
 
     def run(self, problem):
-        return kernel_module("run").run(problem, self.threads)
+        return kernel_module("adaptive" if problem.adaptive else "run").run(problem, self.threads)
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,6 @@ class torch:
             raise ValueError(f"gradient is {self.gradient!r}, but only backpropagation, None, is offered yet")
 
     def run(self, problem):
-        from . import tensors
+        from . import adaptive, tensors
 
-        return tensors.run(problem)
+        return (adaptive if problem.adaptive else tensors).run(problem)

@@ -86,8 +86,8 @@ TSIT5 = Tableau(
 )  # fmt: skip
 
 # E. Hairer, S. P. Nørsett, G. Wanner, "Solving Ordinary Differential Equations I", 1993, sec. II.5 and II.6: the
-# method of order 8, its errors of orders 5 and 3 (the latter's weights are 31/127 of k_0, 0.7338466882816… of k_8, 3/136 of
-# k_11), and the dense output of order 7. Their program prints the numbers.
+# method of order 8, its errors of orders 5 and 3 (the latter's weights are 31/127 of k_0, 0.7338466882816… of k_8,
+# 3/136 of k_11), and the dense output of order 7. Their program prints the numbers.
 DOP853 = Tableau(
     c=(
         0.05260015195876773, 0.0789002279381516, 0.1183503419072274, 0.2816496580927726, 1 / 3, 1 / 4,

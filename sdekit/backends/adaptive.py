@@ -1,0 +1,256 @@
+"""Steps of adaptive size over whole arrays, for numpy and torch alike: each path has its own, all go in lockstep."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import arrays
+from .. import control as controller
+from .. import math as sm
+from ..arrays import constant, detached, double
+from ..methods.taken import Taken
+from ..problem import Outcome, Problem, counted
+from ..records import with_parameters
+from . import guard
+from .loop import inward, outward
+
+
+class Front(NamedTuple):
+    """Where the paths stand: arrays over the path axes, of one entry where a batch has one step size.
+
+    Such an array has an axis of length 1 for each axis of a state that is taken as a whole.
+    """
+
+    t: Any
+    x: Any
+    slope: Any  # the drift there, or None for methods that do not take it
+    control: controller.Control
+    alive: Any
+    steps: Any
+    rejected: Any
+    nfe: Any
+
+
+class Trial(NamedTuple):
+    """A step about to be taken, from `begin` to `end` as the process sees them."""
+
+    active: Any  # whether the path is on its way; others stay where they are, with h = 0
+    last: Any  # whether it ends the leg
+    h: Any
+    t1: Any
+    begin: Any
+    end: Any
+
+
+class Run(NamedTuple):
+    """What does not change along the way."""
+
+    problem: Problem
+    sde: Any
+    counter: Any
+
+    @property
+    def course(self) -> Any:
+        return self.problem.steps
+
+    @property
+    def tolerance(self):
+        return self.course.tolerance
+
+    @property
+    def q(self):
+        return self.problem.method.error_order + 1.0
+
+    def mean_square(self, v):
+        """Over the components of each path, or over the batch; float64, without a gradient."""
+        system, v = self.problem.system, double(detached(v))
+        if self.tolerance.batch:
+            return arrays.mean_of(v * v, tuple(range(v.ndim)))[0 if system.components else slice(None)]
+        if system.components:
+            return (v * v).mean(0)
+        return arrays.mean_of(v * v, tuple(range(v.ndim - system.event_dims, v.ndim))) if system.event_dims else v * v
+
+    def plain(self, number):
+        """A float64 number per path as it multiplies states: in their type; a Python float for a whole batch."""
+        return float(number.reshape(())) if self.tolerance.batch else arrays.to_type(number, self.problem.x0.dtype)
+
+    def time(self, t):
+        """A time per path as the process sees it."""
+        return float(t.reshape(())) if self.tolerance.batch else t
+
+    def slope(self, t, x):
+        return guard.drift(self.sde, self.time(t), x)
+
+
+def run(problem):
+    """Solve with arrays or tensors, as x0 is one."""
+    if problem.system.path_shape:
+        with np.errstate(all="ignore"):  # paths that become non-finite are reported by `solve`
+            return march(problem)
+    system, control = problem.system._replace(path_shape=(1,)), problem.control  # a path axis for the time being
+    control = control and controller.Control(*(arrays.broadcast(c, (1,)) for c in control))
+    found = run(problem._replace(system=system, x0=problem.x0[None], control=control))
+    control = controller.Control(*(c[0] for c in found.control))
+    counts = {name: getattr(found, name)[0] for name in ("failed", "nfe", "steps", "rejected")}
+    return found._replace(x=found.x[:, 0], last=found.last[0], control=control, **counts)
+
+
+def march(problem):
+    """Leg after leg; in a leg, step after step until each path is at its end."""
+    trailing = 0 if problem.system.components else problem.system.event_dims
+    own = with_parameters(problem.equation.process, lambda a: arrays.parameter(a, problem.x0, trailing))
+    sde, counter = counted(problem.equation._replace(process=own))
+    made, course = Run(problem, _typed(sde), counter), problem.steps
+    x = guard.protected(inward(problem, guard.own(arrays.broadcast(problem.x0, problem.shape))))
+    front, rows = _begun(made, x), [x, *[constant(x, math.nan)] * (len(course.t) - 1)]
+    for leg in range(len(course.legs)):
+        if leg and front.slope is not None and course.legs.begin[leg] != course.legs.t[leg]:  # behind a jump
+            slope = made.slope(constant(front.t, course.legs.begin[leg]), front.x)
+            front = front._replace(slope=slope, nfe=front.nfe + front.alive * 1)
+        while arrays.any_of(front.alive & (front.t != course.legs.t[leg + 1])):
+            front, rows = _advanced(made, front, rows, leg)
+            if problem.ticker is not None:
+                problem.ticker(float(abs(front.t - course.t[0]).mean() / abs(course.t[-1] - course.t[0])))
+    return _outcome(made, front, rows)
+
+
+def _typed(equation):
+    """The equation whose drift has the type of the state, whatever that of the times."""
+
+    def drift(process, t, x, f=equation.f):
+        value = f(process, t, x)
+        return arrays.to_type(value if hasattr(value, "dtype") else 0.0 * x + value, x.dtype)
+
+    return equation._replace(f=drift)
+
+
+def _begun(made, x):
+    """The `Front` at the start."""
+    problem, course, tol = made.problem, made.course, made.tolerance
+    size = made.mean_square(x)
+    alive, zero, count = sm.isfinite(size), constant(size, 0.0), constant(size, 0, int)
+    t = zero + course.t[0]
+    if len(course.t) == 1:
+        return Front(t, x, None, controller.init(zero), alive, count, count, count)
+    kept, given = problem.method.first_same_as_last, problem.control
+    slope = made.slope(zero + course.legs.begin[0], x) if kept or not (given or tol.first) else None
+    nfe = count + (slope is not None)
+    if given is not None:
+        shape = (*problem.system.path_shape, *zero.shape[len(problem.system.path_shape) :])
+        wide = [arrays.broadcast(c, problem.system.path_shape).reshape(shape) for c in given]
+        control = controller.Control(*(w[tuple(slice(n) for n in zero.shape)] for w in wide))
+    elif tol.first is not None:
+        control = controller.init(zero + tol.first)
+    else:
+        span = zero + abs(course.legs.t[1] - course.t[0])
+        sde = made.sde._replace(f=lambda process, at, y: made.sde.f(process, made.time(at), y))
+        how = (course.direction, tol.rtol, tol.atol, made.q, made.mean_square, made.plain)
+        control = controller.init(controller.first_size(sde, t, detached(x), detached(slope), span, *how))
+        nfe = nfe + 1
+    return Front(t, x, slope if kept else None, control, alive & sm.isfinite(control.size), count, count, nfe)
+
+
+def _advanced(made, front, rows, leg):
+    """One step of each path that is not at the end of the leg, accepted or rejected: (`Front`, rows)."""
+    tol, trial = made.tolerance, _trial(made, front, leg)
+    taken, evaluations = _step(made, front, trial, trial.h)
+    ends = (detached(front.x), detached(taken.x))
+    error = tuple(map(detached, taken.error)) if isinstance(taken.error, tuple) else detached(taken.error)
+    square = controller.error_square(error, *ends, tol.rtol, tol.atol, made.mean_square)
+    square = sm.where(sm.isfinite(made.mean_square(taken.x)), square, math.inf)
+    counts, factor, *state = controller.propose(square, front.control.before, front.control.most, made.q)
+    counts, shrinks = trial.active & counts, trial.active & ~counts
+    if arrays.recorded(taken.x) and arrays.any_of(shrinks & (square == math.inf)):
+        # zero times the derivatives of what is rejected, where they are infinite, would spoil the gradient
+        taken, _ = _step(made, front, trial, sm.where(counts, trial.h, 0.0))
+    rows, further = _saved(made, front, trial, taken, counts, rows)
+    size = abs(trial.h) * factor
+    short = counts & trial.last & (abs(trial.h) < front.control.size)
+    size = sm.where(short, sm.maximum(size, front.control.size), size)  # what was planned is kept
+    control = controller.Control(
+        *(sm.where(trial.active, a, b) for a, b in zip((size, *state), front.control, strict=True))
+    )
+    steps = front.steps + trial.active * 1
+    least = sm.maximum(controller.LEAST * abs(front.t), max(tol.least, 1e-300))
+    lost = (shrinks & (size < least)) | (trial.active & (steps >= tol.most_steps) & ~(counts & trial.last))
+    return Front(
+        t=sm.where(counts, trial.t1, front.t),
+        x=guard.protected(sm.where(counts, taken.x, front.x)),
+        slope=None if front.slope is None else sm.where(counts, taken.slopes[-1], front.slope),
+        control=control,
+        alive=front.alive & ~lost,
+        steps=steps,
+        rejected=front.rejected + shrinks * 1,
+        nfe=front.nfe + trial.active * evaluations + further,
+    ), rows
+
+
+def _trial(made, front, leg):
+    """The `Trial` of each path."""
+    legs, size = made.course.legs, front.control.size
+    goal = float(legs.t[leg + 1])
+    active = front.alive & (front.t != goal)
+    rest = sm.where(active, abs(goal - front.t), 0.0)
+    last = active & (rest <= controller.STRETCH * size)
+    h = made.course.direction * sm.where(last, rest, sm.where(active, size, 0.0))
+    t1 = sm.where(last, goal, front.t + h)
+    begin = sm.where(front.t == legs.t[leg], float(legs.begin[leg]), front.t)
+    return Trial(active, last, h, t1, begin, sm.where(last, float(legs.end[leg]), t1))
+
+
+def _step(made, front, trial, h):
+    """(the `Taken` of a step, its evaluations)."""
+    before = made.counter.count
+    rest = [] if front.slope is None else [front.slope]
+    begin, end = made.time(trial.begin), made.time(trial.end)
+    taken = guard.call(made.problem.method.step, made.sde, begin, end, front.x, made.plain(h), *rest)
+    if not isinstance(taken, Taken) or taken.error is None:
+        name = made.problem.method.name
+        raise ValueError(f"method {name} declares error_order, but its step returned no sdekit.Taken with an error")
+    return taken, made.counter.count - before
+
+
+def _saved(made, front, trial, taken, counts, rows):
+    """(rows with the states at the times that were passed, evaluations made for them)."""
+    times, method, sign = made.course.t, made.problem.method, made.course.direction
+    passed = [counts & (sign * front.t < sign * t) & (sign * t <= sign * trial.t1) for t in map(float, times)]
+    holds = [r for r, mask in enumerate(passed) if arrays.any_of(mask)]
+    within = [r for r in holds if arrays.any_of(passed[r] & (trial.t1 != float(times[r])))]
+    rows, evaluations = list(rows), 0
+    if within and method.further is not None:
+        before, begin = made.counter.count, made.time(trial.begin)
+        taken = guard.call(
+            lambda sde, t, t1, x, h: method.further(sde, t, x, h, taken), made.sde, begin, begin, front.x,
+            made.plain(trial.h),
+        )  # fmt: skip
+        needs = [passed[r] & (trial.t1 != float(times[r])) for r in within]
+        evaluations = (sum(n * 1 for n in needs) > 0) * (made.counter.count - before)
+    for r in holds:
+        state = taken.x
+        if r in within:
+            theta = (float(times[r]) - front.t) / sm.where(trial.h == 0.0, 1.0, trial.h)
+            dense = method.interpolate(front.x, taken, made.plain(trial.h), made.plain(theta))
+            state = sm.where(trial.t1 == float(times[r]), taken.x, dense)
+        rows[r] = sm.where(passed[r], state, rows[r])
+    return rows, evaluations
+
+
+def _outcome(made, front, rows):
+    problem, course, shape = made.problem, made.course, made.problem.system.path_shape
+
+    def wide(per_path):
+        return arrays.broadcast(per_path, (*shape, *per_path.shape[len(shape) :])).reshape(shape)
+
+    alive = wide(front.alive)
+    failed_step = None
+    if arrays.any_of(~front.alive):
+        reached = (course.direction * front.t)[~front.alive].min()
+        failed_step = int((course.direction * course.t <= float(reached)).sum()) - 1
+    axes = alive.reshape((*shape, *[1] * (0 if problem.system.components else problem.system.event_dims)))
+    last = sm.where(axes, front.x, math.nan)
+    x = arrays.stack([arrays.to_type(outward(problem, row), problem.dtype) for row in rows])
+    last = arrays.to_type(outward(problem, last), problem.x0.dtype)
+    control = controller.Control(*map(wide, front.control))
+    counts = {"nfe": wide(front.nfe), "steps": wide(front.steps), "rejected": wide(front.rejected)}
+    return Outcome(x, last, ~alive, failed_step, None, control=control, **counts)
