@@ -27,6 +27,7 @@ from .run import _in_threads, _per_lane, _preparing, _ready, _starts, check
 __all__ = ["run"]
 
 GROUP = 32  # lanes in lockstep: whole vectors, and few that wait for the slowest
+LEAST, STRETCH = controller.LEAST, controller.STRETCH
 PIECE = 2048  # lanes of one call into compiled code: milliseconds
 
 # --- the functions of `control` on lanes ---------------------------------------------------------
@@ -56,6 +57,7 @@ def _error_square(error, x, y, rtol, atol, mean_square):
 
 
 measure = njit(lambda v: mean_square(v), forceinline=True, **FORMULA)
+pick = njit(lambda c, a, b: value(sm.where(c, real(a), real(b))), forceinline=True, **FORMULA)
 plain = njit(lambda number: value(number), forceinline=True, **FORMULA)
 
 
@@ -82,9 +84,9 @@ class Room(NamedTuple):
     most: np.ndarray
     steps: np.ndarray
     rejected: np.ndarray
-    nfe: np.ndarray
-    on: np.ndarray  # whether a lane is on its way
+    on: np.ndarray  # 1 where a lane is on its way, else 0
     happened: np.ndarray  # 1: an output or a leg's end was reached, 2: the path is lost
+    nfe: np.ndarray
 
 
 class Plan(NamedTuple):
@@ -117,9 +119,8 @@ class Result(NamedTuple):
 def room(k, dtype, columns, slopes, lanes=GROUP):
     """Memory for a group."""
     states = [block(n, dtype, lanes) for n in (k, k, columns, k, k, slopes * k)]
-    numbers = block(9, np.float64, lanes)
-    counts = np.zeros((4, lanes), np.int64)
-    return Room(*states, *numbers, *counts[:3], np.zeros(lanes, np.bool_), counts[3])
+    numbers = block(13, np.float64, lanes)
+    return Room(*states, *numbers, np.zeros(lanes, np.int64))
 
 
 # --- the kernel ----------------------------------------------------------------------------------
@@ -140,9 +141,10 @@ def _enter(room, x0, columns, plan, result, start, high):
             result.control[0, lane], result.control[1, lane], result.control[2, lane],
         )  # fmt: skip
         room.steps[i], room.rejected[i], room.nfe[i] = 0, 0, 1
-        room.on[i] = True
+        room.on[i] = 1.0
         for c in range(x0.shape[1]):
-            room.on[i] &= abs(room.x[c, i]) < np.inf
+            if not abs(room.x[c, i]) < np.inf:
+                room.on[i] = 0.0
 
 
 @njit(**OPTIONS)
@@ -160,7 +162,8 @@ def _begin(sde, load, store, first_size, mean, flat, room, plan):
             room.size[i] = value(size)
     for i in range(room.t.shape[0]):
         room.nfe[i] += plan.first == 0.0
-        room.on[i] &= room.size[i] < np.inf
+        if not room.size[i] < np.inf:
+            room.on[i] = 0.0
 
 
 @njit(**OPTIONS)
@@ -195,9 +198,9 @@ def _attend(sde, load, store, recall, interpolate, further, room, plan, result, 
         row += 1
     room.next[i] = t[min(row, t.shape[0] - 1)]
     if room.happened[i] >= 2:
-        room.on[i] = False
+        room.on[i] = 0.0
     elif room.t[i] == plan.legs[-1]:
-        room.on[i] = False
+        room.on[i] = 0.0
     elif room.h[i] != 0.0 and room.t[i] == room.goal[i]:
         leg = np.searchsorted(sign * plan.legs, sign * room.t[i])
         room.goal[i], room.end[i], room.seen[i] = plan.legs[leg + 1], plan.end[leg], plan.begin[leg]
@@ -213,54 +216,75 @@ def kernel(
 ):  # fmt: skip
     """Solve for the paths low … high − 1, a group at a time; ticks[0] < 0 asks for a stop."""
     widest_vectors()
-    lanes, direction, times = room.t.shape[0], plan.direction, plan.t
+    lanes, direction, rtol, atol, q = room.t.shape[0], plan.direction, plan.rtol, plan.atol, plan.q
+    most_steps, least_size = plan.most_steps, plan.least
+    at_x = room.x
+    at_f = room.f
+    at_own = room.own
+    at_old = room.old
+    at_slopes = room.slopes
+    at_t = room.t
+    at_seen = room.seen
+    at_goal = room.goal
+    at_end = room.end
+    at_next = room.next
+    at_h = room.h
+    at_size = room.size
+    at_before = room.before
+    at_most = room.most
+    at_steps = room.steps
+    at_rejected = room.rejected
+    at_on = room.on
+    at_happened = room.happened
     for start in range(low, high, lanes):
         _enter(room, x0, columns, plan, result, start, high)
         _begin(sde, load, store, first_size, mean, flat, room, plan)
         for i in range(min(lanes, high - start)):
             for c in range(x0.shape[1]):
                 result.x[0, start + i, c] = room.x[c, i]
-        left = 1
-        while left > 0 and ticks[0] >= 0:
-            left, events = 0, 0  # lanes on their way, and those to attend to
+        left = 1.0
+        while left > 0.0 and ticks[0] >= 0:
+            left, events = 0.0, 0.0  # lanes on their way, and those to attend to
             for i in range(lanes):
-                old, size, on = load(room.x, i), room.size[i], room.on[i]
-                rest = abs(room.goal[i] - room.t[i])
-                last = rest <= controller.STRETCH * size
-                h = (direction * (rest if last else size)) if on else 0.0
-                t1 = room.goal[i] if last else room.t[i] + h
-                slope = load(room.f, i)
-                taken = step(at(sde, room.own, i), room.seen[i], room.end[i] if last else t1, old, h, slope)
-                keep(room, i, old, taken)
-                error = value(controller.error_square(taken.error, old, taken.x, plan.rtol, plan.atol, mean))
+                old, size, on = load(at_x, i), at_size[i], at_on[i] > 0.0
+                rest = abs(at_goal[i] - at_t[i])
+                last = rest <= STRETCH * size
+                h = direction * pick(on, pick(last, rest, size), 0.0)
+                t1 = pick(last, at_goal[i], at_t[i] + h)
+                slope, end = load(at_f, i), pick(last, at_end[i], t1)
+                taken = step(at(sde, at_own, i), at_seen[i], end, old, h, slope)
+                keep(at_old, at_slopes, i, old, taken)
+                error = value(controller.error_square(taken.error, old, taken.x, rtol, atol, mean))
                 square = real(error + times_zero(taken.x))
-                fits, factor, before, most = propose(square, real(room.before[i]), real(room.most[i]), plan.q)
-                counts, shrinks = fits & on, on & (not fits)
+                fits, factor, before, most = propose(square, real(at_before[i]), real(at_most[i]), q)
+                counts, shrinks = fits & on, on & (square > 1.0) | on & (square != square)
                 proposed = abs(h) * value(factor)
-                new_size = max(size, proposed) if (last and counts and abs(h) < size) else proposed
-                steps = room.steps[i] + (1 if on else 0)
-                least = max(controller.LEAST * abs(room.t[i]), plan.least)
-                lost = (shrinks and new_size < least) or (on and steps >= plan.most_steps and not (counts and last))
-                reached = counts and (last or direction * t1 >= direction * room.next[i])
-                store(room.x, i, sm.where(counts, taken.x, old))
-                store(room.f, i, sm.where(counts, taken.slopes[-1], slope))
-                room.h[i] = h if counts else 0.0
-                room.seen[i] = t1 if counts else room.seen[i]
-                room.t[i] = t1 if counts else room.t[i]
-                room.size[i] = new_size if on else size
-                room.before[i] = value(before) if on else room.before[i]
-                room.most[i] = value(most) if on else room.most[i]
-                room.steps[i] = steps
-                room.rejected[i] += 1 if shrinks else 0
-                room.happened[i] = (1 if reached else 0) + (2 if lost else 0)
-                left += 1 if on else 0
-                events += 1 if (reached or lost) else 0
-            if events > 0:
+                larger = pick(proposed > size, proposed, size)
+                new_size = pick(last & counts & (abs(h) < size), larger, proposed)
+                steps = at_steps[i] + pick(on, 1.0, 0.0)
+                least = pick(LEAST * abs(at_t[i]) > least_size, LEAST * abs(at_t[i]), least_size)
+                lost = (shrinks & (new_size < least)) | (on & (steps >= most_steps) & (shrinks | (rest > abs(h))))
+                reached = counts & (last | (direction * t1 >= direction * at_next[i]))
+                store(at_x, i, sm.where(counts, taken.x, old))
+                store(at_f, i, sm.where(counts, taken.slopes[-1], slope))
+                at_h[i] = pick(counts, h, 0.0)
+                at_seen[i] = pick(counts, t1, at_seen[i])
+                at_t[i] = pick(counts, t1, at_t[i])
+                at_size[i] = pick(on, new_size, size)
+                at_before[i] = pick(on, value(before), at_before[i])
+                at_most[i] = pick(on, value(most), at_most[i])
+                at_steps[i] = steps
+                at_rejected[i] += pick(shrinks, 1.0, 0.0)
+                happened = pick(reached, 1.0, 0.0) + pick(lost, 2.0, 0.0)
+                at_happened[i] = happened
+                left += pick(on, 1.0, 0.0)
+                events += happened
+            if events > 0.0:
                 for i in range(lanes):
                     if room.happened[i] > 0:  # scalar code, which may branch
                         _attend(sde, load, store, recall, interpolate, further, room, plan, result, i, start + i, high)
         for i in range(lanes):
-            room.nfe[i] += plan.drifts * room.steps[i]
+            room.nfe[i] += plan.drifts * int(room.steps[i])
         _leave(room, plan, result, start, high)
         ticks[slot] += min(lanes, high - start) * plan.begin.shape[0]
 
@@ -269,7 +293,7 @@ def kernel(
 def kept_slopes(k, count):
     """(keep, recall) of the old state and `count` slopes of k components (None: one value); nothing for count = 0."""
     if not count:
-        return njit(lambda room, i, old, taken: None, forceinline=True, **FORMULA), None
+        return njit(lambda before, slopes, i, old, taken: None, forceinline=True, **FORMULA), None
     width = k or 1
 
     def writes(array, base, expression):
@@ -279,15 +303,15 @@ def kept_slopes(k, count):
             f"    {array}[{base + c}, i] = value(parts[{c}])" for c in range(k)
         ]
 
-    lines = writes("room.old", 0, "old")
+    lines = writes("before", 0, "old")
     for j in range(count):
-        lines += writes("room.slopes", j * width, f"taken.slopes[{j}]")
+        lines += writes("slopes", j * width, f"taken.slopes[{j}]")
     loads = []
     for j in range(count):
         values = ", ".join(f"real(slopes[{j * width + c}, i])" for c in range(width))
         loads.append(values if k is None else f"vec(({values},))")
     texts = (
-        "\n".join(["def impl(room, i, old, taken):", *lines]),
+        "\n".join(["def impl(before, slopes, i, old, taken):", *lines]),
         f"def impl(slopes, x, i):\n    return Kept(x, None, None, ({', '.join(loads)},))",
     )
     names = {"real": real, "reals": reals, "value": value, "vec": vec, "Kept": compiled(Kept)}
