@@ -15,7 +15,7 @@ from .checks import integer, real
 __all__ = ["Control", "Tolerance"]
 
 SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 10.0  # of the factor from one step to the next; Hairer's program dopri5
-MEMORY = 0.2  # β q, the weight of the error before; the same program has β = 0.04 for q = 5
+MEMORY = 0.1  # β q, the weight of the error before; the same program has 0.2 for q = 5 and 0 for q = 8
 START = math.log(1e-4)  # least logarithm of the error before, of which a small one says little; the same program
 LEAST = 2.3e-15  # of |t|: ten units of rounding, as in scipy.integrate
 STRETCH = 1.01  # by so much a step may grow so that no short one is left over; Hairer's program dopri5

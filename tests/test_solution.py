@@ -162,8 +162,8 @@ def test_the_method_follows_the_equation():
         return sk.solve(process, 1.0, [0, 1], h=0.5, seed=0, backend=NUMPY).how["method"]
 
     strat = sk.process(lambda t, x: -x, lambda t, x: x, calculus="stratonovich")
-    assert (method(sk.OU()), method(strat), method(ODE)) == ("euler_maruyama", "heun", "rk4")
-    assert method(sk.noiseless(strat)) == "rk4"
+    assert (method(sk.OU()), method(strat), method(ODE)) == ("euler_maruyama", "heun", "tsit5")
+    assert method(sk.noiseless(strat)) == "tsit5"
 
 
 def test_no_closed_form_is_said():

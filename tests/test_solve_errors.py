@@ -104,8 +104,6 @@ REFUSED = {
     "h an array": ((OU, 1.0, TS), {"h": np.ones(1)}, "h must be a real number, above 0 and finite"),
     "h far too small": ((OU, 1.0, TS), {"h": 1e-300}, "h = 1e-300 makes .* steps.* use a larger one"),
     "h and grid": ((OU, 1.0, TS), {"h": 0.1, "grid": TS}, "h and grid are both given"),
-    "tol": ((OU, 1.0, TS), {"tol": 1e-3}, "tol is 0.001, but .* give h or grid"),
-    "h and tol": ((OU, 1.0, TS), {"tol": 1e-3, "h": 0.1}, "tol is 0.001"),
     "grid misses": ((OU, 1.0, [0, 0.5, 1]), {"grid": [0, 0.4, 1]}, "grid misses the output time 0.5 .*; add it"),
     "grid too short": ((OU, 1.0, TS), {"grid": [0, 0.5]}, "grid misses the output time 1.0"),
     "grid of one point": ((OU, 1.0, TS), {"grid": [0]}, "grid misses the output time 1.0"),

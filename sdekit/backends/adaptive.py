@@ -188,7 +188,7 @@ def _advanced(made, front, rows, leg):
 
 def _trial(made, front, leg):
     """The `Trial` of each path."""
-    legs, size = made.course.legs, front.control.size
+    legs, size = made.course.legs, sm.maximum(front.control.size, made.tolerance.least)
     goal = float(legs.t[leg + 1])
     active = front.alive & (front.t != goal)
     rest = sm.where(active, abs(goal - front.t), 0.0)

@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit, typeof, types
 from numba.extending import overload
 
-from ... import arrays, machine
 from ... import control as controller
+from ... import machine
 from ... import math as sm
 from ...methods.taken import Kept, Taken
 from ...problem import Outcome
@@ -197,9 +197,7 @@ def _attend(sde, load, store, recall, interpolate, further, room, plan, result, 
             result.x[row, path, c] = room.x[c, i]
         row += 1
     room.next[i] = t[min(row, t.shape[0] - 1)]
-    if room.happened[i] >= 2:
-        room.on[i] = 0.0
-    elif room.t[i] == plan.legs[-1]:
+    if room.happened[i] >= 2 or room.t[i] == plan.legs[-1]:
         room.on[i] = 0.0
     elif room.h[i] != 0.0 and room.t[i] == room.goal[i]:
         leg = np.searchsorted(sign * plan.legs, sign * room.t[i])
@@ -242,11 +240,12 @@ def kernel(
         for i in range(min(lanes, high - start)):
             for c in range(x0.shape[1]):
                 result.x[0, start + i, c] = room.x[c, i]
-        left = 1.0
-        while left > 0.0 and ticks[0] >= 0:
-            left, events = 0.0, 0.0  # lanes on their way, and those to attend to
+        left = 1
+        while left > 0 and ticks[0] >= 0:
+            left, events = 0, 0  # lanes on their way, and those to attend to
             for i in range(lanes):
-                old, size, on = load(at_x, i), at_size[i], at_on[i] > 0.0
+                old, on = load(at_x, i), at_on[i] > 0.0
+                size = pick(at_size[i] > least_size, at_size[i], least_size)
                 rest = abs(at_goal[i] - at_t[i])
                 last = rest <= STRETCH * size
                 h = direction * pick(on, pick(last, rest, size), 0.0)
@@ -277,9 +276,9 @@ def kernel(
                 at_rejected[i] += pick(shrinks, 1.0, 0.0)
                 happened = pick(reached, 1.0, 0.0) + pick(lost, 2.0, 0.0)
                 at_happened[i] = happened
-                left += pick(on, 1.0, 0.0)
-                events += happened
-            if events > 0.0:
+                left += 1 if on else 0
+                events += 1 if reached | lost else 0
+            if events > 0:
                 for i in range(lanes):
                     if room.happened[i] > 0:  # scalar code, which may branch
                         _attend(sde, load, store, recall, interpolate, further, room, plan, result, i, start + i, high)
@@ -327,9 +326,7 @@ def run(problem, threads=None):
     course, k = problem.steps, problem.system.components or 1
     out = np.full((len(course.t), problem.lanes, k), np.nan, problem.x0.dtype)
     plan = _plan(problem)
-    result = Result(
-        out, np.zeros((3, problem.lanes), np.int64), _control(problem), np.zeros(problem.lanes, np.bool_)
-    )
+    result = Result(out, np.zeros((3, problem.lanes), np.int64), _control(problem), np.zeros(problem.lanes, np.bool_))
     if len(course.t) == 1:
         out[0] = np.broadcast_to(problem.x0, problem.shape).reshape(problem.lanes, k)
     else:
@@ -382,9 +379,7 @@ def _share(problem, plan, result):
 
     def share(low, high, slot, ticks, first_bad):
         space = room(system.components or 1, dtype, len(columns), slopes)
-        kernel(
-            sde, *functions, measure, plain, x0, columns, plan, result, space, low, high, slot, ticks, first_bad
-        )
+        kernel(sde, *functions, measure, plain, x0, columns, plan, result, space, low, high, slot, ticks, first_bad)
 
     return share, ("adaptive", typeof(sde), *functions, dtype)
 
