@@ -340,8 +340,8 @@ def problem(start, system, method, steps, noise):
     whole = finished(method, system.process, float(steps.t[-1]))
     if isinstance(steps, Course) and whole is not method:
         raise ValueError(
-            f"ts end at {steps.t[-1]}, where sigma of {system.name} is 0 and its drift has no value; end a little before, "
-            f"or give grid, whose last step {method.name} replaces by the denoised state"
+            f"ts end at {steps.t[-1]}, where sigma of {system.name} is 0 and its drift has no value; end "
+            f"before, or give grid, whose last step {method.name} replaces by the denoised state"
         )
     made = Problem(
         system=system,

@@ -168,7 +168,6 @@ REFUSED = {
     "first_path too large": ((OU, 1.0, TS), {"first_path": 2**63}, "first_path is 9223372036854775808, but lanes"),
     "too many steps": ((OU, begin(np.ones(1), 2**34), TS), {}, "1 steps after 17179869184 take 1 normals each"),
     "no step size": ((OU, 1.0, TS), {"h": None}, "how to step is not said: give h, .* or grid"),
-    "no step size, no noise": ((ODE, 1.0, TS), {"h": None}, "how to step is not said"),
     "seed a truth value": ((OU, 1.0, TS), {"seed": True}, "seed must be an integer .* got True"),
     "a parameter that is a mask": ((Big(np.array([True])), np.ones(2), TS), {}, "m of Big must hold real numbers"),
     "h complex": ((OU, 1.0, TS), {"h": np.complex64(1j)}, "h must be a real number"),

@@ -182,7 +182,7 @@ def _attend(sde, load, store, recall, interpolate, further, room, plan, result, 
     """Save lane i at the times that its last step has passed; at the end of a leg begin the next; bury a lost lane."""
     s, k, sign, t = at(sde, room.own, i), room.x.shape[0], plan.direction, plan.t
     row = np.searchsorted(sign * t, sign * room.next[i])
-    if interpolate is not None:
+    if interpolate is not None:  # noqa: SIM102 - alone it is a branch that the compiler leaves out
         if room.h[i] != 0.0 and sign * room.next[i] < sign * room.t[i]:
             old, h, begun = load(room.old, i), room.h[i], room.t[i] - room.h[i]
             taken = further(s, begun, old, h, recall(room.slopes, load(room.x, i), i))
