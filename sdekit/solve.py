@@ -102,12 +102,10 @@ def _solution(problem, outcome, start, how):
         times = arrays.torch().as_tensor(times, device=problem.x0.device)
     done = problem.first_step + len(problem.steps)
     seed, first_path = problem.seed, start.state.first_path
-    replayed, control = problem.noise is not None, outcome.control
-    end = State(
-        outcome.last, float(t[-1]), done, seed, first_path, outcome.memory, failed, replayed, problem.dtype, control
-    )
+    replayed = problem.noise is not None
+    end = State(outcome.last, float(t[-1]), done, seed, first_path, outcome.memory, failed, replayed, problem.dtype)
     steps, events = len(problem.steps) if outcome.steps is None else outcome.steps, problem.system.event_dims
-    return Solution(times, x, outcome.nfe, steps, failed, seed, end, how, events, outcome.rejected)
+    return Solution(times, x, outcome.nfe, steps, failed, seed, end._replace(control=outcome.control), how, events, outcome.rejected)
 
 
 def _cast(x, failed, problem):
