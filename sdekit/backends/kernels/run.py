@@ -72,7 +72,7 @@ def _share(problem, out):
         lanes = high - low or max(problem.lanes, 1)  # called for no lane it only compiles
         along = _few(problem, lanes)
         lanes = lanes if along else LANES
-        plan = fixed.layout(method.streams, width, 4 * LANES if along else 8)
+        plan = fixed.layout(method.streams, width, 4 * LANES if along else 32)
         fill, key = filler(dtype, along).address, noise.key(problem.seed)
         source = fixed.Noise(given, factor, fill, *key, problem.first_lane, problem.first_step)
         room = fixed.Block(
