@@ -29,13 +29,13 @@ from tqdm import tqdm
 import sdekit as sk
 from generative import metrics
 from generative.data import sets
-from generative.families import FAMILIES, make
-from generative.runs import claim, finish, packages, train
-from generative.training import fit, numbers
-from sdekit.app import figures
+from generative.training import fit
 from sdekit.files import write_text
 
+from .families import FAMILIES, make
+from .pictures import densities
 from .report import machine, versions
+from .runs import claim, finish, train
 
 ROOT = Path(__file__).parents[1]
 RESULTS, FIGURE = ROOT / "benchmarks" / "results" / "compare.json", ROOT / "docs" / "figures" / "compare.png"
@@ -61,10 +61,10 @@ def compare(data, out, *, families=SIX, seconds=60, seed=0, samples=400_000, job
     Returns the text of the tables, which a finished folder of the same configuration keeps. `jobs` families at a time
     (as many as CPUs, at most 2), one thread each.
     """
-    samples = sk.checks.integer("samples", samples, 100)
+    samples, seconds = sk.checks.integer("samples", samples, 100), sk.checks.real("seconds", seconds, above=0)
     files = "tables.md", "comparison.png"
-    config = {"data": data, "families": families, "samples": samples, **numbers(seconds=seconds, seed=seed)}
-    if not claim(out, config | {"versions": packages()}, files, force):
+    config = {"data": data, "families": families, "samples": samples, "seconds": seconds, "seed": seed}
+    if not claim(out, config | {"versions": versions()}, files, force):
         return (out / files[0]).read_text(encoding="utf-8")
     target = sets[data]
     work = [(family, data, out / family, seconds, seed, samples, force) for family in families]
@@ -81,7 +81,7 @@ def compare(data, out, *, families=SIX, seconds=60, seed=0, samples=400_000, job
     legend = LEGEND.format(seconds=seconds, samples=samples, floor=floor, part=seconds / 15)
     text = f"{metrics.table(rows, DISTANCES)}\n\n{metrics.table(rows, PROPERTIES)}\n\n{legend}\n"
     write_text(out / files[0], text)
-    figures.densities(out / files[1], drawn, target.box)
+    densities(out / files[1], drawn, target.box)
     finish(out, rows)
     return text
 
@@ -121,7 +121,7 @@ def _study(work):
     """One family: its row of all measurements, and a histogram for the figure; a failure is a result, too."""
     family, data, out, seconds, seed, samples, force = work
     try:
-        model, result = train(family, data, out, seconds=seconds, seed=seed, force=force, progress=False)
+        model, result = train(family, data, out, seconds=seconds, seed=seed, force=force)
         x, rate = metrics.drawn(model, samples, seed)
         row = result | {"samples/s": rate} | metrics.judged(model, sets[data], x, seed)
         return row | scaling(family, seconds / 15, seed), histogram(x[:DRAWN], sets[data].box)

@@ -14,8 +14,7 @@ for _name in ("torch", "zuko", "sklearn", "ot", "matplotlib", "tqdm"):
 
 from commands import PNG, explains, names  # noqa: E402
 
-from benchmarks import compare  # noqa: E402
-from generative import runs  # noqa: E402
+from benchmarks import compare, runs  # noqa: E402
 
 
 def fails(capsys, arguments, *words):
