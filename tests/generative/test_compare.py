@@ -55,6 +55,12 @@ def test_compare_reports_a_family_that_fails(here, capsys, monkeypatch):
     assert "loss nan at step 3" in capsys.readouterr().out
 
 
+def test_tables_are_aligned():
+    lines = compare.table({"exact": {"W1": 0.1234567}, "moons": {"W1": 2345.6, "modes": 8}}).splitlines()
+    assert len(lines) == 4 and len(set(map(len, lines))) == 1
+    assert lines[2].startswith("| exact | 0.123 ") and "2,346" in lines[3]
+
+
 def test_scaling_measures_the_moments():
     """A mixture of Gaussians learns the Gaussian: of the order of (d + 3)/4N = 1.25e-4 and 4.75e-4 per dimension,
     training draws and samples together twice to ten times that with eight components."""
