@@ -74,10 +74,6 @@ class Reverse(NamedTuple):
     def domain(self):
         return self.process.domain
 
-    def check(self):
-        """Whatever the process has to say about its parameters."""
-        getattr(self.process, "check", tuple)()
-
     def drift(self, t, x):
         """alpha′ D + (sigma′ + ½ η² g²/sigma) ε."""
         t, x = weak(t), floating(x)
