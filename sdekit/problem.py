@@ -40,8 +40,7 @@ class Problem(NamedTuple):
     @property
     def lanes(self):
         """Noises are counted for each: paths of coupled processes and of general noise, entries of any other state."""
-        whole = self.system.components is not None or self.system.noise == "general"
-        return math.prod(self.system.path_shape if whole else self.shape)
+        return math.prod(self.system.path_shape if self.dw_axes else self.shape)
 
     @property
     def dw_shape(self):

@@ -207,14 +207,8 @@ def _correlation(process, noise, k):
         raise ValueError(f"{name} is given, but it is for diagonal noise on two or more components")
     if getattr(given, "requires_grad", False):
         raise ValueError(f"{name} requires a gradient, which is not offered: write the noise as general")
-    given = given.cpu().numpy() if arrays.is_tensor(given) else given
-    matrix = np.asanyarray(given)
-    if (
-        isinstance(given, np.ma.MaskedArray)
-        or matrix.dtype.kind not in "biuf"
-        or matrix.shape != (k, k)
-        or not np.isfinite(matrix).all()
-    ):
+    matrix = given.cpu().numpy() if arrays.is_tensor(given) else np.asanyarray(given)
+    if not arrays.is_real(matrix) or matrix.shape != (k, k) or not np.isfinite(matrix).all():
         raise ValueError(f"{name} must be a matrix of shape {(k, k)}, the same for all paths; got shape {matrix.shape}")
     matrix = matrix.astype(np.float64)
     if np.array_equal(matrix, np.tril(matrix)):
