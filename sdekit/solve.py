@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from . import arguments, arrays
+from . import arguments, arrays, matching
 from . import math as sm
 from .methods import Method
 from .protocols import A, Array, Backend, Numbers, Process, Times
@@ -74,11 +74,11 @@ def solve(
     system = bind(process, start.whole, said.first)
     if start.paths is not None and system.event_dims == start.x0.ndim:
         raise ValueError(f"x0 has shape {tuple(start.state.x.shape)}, but a state of {system.name} has one axis more")
-    method = arguments.method(method, system)
+    method = matching.method(method, system)
     steps = arguments.steps(said, system, method)
-    arguments.compatible(system, method, steps.t)
+    matching.compatible(system, method, steps.t)
     problem = arguments.problem(start, system, method, steps, noise)
-    engine = arguments.backend(backend, system, method, start.x0)
+    engine = matching.backend(backend, system, method, start.x0)
     with _progress(progress) as ticker:
         outcome = engine.run(problem._replace(ticker=ticker))
     how = {"process": repr(process), "method": repr(method), "steps": said.words, "backend": repr(engine)}

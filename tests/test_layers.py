@@ -36,6 +36,7 @@ LAYERS = {
     "sdekit.problem": 2,
     "sdekit.solution": 2,
     "sdekit.arguments": 3,
+    "sdekit.matching": 3,
     "sdekit.solve": 3,
     "sdekit.convergence": 4,
     "sdekit.likelihood": 4,

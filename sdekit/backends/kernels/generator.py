@@ -161,20 +161,6 @@ def rows(out, lane, n, seed, stream, threads=1):
     return out
 
 
-@njit(**OPTIONS)
-def _discard(fill, z, lane, begin, end, n, k0, k1):
-    for start in range(begin, end, LANES):
-        for group in range(n // z.shape[0]):
-            call(fill, z, 0, z.shape[0] // 4, lane + start, group * (z.shape[0] // 4), 0, k0, k1)
-
-
-def discard(lanes, n, seed=0, dtype=np.float32, threads=1):
-    """Make n normals for each of `lanes` lanes, eight at a time as a solve does, and throw them away."""
-    k0, k1 = noise.key(seed)
-    fill = filler(np.dtype(dtype), False).address
-    spans(lambda a, b: _discard(fill, block(8, dtype), 0, a, b, n, k0, k1), lanes, threads, least=LANES)
-
-
 def spans(work, size, threads, least):
     """work(begin, end) over [0, size) in pieces, whole blocks each, on `threads` threads."""
     step = max(least, -(-size // (4 * threads))) if threads > 1 else size

@@ -17,8 +17,8 @@ from numba.cpython.tupleobj import namedtuple_getattr
 from numba.extending import NativeValue, models, overload, register_model, typeof_impl, unbox
 
 from ...arrays import is_tensor, on_host
-from ...records import path_parameters
-from .captured import REFUSED, Watch, describe, fields, is_record
+from ...records import path_parameters, values
+from .captured import REFUSED, Watch, describe, is_record
 from .explain import COMPILES
 from .lane import INLINE, real, source
 
@@ -141,7 +141,7 @@ def _unbox_column(ty, obj, c):
 
 
 class Text:
-    """Stands in a record for a string: a constant of the code, which would else be counted as an object by each lane."""
+    """Stands in a record for a string: a constant of the code, where an object would be counted by each lane."""
 
     def __init__(self, value):
         self.value = value
@@ -209,8 +209,7 @@ def prepare(record, columns):
             raise ValueError(f"{name} of {type(record).__name__} is {value.text}; {COMPILES}")
         return value
 
-    names = fields(type(record))
-    return compiled(type(record))(*(convert(n, getattr(record, n)) for n in names))
+    return compiled(type(record))(*(convert(n, v) for n, v in values(record).items()))
 
 
 def at(record, columns, lane):

@@ -15,10 +15,10 @@ from ..waiting import apart
 from . import fixed
 from .captured import is_record
 from .explain import ELSEWHERE, explained
-from .generator import LANES, block, discard, filler
+from .generator import LANES, block, filler
 from .records import compiled, prepare
 
-__all__ = ["run", "discard"]
+__all__ = ["run"]
 
 TASK = 2**24  # normals, or steps without any, of one call into compiled code: some 20 ms
 LEAST = 2**18  # for one thread: less is done before another has started
