@@ -29,13 +29,13 @@ from tqdm import tqdm
 import sdekit as sk
 from generative import metrics
 from generative.data import sets
-from generative.families import FAMILIES, make
-from generative.runs import claim, finish, packages, train
-from generative.training import fit, numbers
-from sdekit.app import figures
+from generative.training import fit
 from sdekit.files import write_text
 
+from .families import FAMILIES, make
+from .pictures import densities
 from .report import machine, versions
+from .runs import claim, finish, train
 
 ROOT = Path(__file__).parents[1]
 RESULTS, FIGURE = ROOT / "benchmarks" / "results" / "compare.json", ROOT / "docs" / "figures" / "compare.png"
@@ -61,10 +61,10 @@ def compare(data, out, *, families=SIX, seconds=60, seed=0, samples=400_000, job
     Returns the text of the tables, which a finished folder of the same configuration keeps. `jobs` families at a time
     (as many as CPUs, at most 2), one thread each.
     """
-    samples = sk.checks.integer("samples", samples, 100)
+    samples, seconds = sk.checks.integer("samples", samples, 100), sk.checks.real("seconds", seconds, above=0)
     files = "tables.md", "comparison.png"
-    config = {"data": data, "families": families, "samples": samples, **numbers(seconds=seconds, seed=seed)}
-    if not claim(out, config | {"versions": packages()}, files, force):
+    config = {"data": data, "families": families, "samples": samples, "seconds": seconds, "seed": seed}
+    if not claim(out, config | {"versions": versions()}, files, force):
         return (out / files[0]).read_text(encoding="utf-8")
     target = sets[data]
     work = [(family, data, out / family, seconds, seed, samples, force) for family in families]
@@ -79,9 +79,9 @@ def compare(data, out, *, families=SIX, seconds=60, seed=0, samples=400_000, job
             bar.write(title, file=sys.stderr)
     floor = rows["exact draws"]["floor"]
     legend = LEGEND.format(seconds=seconds, samples=samples, floor=floor, part=seconds / 15)
-    text = f"{metrics.table(rows, DISTANCES)}\n\n{metrics.table(rows, PROPERTIES)}\n\n{legend}\n"
+    text = f"{table(rows, DISTANCES)}\n\n{table(rows, PROPERTIES)}\n\n{legend}\n"
     write_text(out / files[0], text)
-    figures.densities(out / files[1], drawn, target.box)
+    densities(out / files[1], drawn, target.box)
     finish(out, rows)
     return text
 
@@ -121,10 +121,9 @@ def _study(work):
     """One family: its row of all measurements, and a histogram for the figure; a failure is a result, too."""
     family, data, out, seconds, seed, samples, force = work
     try:
-        model, result = train(family, data, out, seconds=seconds, seed=seed, force=force, progress=False)
-        x, rate = metrics.drawn(model, samples, seed)
-        row = result | {"samples/s": rate} | metrics.judged(model, sets[data], x, seed)
-        return row | scaling(family, seconds / 15, seed), histogram(x[:DRAWN], sets[data].box)
+        model, result = train(family, data, out, seconds=seconds, seed=seed, force=force)
+        row = result | metrics.measure(model, sets[data], samples, seed) | scaling(family, seconds / 15, seed)
+        return row, histogram(model.sample(min(DRAWN, samples), seed=seed), sets[data].box)
     except FloatingPointError as error:
         return {"failed": str(error)}, None
 
@@ -153,8 +152,24 @@ def scaling(family, seconds, seed=0, dimensions=(2, 16), n=10_000):
     return row | {"step": cost[-1] / cost[0]}
 
 
+def table(rows, columns=None):
+    """Markdown table of {name: {column: value}} with these columns, or all; numbers to 3 digits."""
+
+    def text(value):
+        if isinstance(value, float):
+            return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        return "" if value is None else str(value)
+
+    there = dict.fromkeys(column for row in rows.values() for column in row)
+    columns = [column for column in columns or there if column in there]
+    cells = [[name, *(text(row.get(column)) for column in columns)] for name, row in rows.items()]
+    widths = [max(map(len, column)) for column in zip(["", *columns], *cells, strict=True)]
+    lines = [["", *columns], ["-" * width for width in widths], *cells]
+    return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
+
+
 def markdown(results):
-    first, second = (metrics.table(results["rows"], columns) for columns in (DISTANCES, PROPERTIES))
+    first, second = (table(results["rows"], columns) for columns in (DISTANCES, PROPERTIES))
     return f"{first}\n\n{second}\n\n{results['minutes']:.1f} minutes in all; {results['machine']['cpu']}."
 
 

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdekit import GBM, OU, VP, Lorenz, Reverse, methods, solve
-from sdekit.app.figures import SHOWN, digits
+from sdekit.app.figures import SHOWN
 from sdekit.drawing import load
 from sdekit.targets import Empirical
 
 from . import figures
+from .pictures import digits
 from .samplers import digit_data
 
 BANDWIDTH = 0.2  # of the blur, in pixel values that run from −1 to 1

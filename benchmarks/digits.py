@@ -29,9 +29,9 @@ import torch
 
 import sdekit as sk
 from generative import Diffusion, UNet, digits, fit
-from sdekit.app import figures as pictures
 from sdekit.files import write_text
 
+from . import pictures
 from .report import machine, versions
 
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ degré donnée", 1934.
 
     python benchmarks/fit_elementary.py
 
-prints the coefficients, degree 0 first, with the largest relative error, then the constants in
+prints the coefficients of coefficients.json, degree 0 first, with the largest relative error, then the constants in
 parts.
 """
 

@@ -34,12 +34,12 @@ import torch
 import sdekit as sk
 from generative import fit
 from generative.data import eight_gaussians as target
-from generative.families import make
 from generative.metrics import kl_exact, kl_grid, modes_found
-from sdekit.app import figures as pictures
 from sdekit.files import write_text
 
 from .compare import end_with_parent, histogram
+from .families import make
+from .pictures import densities
 from .report import machine, versions
 
 ROOT = Path(__file__).parents[1]
@@ -180,7 +180,7 @@ def draw(results, path):
         if first and way != "SDE":
             counts[f"{FAMILIES[name].title}: {first['kl']:.4f}"] = unpacked(first["histogram"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    pictures.densities(path, counts, target.box)
+    densities(path, counts, target.box)
 
 
 def main():

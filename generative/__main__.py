@@ -1,22 +1,39 @@
 """Command line: `python -m generative train | sample`; each has --help."""
 
 import argparse
-import ast
-import contextlib
 import inspect
-import json
+import math
 import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import sdekit as sk
-from sdekit.app import figures
-from sdekit.drawing import formats
 
-from . import runs
-from .checkpoints import load
-from .families import FAMILIES, settings
+from . import CNF, GAN, GMM, MLP, VAE, WGAN, Diffusion, FlowMatching, RealNVP, UNet, digits, fit, load, sets
+
+DRAWS = 200_000  # of a set in the plane, to train on
+
+
+def net(shape, classes):
+    """A U-Net for images, a perceptron for the rest."""
+    return UNet(shape, classes=classes) if len(shape) == 3 else MLP(shape, classes=classes)
+
+
+# name -> function (shape, classes) -> model; those that have classes take labels
+LABELLED = {
+    "diffusion": lambda *data: Diffusion(net(*data), sk.VP(), weighting="lognormal"),
+    "flow-matching": lambda *data: FlowMatching(net(*data)),
+    "cnf": lambda *data: CNF(net(*data)),
+}
+MODELS = LABELLED | {
+    "gmm": lambda shape, _: GMM(shape=shape),
+    "vae": lambda shape, _: VAE(shape),
+    "flow": lambda shape, _: RealNVP(shape, spline=True),
+    "gan": lambda shape, _: GAN(shape),
+    "wgan": lambda shape, _: WGAN(shape),
+}
 
 
 def main(argv=None):
@@ -41,98 +58,77 @@ def parser():
     def command(name, run, text):
         added = commands.add_parser(name, help=text, description=text.capitalize() + ".")
         added.set_defaults(run=run)
+        added.add_argument("--seed", type=int, default=0, metavar="N", help="(%(default)s)")
+        added.add_argument("--force", action="store_true", help="replace what exists")
         return added.add_argument
 
-    add = command("train", train, "train a model into a folder; an interrupted training continues")
-    add("family", choices=FAMILIES, metavar="FAMILY", help=", ".join(FAMILIES))
-    add("data", choices=runs.DATA, metavar="DATA", help=", ".join(runs.DATA))
-    add("--out", type=Path, required=True, metavar="FOLDER", help="gets config.json, model.pt, losses.npy, result.json")
+    add = command("train", train, "train a model into a checkpoint; the same command continues an interrupted training")
+    add("model", choices=MODELS, metavar="MODEL", help=", ".join(MODELS))
+    add("data", metavar="DATA", help=f"{', '.join(sets)}, digits, or a file .npz of x (N, …) and, perhaps, labels (N,)")
+    add("--out", type=Path, required=True, metavar="MODEL.pt", help="the checkpoint")
     add("--seconds", type=float, metavar="S", help="of training (60, where --steps is left out too)")
     add("--steps", type=int, metavar="N", help="of training; with --seconds whichever is first")
-    add("--seed", type=int, default=0, metavar="N", help="(%(default)s)")
-    add("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the family, such as batch and lr")
-    add("--force", action="store_true", help="replace the training in the folder")
+    add("--batch", type=int, default=512, metavar="N", help="samples per step (%(default)s)")
+    add("--lr", type=float, default=2e-3, metavar="X", help="peak learning rate (%(default)s)")
 
-    add = command("sample", sample, "sample a trained model into a .npz file, and a picture")
-    add("model", type=Path, metavar="MODEL.pt", help="checkpoint, or the folder that train made")
+    add = command("sample", sample, "sample a trained model into a .npz file")
+    add("model", type=Path, metavar="MODEL.pt", help="the checkpoint")
     add("-n", type=int, default=1000, metavar="N", help="number of samples (%(default)s)")
-    add("--seed", type=int, default=0, metavar="N", help="a sample depends on it and on its index (%(default)s)")
     add("--method", metavar="NAME", help="of sdekit, such as unipc or heun (the model's own)")
     add("--steps", type=int, metavar="N", help="of the method (the model's own)")
-    add("--label", type=int, metavar="C", help="class, for models with classes")
+    add("--label", dest="c", type=int, metavar="C", help="class, for models with classes")
     add("--guidance", type=float, metavar="W", help="0 ignores the label, 1 follows it, more overstates it (1)")
-    add("--out", type=Path, required=True, metavar="FILE.npz", help="gets x and settings, a JSON text")
-    add("--plot", type=Path, metavar="FILE.png", help="draw the samples")
-    add("--force", action="store_true", help="replace files that exist")
+    add("--out", type=Path, required=True, metavar="FILE.npz", help="gets x")
     return top
 
 
-def train(arguments):
-    a = arguments
+def train(a):
+    data, labels = events(a.data, a.seed)
+    labels = labels if a.model in LABELLED else None
     seconds = 60.0 if a.seconds is None and a.steps is None else a.seconds
-    given = read_settings(a.family, a.set)
-    options = {"seconds": seconds, "steps": a.steps, "seed": a.seed, "force": a.force}
-    _, result = runs.train(a.family, a.data, a.out, given, **options)
-    print(f"{a.out}: {result['steps']:,} steps in {result['seconds']:.1f} s")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(a.seed)
+        model = MODELS[a.model](tuple(data.shape[1:]), 0 if labels is None else int(labels.max()) + 1)
+    if a.force:
+        a.out.unlink(missing_ok=True)
+    options = {"steps": a.steps, "seconds": seconds, "batch": a.batch, "lr": a.lr, "seed": a.seed}
+    clip = math.inf if a.model in ("gan", "wgan") else 1.0
+    record = fit(model, data, labels, clip=clip, checkpoint=a.out, progress=True, **options)
+    print(f"{a.out}: {record.steps:,} steps in {record.seconds:.1f} s")
 
 
-def read_settings(family, texts):
-    """{name: value} of texts NAME=VALUE, checked against the family's."""
-    known, found = settings(family), {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or name not in known:
-            have = ", ".join(f"{key}={default}" for key, default in known.items())
-            raise ValueError(f"--set {text}: {family} has NAME=VALUE for {have}")
-        with contextlib.suppress(ValueError, SyntaxError):
-            value = ast.literal_eval(value)
-        kind = (int, float) if known[name] is None or isinstance(known[name], float) else type(known[name])
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            like = "a number" if known[name] is None else known[name]
-            raise ValueError(f"--set {name} must be like {like}, got {value}")
-        found[name] = value
-    return found
+def events(name, seed):
+    """(data, labels or None) of a data set by its name, or in a file."""
+    if name in sets:
+        return sets[name].sample(DRAWS, seed=(seed + 2**33) % 2**64), None  # not the seed of samples
+    if name == "digits":
+        return digits()[:2]
+    if Path(name).suffix != ".npz":
+        raise ValueError(f"DATA must be {', '.join(sets)}, digits, or a file .npz, got {name}")
+    with np.load(name) as file:
+        if "x" not in file:
+            raise ValueError(f"{name} must hold an array x of shape (N, …), it holds {', '.join(file)}")
+        return torch.as_tensor(file["x"]), torch.as_tensor(file["labels"]) if "labels" in file else None
 
 
-def sample(arguments):
-    a = arguments
-    for file in filter(None, (a.out, a.plot)):
-        if file.exists() and not a.force:
-            raise ValueError(f"{file} exists already; give another name, or --force to replace it")
+def sample(a):
     if a.out.suffix != ".npz":
         raise ValueError(f"--out {a.out}: the name must end in .npz")
-    if a.plot and a.plot.suffix[1:] not in formats():
-        raise ValueError(f"--plot {a.plot}: the name must end in one of {', '.join(formats())}")
-    if a.n < 1:
-        raise ValueError(f"-n must be at least 1, got {a.n}")
-    model = load(a.model / runs.MODEL if a.model.is_dir() else a.model)
-    given = {"c": a.label, "method": a.method, "steps": a.steps, "guidance": a.guidance}
-    given = {name: value for name, value in given.items() if value is not None}
-    for name in given.keys() - inspect.signature(model.sample).parameters.keys():
+    if a.out.exists() and not a.force:
+        raise ValueError(f"{a.out} exists already; give another name, or --force to replace it")
+    model = load(a.model)
+    options = {name: getattr(a, name) for name in ("c", "method", "steps", "guidance") if getattr(a, name) is not None}
+    for name in options.keys() - inspect.signature(model.sample).parameters.keys():
         raise ValueError(f"--{name} means nothing to a {type(model).__name__}; leave it out")
-    if a.method is not None and a.method not in sk.methods.__all__:
-        raise ValueError(f"unknown method {a.method!r}; there are {', '.join(sk.methods.__all__)}")
-    options = given | ({"method": getattr(sk, a.method)} if a.method else {})
+    if a.method is not None:
+        if a.method not in sk.methods.__all__:
+            raise ValueError(f"unknown method {a.method!r}; there are {', '.join(sk.methods.__all__)}")
+        options["method"] = getattr(sk, a.method)
     x = model.sample(a.n, seed=a.seed, **options).numpy()
-    for file in filter(None, (a.out, a.plot)):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"model": str(a.model), "n": a.n, "seed": a.seed, **given, "versions": runs.packages()}, indent=1)
+    a.out.parent.mkdir(parents=True, exist_ok=True)
     with sk.files.replacing(a.out) as part, part.open("wb") as file:
-        np.savez(file, x=x, settings=np.array(text))
+        np.savez(file, x=x)
     print(f"{a.out}: x {x.shape} {x.dtype}, {model.nfe} network evaluations each")
-    if a.plot:
-        draw(a.plot, x, a.model.name if a.model.is_dir() else a.model.parent.name)
-        print(f"{a.plot}: drawn")
-
-
-def draw(path, x, title):
-    """Images as they are, of other samples the density over their first two coordinates."""
-    if x.ndim == 4:
-        figures.digits(path, [(f"{title}: the first {len(x[:160])}", x[:160].reshape(len(x[:160]), -1))])
-    else:
-        box = float(np.ceil(np.abs(x).max()))
-        counts = np.histogram2d(*x[:, :2].T, 100, ((-box, box),) * 2)[0]
-        figures.densities(path, {title: counts}, box)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import sdekit as sk
 from .checkpoints import recorded
 from .nets import DEEPEST, WIDEST
 from .nets import layers as sized
-from .standard import Standard, rowwise, sizes, standardise, trained, unlabelled, word
+from .standard import Standard, latents, rowwise, sizes, standardise, trained, unlabelled, word
 
 __all__ = ["GMM", "VAE", "RealNVP"]
 
@@ -112,11 +112,8 @@ class RealNVP(nn.Module):
 
     @torch.no_grad()
     def sample(self, n, c=None, seed=None):
-        unlabelled(self, c)
-        trained(self, self.units.known)
-        n, shape = sk.checks.integer("n", n, 1), self.units.shape
-        z = sk.noise.normal((n, math.prod(shape)), sk.noise.fresh(seed), sk.noise.Stream.LATENT, like=self.units.shift)
-        return self.units.inverse(self.flow().transform.inv(z).reshape(n, *shape))
+        z, _ = latents(self, n, c, seed, math.prod(self.units.shape))
+        return self.units.inverse(self.flow().transform.inv(z).reshape(n, *self.units.shape))
 
 
 @recorded
@@ -158,9 +155,8 @@ class VAE(nn.Module):
 
     @rowwise
     def log_prob(self, x, seed=0):
-        return self._bound(
-            x, sk.noise.normal((self.draws, 1, self.latent), seed, sk.noise.Stream.LATENT, like=self.units.shift)
-        )
+        shape, stream = (self.draws, 1, self.latent), sk.noise.Stream.LATENT
+        return self._bound(x, sk.noise.normal(shape, seed, stream, like=self.units.shift))
 
     def _bound(self, x, noise, beta=1.0):
         """log mean w of x (B, *event), from normals (K, B or 1, latent)."""
@@ -173,13 +169,10 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def sample(self, n, c=None, seed=None):
-        unlabelled(self, c)
-        trained(self, self.units.known)
-        n, seed = sk.checks.integer("n", n, 1), sk.noise.fresh(seed)
-        shape, like = self.units.shape, self.units.shift
-        u = self.decoder(sk.noise.normal((n, self.latent), seed, sk.noise.Stream.LATENT, like=like))
-        u = u + self.log_sigma.exp() * sk.noise.normal(u.shape, seed, sk.noise.Stream.DECODER, like=like)
-        return self.units.inverse(u.reshape(n, *shape))
+        z, seed = latents(self, n, c, seed, self.latent)
+        u = self.decoder(z)
+        u = u + self.log_sigma.exp() * sk.noise.normal(u.shape, seed, sk.noise.Stream.DECODER, like=u)
+        return self.units.inverse(u.reshape(n, *self.units.shape))
 
 
 def _log_normal(x, mean, log_std):

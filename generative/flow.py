@@ -15,7 +15,7 @@ from torch import nn
 import sdekit as sk
 
 from .checkpoints import recorded
-from .diffusion import (
+from .sampling import (
     PROBES,
     conditioned,
     draw,
@@ -28,7 +28,7 @@ from .diffusion import (
     spread,
     times_of,
     with_signal,
-)  # fmt: skip
+)
 from .standard import Standard, event_shape, standardise
 
 __all__ = ["CNF", "FlowMatching", "optimal_pairs", "reflow"]

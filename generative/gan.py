@@ -19,7 +19,7 @@ import sdekit as sk
 
 from .checkpoints import recorded
 from .nets import WIDEST, layers
-from .standard import Standard, standardise, trained, unlabelled
+from .standard import Standard, latents, standardise, unlabelled
 
 __all__ = ["GAN", "WGAN"]
 
@@ -51,13 +51,8 @@ class Adversarial(nn.Module):
     @torch.no_grad()
     def sample(self, n, c=None, seed=None):
         """n draws (n, *shape), a function of the seed."""
-        unlabelled(self, c)
-        trained(self, self.units.known)
-        n, seed = sk.checks.integer("n", n, 1), sk.noise.fresh(seed)
-        u = self.generate(
-            sk.noise.normal((n, self.latent + self.signs), seed, sk.noise.Stream.LATENT, like=self.units.shift)
-        )
-        return self.units.inverse(u.reshape(n, *self.units.shape))
+        z, _ = latents(self, n, c, seed, self.latent + self.signs)
+        return self.units.inverse(self.generate(z).reshape(n, *self.units.shape))
 
 
 @recorded

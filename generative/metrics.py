@@ -17,8 +17,8 @@ import sdekit as sk
 from .standard import word
 
 __all__ = [
-    "cell_probabilities", "drawn", "energy_distance", "judged", "kl_exact", "kl_grid", "kl_knn", "measure", "mmd",
-    "modes_found", "nll", "sliced_w2", "table", "wasserstein",
+    "cell_probabilities", "energy_distance", "kl_exact", "kl_grid", "kl_knn", "measure", "mmd", "modes_found", "nll",
+    "sliced_w2", "wasserstein",
 ]  # fmt: skip
 
 
@@ -144,28 +144,16 @@ def modes_found(samples, modes, std, share=0.2):
 
 
 def measure(model, target, n=400_000, seed=None):
-    """Every metric that model and target allow, as a dictionary for `table`; `measure(target, target)` is the floor.
+    """Every metric that model and target allow, as a dictionary; `measure(target, target)` is the floor.
 
     The grid and the modes take n samples, the others 10,000, those of all pairs 2,000; samples that are not finite are
     left out, and the share of the others told. The target is drawn with seeds that models do not use: equal seeds would
     give both the same normals.
     """
-    seed = sk.noise.fresh(seed)
-    x, rate = drawn(model, n, seed)
-    return {"samples/s": rate} | judged(model, target, x, seed)
-
-
-def drawn(model, n, seed=None):
-    """n samples of a model, and how many it drew in a second."""
-    begun = time.perf_counter()
+    seed, begun = sk.noise.fresh(seed), time.perf_counter()
     x = model.sample(n, seed=seed)
-    return x, n / (time.perf_counter() - begun)
-
-
-def judged(model, target, x, seed=None):
-    """The row of `measure` for samples x that the model has drawn, but for their rate."""
-    seed = sk.noise.fresh(seed)
-    row = {"NFE": getattr(model, "nfe", 0), "density": getattr(model, "density", "exact")}
+    row = {"samples/s": n / (time.perf_counter() - begun)}
+    row |= {"NFE": getattr(model, "nfe", 0), "density": getattr(model, "density", "exact")}
     finite = torch.as_tensor(x).flatten(1).isfinite().all(1)
     if not finite.all():
         x, row["finite"] = x[finite], float(finite.double().mean())
@@ -182,22 +170,6 @@ def judged(model, target, x, seed=None):
     if getattr(target, "modes", None) is not None:
         row["modes"], row["quality"] = modes_found(x, target.modes, target.std)
     return row
-
-
-def table(rows, columns=None):
-    """Markdown table of {name: {column: value}} with these columns, or all; numbers to 3 digits."""
-
-    def text(value):
-        if isinstance(value, float):
-            return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-        return "" if value is None else str(value)
-
-    there = dict.fromkeys(column for row in rows.values() for column in row)
-    columns = [column for column in columns or there if column in there]
-    cells = [[name, *(text(row.get(column)) for column in columns)] for name, row in rows.items()]
-    widths = [max(map(len, column)) for column in zip(["", *columns], *cells, strict=True)]
-    lines = [["", *columns], ["-" * width for width in widths], *cells]
-    return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
 
 
 @torch.no_grad()

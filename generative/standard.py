@@ -105,6 +105,14 @@ def standardise(self, data):
     self.units.fit(data)
 
 
+def latents(model, n, c, seed, size):
+    """(normals (n, size), the seed) of which a model with units and without classes makes its samples."""
+    unlabelled(model, c)
+    trained(model, model.units.known)
+    n, seed = sk.checks.integer("n", n, 1), sk.noise.fresh(seed)
+    return sk.noise.normal((n, size), seed, sk.noise.Stream.LATENT, like=model.units.shift), seed
+
+
 def unlabelled(model, c):
     """A `ValueError` where a model without classes is given labels."""
     if c is not None:

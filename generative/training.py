@@ -23,11 +23,6 @@ from .standard import unlabelled
 __all__ = ["Record", "cosine", "fit"]
 
 SAVING = 20.0  # seconds without a checkpoint, where there is one
-WHOLE = {"steps": 1, "batch": 1, "every": 1}  # settings that are integers, and the least ones
-BOUNDS = {
-    "seconds": {"above": 0}, "lr": {"above": 0, "below": math.inf}, "ema": {"least": 0, "below": 1},
-    "clip": {"above": 0},
-}  # fmt: skip
 
 
 class Record(NamedTuple):
@@ -81,8 +76,7 @@ def fit(
     A loss or gradient that is not finite raises FloatingPointError before it reaches weights or the checkpoint.
     """
     data, labels = _checked(model, data, labels)
-    settings = numbers(steps=steps, seconds=seconds, batch=batch, lr=lr, ema=ema, clip=clip, seed=seed)
-    every = numbers(every=every)["every"]
+    settings, every = _numbers(steps, seconds, batch, lr, ema, clip, seed), sk.checks.integer("every", every, 1)
     settings |= {"data": _fingerprint(data), "labels": _fingerprint(labels)}
     found = _found(checkpoint, settings, model)
     if seed is None:
@@ -220,19 +214,18 @@ def _checked(model, data, labels):
     return data, labels
 
 
-def numbers(**settings):
-    """Settings of `fit` as plain numbers; a ValueError for impossible ones. steps, seconds and seed may be None."""
-
-    def read(name, value):
-        if value is None and name in ("steps", "seconds", "seed"):
-            return None
-        if name == "seed":
-            return sk.noise.fresh(value)
-        if name in WHOLE:
-            return sk.checks.integer(name, value, WHOLE[name])
-        return sk.checks.real(name, value, **BOUNDS[name])
-
-    return {name: read(name, value) for name, value in settings.items()}
+def _numbers(steps, seconds, batch, lr, ema, clip, seed):
+    """Settings of `fit` as plain numbers; a ValueError for impossible ones."""
+    integer, real = sk.checks.integer, sk.checks.real
+    return {
+        "steps": None if steps is None else integer("steps", steps, 1),
+        "seconds": None if seconds is None else real("seconds", seconds, above=0),
+        "batch": integer("batch", batch, 1),
+        "lr": real("lr", lr, above=0, below=math.inf),
+        "ema": real("ema", ema, 0, below=1),
+        "clip": real("clip", clip, above=0),
+        "seed": None if seed is None else sk.noise.fresh(seed),
+    }
 
 
 def _fingerprint(x):

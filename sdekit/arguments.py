@@ -9,17 +9,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from . import arrays, backends, machine
+from . import arrays, machine
 from . import noise as normals
 from . import steps as times_of
-from .checks import integer, real
+from .checks import integer, real, shown
 from .control import Tolerance
 from .course import Course, course
-from .methods import Method, euler_maruyama, heun, tsit5
 from .methods.last import finished
 from .problem import Problem
 from .solution import Solution, State
-from .system import declared
 
 __all__: list[str] = []
 
@@ -57,12 +55,10 @@ def named(function: F) -> F:
 
 
 class Start(NamedTuple):
-    """Where a run starts: a `State`, whether it goes on from another run, and the type of the result."""
+    """Where a run starts: a `State`, whose time is NaN unless it goes on from another run."""
 
     state: State
-    goes_on: bool
     paths: int | None  # to repeat the state along a new first axis
-    dtype: Any
 
     @property
     def x0(self):
@@ -89,12 +85,12 @@ def start(x0, paths, seed, first_path, noise):
             )
         x0 = x0.state
     if isinstance(x0, State):
-        return Start(x0, True, None, x0.dtype or x0.x.dtype)
+        return Start(x0._replace(dtype=x0.dtype or x0.x.dtype), None)
     x, dtype = state(x0)
     paths = None if paths is None else integer("paths", paths, least=1)
     fits(1, (paths or 1, *x.shape), dtype)
     first_path = integer("first_path", first_path)
-    return Start(State(x, math.nan, 0, normals.fresh(seed), first_path, dtype=dtype), False, paths, dtype)
+    return Start(State(x, math.nan, 0, normals.fresh(seed), first_path, dtype=dtype), paths)
 
 
 def state(x0):
@@ -173,7 +169,7 @@ def when(ts, h, grid, tol, events, start):
         h,
         None if tol is None else tolerance(tol),
     )
-    if not start.goes_on or math.isnan(start.state.t):
+    if math.isnan(start.state.t):
         return said
     return said._replace(ts=_from(said.ts, "ts", start.state.t), grid=_from(said.grid, "grid", start.state.t))
 
@@ -227,110 +223,6 @@ def _adapts(tol, system, method):
         )
 
 
-# --- method and backend --------------------------------------------------------------------------
-
-
-def method(chosen, system, said):
-    """(the method, how to step): by default the method of the calculus, and for equations without noise tsit5.
-
-    That one takes steps of adaptive size where nothing else is said.
-    """
-    if chosen is None:
-        if system.noise == "none":
-            silent = said.h is None and said.grid is None and said.tolerance is None
-            return tsit5, said._replace(tolerance=Tolerance()) if silent else said
-        return heun if getattr(system.process, "calculus", "ito") == "stratonovich" else euler_maruyama, said
-    if not isinstance(chosen, Method):
-        hint = f"; did you mean sdekit.{chosen}?" if isinstance(chosen, str) else ""
-        raise ValueError(f"method must be a Method such as sdekit.euler_maruyama, got {chosen!r}{hint}")
-    return chosen, said
-
-
-def compatible(system, method, t):
-    """Raise where process, method and times do not go together."""
-    name, kind = system.name, system.kind
-    _serves(system, method)
-    calculus = declared(system.process, "calculus", "ito", ("ito", "stratonovich"))
-    of_one_law = kind in ("none", "additive") or "transition" in method.needs  # both calculi agree
-    if calculus != method.calculus and not of_one_law:
-        raise ValueError(
-            f"method {method.name} converges to the {method.calculus} solution, but {name} is meant in the "
-            f"{calculus} sense; use a method of that calculus, or rewrite the drift"
-        )
-    falls = len(t) > 1 and t[1] < t[0]
-    if falls and kind not in ("none", "additive"):
-        raise ValueError(
-            f"ts decrease, but the noise of {name} depends on the state; times may decrease for ODEs and additive noise"
-        )
-    noisy = method.normals if "pair" in method.needs else kind != "none"
-    if len(t) > 1 and not falls and noisy and callable(getattr(system.process, "denoise", None)):
-        raise ValueError(f"ts increase from {t[0]} to {t[-1]}, but {name} with noise runs from noise to data: decrease")
-    low, high = getattr(system.process, "domain", (-math.inf, math.inf))
-    low, high = float(getattr(low, "max", lambda: low)()), float(getattr(high, "min", lambda: high)())
-    for time in (t[0], t[-1]):
-        if not low <= time <= high:
-            raise ValueError(f"ts: time {time} is outside the domain [{low}, {high}] of {name}")
-    _draws_transitions(system, method, t)
-
-
-def _serves(system, method):
-    """Raise where the process lacks what the method calls, or the method does not serve its kind of noise."""
-    name, kind = system.name, system.kind
-    for need in method.needs:
-        if not callable(getattr(system.process, need, None)):
-            why = ": there is no closed form" if need == "transition" else ""
-            raise ValueError(
-                f"method {method.name} needs a process with a method {need}, which {name} does not have{why}"
-            )
-    if kind in method.noise or (kind == "none" and method.noise != ("none",)):
-        return
-    if system.crossing and "diagonal" in method.noise:
-        if "transition" in method.needs:
-            return
-        raise ValueError(
-            f"method {method.name} has its order only where component i of a diagonal diffusion depends on x_i and t "
-            f"alone, but of {name}, {system.crossing}; use euler_maruyama or heun, or declare commutative = True where "
-            f"that component has no noise of its own"
-        )
-    raise ValueError(
-        f"method {method.name} serves processes whose noise is {' or '.join(method.noise)}, but that of {name} is "
-        + kind
-        + ("; for the ODE of a Reverse use eta=0" if method.noise == ("none",) else "")
-    )
-
-
-def _draws_transitions(system, method, t):
-    process, name = system.process, system.name
-    if "transition" in method.needs:
-        if system.correlation is not None:
-            raise ValueError(f"method {method.name} draws each component alone, but {name} has a correlation")
-        if len(t) > 1 and not hasattr(process.transition(*t[:2].tolist(), 1.0), "sample"):
-            raise ValueError(
-                f"method {method.name} draws a transition from one normal, which the law of {name} does not allow"
-            )
-
-
-def backend(chosen, system, method, x0):
-    """The backend that was asked for, or that of the type of x0."""
-    on_host = "transition" in method.needs and getattr(system.process, "host_transition", False)
-    if chosen is None:
-        if arrays.is_tensor(x0):
-            return backends.torch()
-        # a score, or one argument that couples whole axes, is code for arrays
-        score = getattr(system.process, "score", None)
-        for_arrays = hasattr(score, "pair") or (system.components is None and system.event_dims)
-        for_arrays = for_arrays or on_host or method.init is not None
-        return backends.numpy() if for_arrays else backends.numba()
-    if isinstance(chosen, type) or not callable(getattr(chosen, "run", None)):
-        raise ValueError(f"backend must be a record such as sdekit.backends.numba(), got {chosen!r}")
-    if on_host and isinstance(chosen, backends.numba):
-        raise ValueError(
-            f"backend numba does not run {method.name} on {system.name}, whose transition is not compiled; leave "
-            f"backend out, or use sdekit.backends.numpy()"
-        )
-    return chosen
-
-
 # --- all of it -----------------------------------------------------------------------------------
 
 
@@ -348,7 +240,7 @@ def problem(start, system, method, steps, noise):
         method=whole,
         steps=steps,
         x0=start.x0,
-        dtype=start.dtype,
+        dtype=state.dtype,
         seed=state.seed,
         first_lane=0,
         first_step=state.step,
@@ -357,7 +249,7 @@ def problem(start, system, method, steps, noise):
         ticker=None,
         control=state.control,
     )
-    fits(len(steps.saves), made.shape, start.dtype)
+    fits(len(steps.saves), made.shape, state.dtype)
     return made._replace(first_lane=first_lane(made, state.first_path), noise=explicit(made, noise))
 
 
@@ -387,14 +279,9 @@ def explicit(problem, noise):
     if not draws:
         raise ValueError(f"noise is given, but {problem.method.name} on {problem.system.name} takes none; leave it out")
     noise = noise if arrays.is_tensor(noise) else np.asanyarray(noise)
-    if noise.is_complex() if arrays.is_tensor(noise) else noise.dtype.kind not in "iuf":
-        raise ValueError(f"noise must be an array of standard normals, got {noise.dtype}")
-    if isinstance(noise, np.ma.MaskedArray):
-        raise ValueError("noise is a masked array; give all normals")
-    if arrays.is_tensor(like):
-        noise = arrays.torch().as_tensor(noise, dtype=like.dtype, device=like.device)
-    else:
-        noise = noise.astype(like.dtype, copy=False)
+    if not arrays.is_real(noise):
+        raise ValueError(f"noise must be an array of standard normals, got {shown(noise)}, {noise.dtype}")
+    noise = arrays.beside(noise, like)
     shape = (steps, *problem.dw_shape) if draws == 1 else (draws, steps, *problem.dw_shape)
     if tuple(noise.shape) != shape:
         raise ValueError(

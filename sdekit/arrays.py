@@ -165,7 +165,59 @@ def parameter(value, like, trailing):
     return value.reshape((*value.shape, *[1] * trailing))
 
 
+# Functions of `sdekit.math` that torch lacks, or has for tensors alone.
+
+
+def bounded(name, bound):
+    """torch.minimum or torch.maximum, which take no numbers, or the clamp that does."""
+
+    def function(x, y):
+        if is_tensor(x) and is_tensor(y):
+            return getattr(torch(), name)(x, y)
+        return x.clamp(**{bound: y}) if is_tensor(x) else y.clamp(**{bound: x})
+
+    return function
+
+
+def alike(*values):
+    """Numbers beside tensors as tensors of their type."""
+    like = next(v for v in values if is_tensor(v))
+    return [v if is_tensor(v) else torch().as_tensor(v, dtype=like.dtype, device=like.device) for v in values]
+
+
+def check_table(xp, fp):
+    """Raise unless the knots and values of a table are of one length."""
+    if xp.ndim != 1 or xp.shape != fp.shape or not len(xp):
+        shapes = f"{tuple(xp.shape)} and {tuple(fp.shape)}"
+        raise ValueError(f"xp and fp must be of one length and have one axis, got shapes {shapes}")
+
+
+def interp_tensors(x, xp, fp):
+    """`sdekit.math.interp` where a tensor is among the three."""
+    like = next(v for v in (x, xp, fp) if is_tensor(v))
+    double = {"dtype": torch().float64, "device": like.device}
+    v, xp, fp = (torch().as_tensor(a, **double) for a in (x, xp, fp))
+    check_table(xp, fp)
+    v = v.clamp(xp[0], xp[-1])
+    left = (torch().searchsorted(xp.detach(), v.detach(), right=True) - 1).clamp(min=0)
+    right = (left + 1).clamp(max=len(xp) - 1)
+    width = xp[right] - xp[left]
+    slope = (fp[right] - fp[left]) / torch().where(width > 0, width, 1.0)
+    return (fp[left] + slope * (v - xp[left])).to(like.dtype)
+
+
 # What only numpy and scipy compute: over to the host and back.
+
+
+def special(name):
+    """The function of scipy.special called `name`, imported at its first call."""
+
+    def function(x):
+        from scipy import special
+
+        return getattr(special, name)(x)
+
+    return function
 
 
 def on_host(value):

@@ -59,11 +59,7 @@ def _one_number(value):
 
 def _bounds(least, most, above, below):
     """The bounds in words; the widest are not worth any."""
-    words = [f"{word} {bound:g}" for word, bound in (("above", above), ("below", below)) if _finite(bound)]
-    words += [f"{word} {bound:g}" for word, bound in (("at least", least), ("at most", most)) if _finite(bound)]
+    bounds = {"above": above, "below": below, "at least": least, "at most": most}
+    words = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None and math.isfinite(bound)]
     words += ["finite"] * (below == math.inf or above == -math.inf)
     return f", {' and '.join(words)}" if words else ""
-
-
-def _finite(bound):
-    return bound is not None and math.isfinite(bound)

@@ -6,6 +6,7 @@ design", 2008; densities use `cividis`.
 
 import contextlib
 import importlib
+from pathlib import Path
 
 from .files import replacing
 
@@ -13,22 +14,7 @@ __all__ = ["figure", "formats", "load"]
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#5F6368"
 PINK, SKY, BLACK = "#CC79A7", "#56B4E9", "#000000"
-STYLE = {
-    "figure.dpi": 150,
-    "savefig.dpi": 150,
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
-}
+STYLE = Path(__file__).with_suffix(".mplstyle")
 
 
 def load(name):
@@ -55,7 +41,7 @@ def formats():
 def figure(path, width, height):
     """A new figure of that size in inches, saved to `path` at the end."""
     matplotlib = load("matplotlib")
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **matplotlib.rc_params_from_file(STYLE, False, False)}):
         drawn = load("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
         yield drawn
         with replacing(path) as part:

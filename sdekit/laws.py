@@ -16,6 +16,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.polynomial.polynomial import polyval
 
 from sdekit import arrays
 from sdekit import math as sm
@@ -23,6 +24,13 @@ from sdekit import math as sm
 __all__ = ["LogNormal", "NoncentralChiSquare", "Normal"]
 
 LOG_2PI = math.log(2.0 * math.pi)
+# U_k(p) / p^k of DLMF 10.41.10 for k = 1 … 4: coefficients of the powers of p²
+OLVER = [
+    np.array([3.0, -5.0]) / 24,
+    np.array([81.0, -462.0, 385.0]) / 1152,
+    np.array([30375.0, -369603.0, 765765.0, -425425.0]) / 414720,
+    np.array([4465125.0, -94121676.0, 349922430.0, -446185740.0, 185910725.0]) / 39813120,
+]
 
 
 def nonnegative(*names):
@@ -272,22 +280,7 @@ def _log_bessel(order, z):
         series = series - special.gammaln(order + 1.0) - below
         nu = np.where(large, order, 1.0)
         root = np.hypot(1.0, z / nu)
-        p = 1.0 / root
-        q = p * p
-        total = 1.0 + (p / nu) * (
-            (3 - 5 * q) / 24
-            + (p / nu)
-            * (
-                (81 + q * (-462 + 385 * q)) / 1152
-                + (p / nu)
-                * (
-                    (30375 + q * (-369603 + q * (765765 - 425425 * q))) / 414720
-                    + (p / nu)
-                    * (4465125 + q * (-94121676 + q * (349922430 + q * (-446185740 + 185910725 * q))))
-                    / 39813120
-                )
-            )
-        )
+        total = 1.0 + sum(polyval(root**-2, u) / (nu * root) ** k for k, u in enumerate(OLVER, 1))
         # ν η − z − ν log(z/2) with η = root + log((z/ν)/(1 + root)): the logarithms of z cancel,
         # and ν·root − z = ν²/(ν·root + z)
         power = nu * (nu / (nu * root + z)) - nu * np.log(0.5 * nu * (1.0 + root))

@@ -19,7 +19,6 @@ from .checks import integer
 from .laws import Normal
 from .methods import rk4
 from .problem import counted
-from .records import as_record
 from .solve import solve
 from .steps import sequence
 from .system import bind
@@ -185,8 +184,6 @@ def _backwards(grid):
 
 
 def _ode(process):
-    process = as_record(process)
-    getattr(process, "check", tuple)()
     return process._replace(eta=0.0) if isinstance(process, Reverse) else process
 
 

@@ -1,5 +1,6 @@
 """What this machine lets the process use: CPUs and memory."""
 
+import contextlib
 import functools
 import math
 import os
@@ -17,18 +18,11 @@ def cpus():
 
 def _quota(root=Path("/sys/fs/cgroup")):
     """CPUs' worth of time that Linux grants the control group (versions 2 and 1), or inf."""
-    try:
-        share, period = (root / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            share, period = ((root / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        except OSError:
-            return math.inf
-    try:
-        quota = int(share) / int(period)  # "max" in version 2 and −1 in version 1 are no limit
-    except (ValueError, ZeroDivisionError):
-        return math.inf
-    return quota if quota > 0 else math.inf
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max", which is no limit, nor is −1
+            share, period = map(int, " ".join((root / name).read_text() for name in files).split())
+            return share / period if share > 0 and period else math.inf
+    return math.inf
 
 
 def memory():

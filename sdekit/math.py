@@ -16,7 +16,7 @@ import operator
 
 import numpy as np
 
-from .arrays import is_tensor, torch
+from .arrays import alike, bounded, check_table, interp_tensors, is_tensor, special, torch
 
 __all__ = [
     "abs", "arccos", "arcsin", "arcsinh", "arctan", "arctan2", "cbrt", "ceil", "clip", "cos", "cosh", "erf", "erfc",
@@ -85,53 +85,6 @@ def _binary(number, tensors):
         return function
 
     return decorate
-
-
-def _special(name):
-    """The function of scipy.special called `name`, imported at its first call."""
-
-    def function(x):
-        from scipy import special
-
-        return getattr(special, name)(x)
-
-    return function
-
-
-def _bounded(name, bound):
-    """torch.minimum or torch.maximum, which take no numbers, or the clamp that does."""
-
-    def function(x, y):
-        if is_tensor(x) and is_tensor(y):
-            return getattr(torch(), name)(x, y)
-        return x.clamp(**{bound: y}) if is_tensor(x) else y.clamp(**{bound: x})
-
-    return function
-
-
-def _tensors(*values):
-    """Numbers beside tensors as tensors of their type."""
-    like = next(v for v in values if is_tensor(v))
-    return [v if is_tensor(v) else torch().as_tensor(v, dtype=like.dtype, device=like.device) for v in values]
-
-
-def _check_table(xp, fp):
-    if xp.ndim != 1 or xp.shape != fp.shape or not len(xp):
-        shapes = f"{tuple(xp.shape)} and {tuple(fp.shape)}"
-        raise ValueError(f"xp and fp must be of one length and have one axis, got shapes {shapes}")
-
-
-def _interp_tensors(x, xp, fp):
-    like = next(v for v in (x, xp, fp) if is_tensor(v))
-    double = {"dtype": torch().float64, "device": like.device}
-    v, xp, fp = (torch().as_tensor(a, **double) for a in (x, xp, fp))
-    _check_table(xp, fp)
-    v = v.clamp(xp[0], xp[-1])
-    left = (torch().searchsorted(xp.detach(), v.detach(), right=True) - 1).clamp(min=0)
-    right = (left + 1).clamp(max=len(xp) - 1)
-    width = xp[right] - xp[left]
-    slope = (fp[right] - fp[left]) / torch().where(width > 0, width, 1.0)
-    return (fp[left] + slope * (v - xp[left])).to(like.dtype)
 
 
 @_unary(math.exp)
@@ -209,7 +162,7 @@ def arcsinh(x):
     """Inverse hyperbolic sine, log(x + sqrt(1 + x^2))."""
 
 
-@_unary(math.erf, _special("erf"))
+@_unary(math.erf, special("erf"))
 def erf(x):
     """Error function, 2/sqrt(pi) times the integral of exp(-s^2) over s from 0 to x.
 
@@ -217,7 +170,7 @@ def erf(x):
     """
 
 
-@_unary(math.erfc, _special("erfc"))
+@_unary(math.erfc, special("erfc"))
 def erfc(x):
     """1 - erf(x), without cancellation at large x."""
 
@@ -262,22 +215,22 @@ def power(x, y):
     """x^y; NaN for x < 0 unless y is an integer; 1 for y = 0."""
 
 
-@_binary(lambda x, y: x if x < y or x != x else y, _bounded("minimum", "max"))
+@_binary(lambda x, y: x if x < y or x != x else y, bounded("minimum", "max"))
 def minimum(x, y):
     """The smaller of the two; NaN if either is NaN."""
 
 
-@_binary(lambda x, y: x if x > y or x != x else y, _bounded("maximum", "min"))
+@_binary(lambda x, y: x if x > y or x != x else y, bounded("maximum", "min"))
 def maximum(x, y):
     """The larger of the two; NaN if either is NaN."""
 
 
-@_binary(operator.mod, lambda x, y: torch().remainder(*_tensors(x, y)))
+@_binary(operator.mod, lambda x, y: torch().remainder(*alike(x, y)))
 def mod(x, y):
     """x - floor(x/y) y, with the sign of y; NaN for y = 0 and for infinite x."""
 
 
-@_binary(math.atan2, lambda y, x: torch().arctan2(*_tensors(y, x)))
+@_binary(math.atan2, lambda y, x: torch().arctan2(*alike(y, x)))
 def arctan2(y, x):
     """The angle of the point (x, y), in [-pi, pi]."""
 
@@ -295,9 +248,9 @@ def interp(x, xp, fp):
     tuple, of which each entry is tried, suits tables of up to about 30 knots.
     """
     if is_tensor(x) or is_tensor(xp) or is_tensor(fp):
-        return _interp_tensors(x, xp, fp)
+        return interp_tensors(x, xp, fp)
     xp, fp = np.asarray(xp, np.float64), np.asarray(fp, np.float64)
-    _check_table(xp, fp)
+    check_table(xp, fp)
     if not (xp[1:] >= xp[:-1]).all():
         raise ValueError("xp must not fall: sort it, and fp with it")
     y = np.interp(x, xp, fp)

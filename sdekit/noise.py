@@ -92,10 +92,7 @@ def key(seed):
 
 def fresh(seed):
     """`seed`, checked, or a new one from the operating system where it is None."""
-    if seed is None:
-        return secrets.randbits(64)
-    low, high = key(seed)
-    return low | high << 32
+    return secrets.randbits(64) if seed is None else integer("seed", seed, most=2**64 - 1)
 
 
 def rows(lanes, n, count, seed, stream, like):

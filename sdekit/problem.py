@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from .course import Course
 from .methods import Method
+from .records import replaced, values
 from .steps import Steps
 from .system import System
 
@@ -46,8 +47,7 @@ class Problem(NamedTuple):
     @property
     def lanes(self):
         """Noises are counted for each: paths of coupled processes and of general noise, entries of any other state."""
-        whole = self.system.components is not None or self.system.noise == "general"
-        return math.prod(self.system.path_shape if whole else self.shape)
+        return math.prod(self.system.path_shape if self.dw_axes else self.shape)
 
     @property
     def dw_shape(self):
@@ -100,8 +100,8 @@ def counted(equation):
     """The equation with a counter of evaluations: of the networks where the process has a score, else of the drift."""
     process, counter = equation.process, Counter()
     score = getattr(process, "score", None)
-    if hasattr(score, "pair") and hasattr(process, "_replace"):
-        return equation._replace(process=process._replace(score=counted_score(score, counter))), counter
+    if hasattr(score, "pair") and "score" in values(process):
+        return equation._replace(process=replaced(process, score=counted_score(score, counter))), counter
     return equation._replace(process=Counted(process, counter, ("drift",))), counter
 
 

@@ -1,48 +1,41 @@
-"""Processes as records: NamedTuples whose methods compile, and the arrays of one value per path that they hold."""
+"""Records, which are NamedTuples or dataclasses, and the arrays of one value per path that processes hold."""
 
 import dataclasses
-import functools
-from collections import namedtuple
 
 from . import arrays
 
-__all__ = ["as_record", "parameters", "path_parameters", "with_parameters"]
+__all__ = ["fields", "parameters", "path_parameters", "replaced", "values", "with_parameters"]
 
 SHARED = ("correlation", "jumps")  # fields that hold one value for all paths, whatever the process
 
 
-def as_record(process):
-    """The process, a dataclass instance converted into a NamedTuple of the same fields and methods.
-
-    So are processes that it holds.
-    """
-    if path_parameters(process):
-        changed = {n: as_record(v) for n, v in zip(process._fields, process) if hasattr(type(v), "drift")}
-        return process._replace(**changed) if changed else process
-    if not dataclasses.is_dataclass(process) or isinstance(process, type):
-        return process
-    names = [f.name for f in dataclasses.fields(process)]
-    return as_record(_record_class(type(process))(*(getattr(process, n) for n in names)))
+def fields(cls):
+    """Names of the fields of a NamedTuple or dataclass, else None."""
+    if dataclasses.is_dataclass(cls):
+        return tuple(f.name for f in dataclasses.fields(cls))
+    return getattr(cls, "_fields", None) if issubclass(cls, tuple) else None
 
 
-@functools.cache
-def _record_class(cls):
-    names = [f.name for f in dataclasses.fields(cls)]
-    kept = {
-        name: member
-        for base in reversed(cls.__mro__[:-1])
-        for name, member in vars(base).items()
-        if name not in names and (not name.startswith("__") or name == "__doc__")
-    }
-    return type(cls.__name__, (namedtuple(cls.__name__, names),), {**kept, "__slots__": ()})
+def values(record):
+    """{name: value} of its fields."""
+    return {name: getattr(record, name) for name in fields(type(record)) or ()}
+
+
+def replaced(record, **changes):
+    """The record with other values in these fields, which are not checked again; itself without any."""
+    if not changes or isinstance(record, tuple):
+        return record._replace(**changes) if changes else record
+    new = object.__new__(type(record))
+    for name, value in (values(record) | changes).items():
+        object.__setattr__(new, name, value)
+    return new
 
 
 def path_parameters(record):
     """Names of the fields in which an array holds one value per path: those of a process but its `shared` ones."""
-    if not (hasattr(type(record), "drift") and hasattr(record, "_fields")):
-        return ()
-    shared = getattr(type(record), "shared", ())
-    return tuple(n for n in record._fields if n not in shared and n not in SHARED)
+    kind = type(record)
+    shared = (*getattr(kind, "shared", ()), *SHARED)
+    return tuple(n for n in fields(kind) or () if n not in shared) if hasattr(kind, "drift") else ()
 
 
 def parameters(record):
@@ -67,4 +60,4 @@ def with_parameters(process, convert):
             changed[name] = convert(value)
         elif arrays.is_number(value):
             changed[name] = float(value)
-    return process._replace(**changed) if changed else process
+    return replaced(process, **changed)

@@ -1,15 +1,14 @@
 """Records on one line: names, and shapes, never the numbers of an array or the layers of a network."""
 
-import dataclasses
 import inspect
 
 from . import arrays, checks
+from .records import values
 
 
 def line(record):
     """The name of a NamedTuple or dataclass with its fields, but those that are None. Use: `__repr__ = reprs.line`."""
-    names = getattr(record, "_fields", None) or [field.name for field in dataclasses.fields(record)]
-    fields = [f"{name}={brief(value)}" for name in names if (value := getattr(record, name)) is not None]
+    fields = [f"{name}={brief(value)}" for name, value in values(record).items() if value is not None]
     return f"{type(record).__name__}({', '.join(fields)})"
 
 

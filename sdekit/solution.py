@@ -1,5 +1,6 @@
 """What `solve` returns, and where it stands at its end."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import math
@@ -212,11 +213,8 @@ def _numbered(name, count):
 
 
 def _versions():
-    names = ("sdekit", "numpy", "numba", "torch")
     found = []
-    for name in names:
-        try:
+    for name in ("sdekit", "numpy", "numba", "torch"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return ", ".join(found)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from . import arguments, arrays
+from . import arguments, arrays, matching
 from . import math as sm
 from .control import Tolerance
 from .methods import Method
@@ -54,16 +54,16 @@ def solve(
                 grid ends. grid=ts takes one step between two output times.
     tol         or the error of a step, rtol = atol, or a `Tolerance`, for equations without noise: each path has
                 steps of its own size. States at `ts` come from the dense output of the method.
-                One of h, grid and tol must be given, except for methods that are exact in law for any step; with
-                method=None equations without noise have tol = 1e-6.
+                One of h, grid and tol must be given, but for methods that are exact in law, and method=None
+                on equations without noise, which has tol = 1e-6.
     events      stopping conditions; not offered yet.
     paths       repeat x0 along a new first axis of this length.
     seed        0 <= seed < 2**64; None draws one, which the Solution holds. A path depends on the seed, its
                 index and the steps alone: not on threads, the split of a batch, the dtype or the backend.
     first_path  index of the first path: solve(x0[a:b], first_path=a) repeats the rows a … b.
-    noise       standard normals of shape (steps, *shape of dw) in place of the generator's, where dw has
-                the shape of the state, or (path axes, m) for general noise; methods that draw several
-                dw take an axis of that length in front. They are independent: a correlation is applied to them.
+    noise       standard normals of shape (steps, *shape of dw) in place of the generator's, where dw has the shape of
+                the state, or (path axes, m) for general noise; methods that draw several dw take an axis of that
+                length in front. They are independent: a correlation is applied to them.
     backend     a record of `sdekit.backends` with its options, such as `sdekit.backends.numba(threads=4)`.
                 Default by the type of x0: numba for arrays (numpy where the process has a score or couples
                 whole axes), torch for tensors.
@@ -77,11 +77,11 @@ def solve(
     system = bind(process, start.whole, said.first)
     if start.paths is not None and system.event_dims == start.x0.ndim:
         raise ValueError(f"x0 has shape {tuple(start.state.x.shape)}, but a state of {system.name} has one axis more")
-    method, said = arguments.method(method, system, said)
+    method, said = matching.method(method, system, said)
     steps = arguments.steps(said, system, method)
-    arguments.compatible(system, method, steps.t)
+    matching.compatible(system, method, steps.t)
     problem = arguments.problem(start, system, method, steps, noise)
-    engine = arguments.backend(backend, system, method, start.x0)
+    engine = matching.backend(backend, system, method, start.x0)
     with _progress(progress) as ticker:
         outcome = engine.run(problem._replace(ticker=ticker))
     how = {"process": repr(process), "method": repr(method), "steps": said.words, "backend": repr(engine)}
@@ -102,10 +102,10 @@ def _solution(problem, outcome, start, how):
         times = arrays.torch().as_tensor(times, device=problem.x0.device)
     done = problem.first_step + len(problem.steps)
     seed, first_path = problem.seed, start.state.first_path
-    replayed = problem.noise is not None
-    end = State(outcome.last, float(t[-1]), done, seed, first_path, outcome.memory, failed, replayed, problem.dtype)
-    steps, events = len(problem.steps) if outcome.steps is None else outcome.steps, problem.system.event_dims
-    return Solution(times, x, outcome.nfe, steps, failed, seed, end._replace(control=outcome.control), how, events, outcome.rejected)
+    replayed, last, memory, control = problem.noise is not None, outcome.last, outcome.memory, outcome.control
+    end = State(last, float(t[-1]), done, seed, first_path, memory, failed, replayed, problem.dtype, control)
+    steps = len(problem.steps) if outcome.steps is None else outcome.steps
+    return Solution(times, x, outcome.nfe, steps, failed, seed, end, how, problem.system.event_dims, outcome.rejected)
 
 
 def _cast(x, failed, problem):
@@ -132,7 +132,6 @@ def _progress(show):
         from tqdm import tqdm
     except ImportError:
         raise ValueError("progress=True draws its bar with tqdm, which is not installed: pip install tqdm") from None
-
     with tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
 
         def ticker(fraction):

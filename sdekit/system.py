@@ -10,7 +10,7 @@ import numpy as np
 from . import arrays
 from .equation import equation
 from .probe import Probe
-from .records import as_record, parameters, path_parameters
+from .records import parameters, path_parameters, replaced, values
 from .steps import sequence
 
 __all__ = ["System", "bind", "declared", "state_arguments"]
@@ -88,8 +88,7 @@ def bind(process, x0, t0):
     path_shape = _path_shape(process, tuple(x0.shape[: x0.ndim - event_dims]))
     correlation, jumps = _correlation(process, noise, k), _jumps(process)
     kept = {"correlation": correlation, "jumps": jumps}  # as arrays, which compile once whatever their values
-    fields = [n for n in kept if n in getattr(process, "_fields", ()) and getattr(process, n) is not None]
-    process = process._replace(**{n: kept[n] for n in fields}) if fields else process
+    process = replaced(process, **{n: kept[n] for n, v in values(process).items() if n in kept and v is not None})
     return System(process, k, channels, noise, additive, crossing, event_dims, path_shape, correlation, jumps)
 
 
@@ -126,16 +125,13 @@ def state_arguments(function, name="drift"):
 
 
 def _checked(process, x0):
-    """The process as a record that has checked its parameters."""
+    """The process, whose parameters are numbers or arrays of them."""
     if isinstance(process, type):
         raise ValueError(
             f"process must be an object with its parameters, got the class {process.__name__}; call it first"
         )
     if not callable(getattr(process, "drift", None)):
         raise ValueError(f"process must have the methods drift(t, *x) and diffusion(t, *x), got {process!r}")
-    process = as_record(process)
-    if callable(getattr(process, "check", None)):
-        process.check()
     for owner, name, value in parameters(process):
         _parameter(owner, name, value)
         if getattr(value, "requires_grad", False) and not arrays.is_tensor(x0):
@@ -211,14 +207,8 @@ def _correlation(process, noise, k):
         raise ValueError(f"{name} is given, but it is for diagonal noise on two or more components")
     if getattr(given, "requires_grad", False):
         raise ValueError(f"{name} requires a gradient, which is not offered: write the noise as general")
-    given = given.cpu().numpy() if arrays.is_tensor(given) else given
-    matrix = np.asanyarray(given)
-    if (
-        isinstance(given, np.ma.MaskedArray)
-        or matrix.dtype.kind not in "biuf"
-        or matrix.shape != (k, k)
-        or not np.isfinite(matrix).all()
-    ):
+    matrix = given.cpu().numpy() if arrays.is_tensor(given) else np.asanyarray(given)
+    if not arrays.is_real(matrix) or matrix.shape != (k, k) or not np.isfinite(matrix).all():
         raise ValueError(f"{name} must be a matrix of shape {(k, k)}, the same for all paths; got shape {matrix.shape}")
     matrix = matrix.astype(np.float64)
     if np.array_equal(matrix, np.tril(matrix)):

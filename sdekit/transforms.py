@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from . import noise
 from .arrays import combined
-from .checks import integer
+from .checks import integer, real
 from .processes import forms
 from .scores import checked, differs, example, finite, floating, from_score, schedule, weak
 from .system import state_arguments
@@ -25,15 +25,13 @@ def _reverse(process, score, eta=1.0):
         raise ValueError(f"process: the noise of {name} depends on its state; Reverse needs g(t) alone")
     if getattr(process, "correlation", None) is not None:
         raise ValueError(f"process: {name} has a correlation, but Reverse needs independent noise in each entry")
-    if not (math.isfinite(eta) and eta >= 0):
-        raise ValueError(f"eta must be finite and >= 0, got {eta}")
     if not hasattr(score, "pair"):
         if not callable(score):
             raise ValueError(f"score must be a Score or a function (t, x) -> score, got {score!r}")
         score = from_score(score, process)
     elif differs(score.process, process):
         raise ValueError(f"score belongs to {score.process}, but the process is {process}")
-    return process, score, float(eta)
+    return process, score, real("eta", eta, 0, below=math.inf)
 
 
 @checked(_reverse)
@@ -73,10 +71,6 @@ class Reverse(NamedTuple):
     @property
     def domain(self):
         return self.process.domain
-
-    def check(self):
-        """Whatever the process has to say about its parameters."""
-        getattr(self.process, "check", tuple)()
 
     def drift(self, t, x):
         """alpha′ D + (sigma′ + ½ η² g²/sigma) ε."""

@@ -65,7 +65,7 @@ def test_the_markdown_table_has_the_same_cells_in_each_row():
 
 # --- simulate ------------------------------------------------------------------------------------
 
-OU = ["simulate", "OU", "theta=2", "sigma=0.3", "--h", "0.05", "--looks", "11", "--paths", "50"]
+OU = ["simulate", "OU", "theta=2", "sigma=0.3", "--h", "0.05", "--times", "11", "--paths", "50"]
 
 
 def test_simulate_writes_what_solve_returns(here, capsys):
@@ -114,7 +114,7 @@ def test_simulate_leaves_no_half_a_file(here, monkeypatch, capsys):
 
 
 def test_simulate_takes_components_and_float32(here):
-    args = ["simulate", "Lorenz", "--x0", "1,2,3", "--dtype", "float32", "--looks", "3", "--paths", "4"]
+    args = ["simulate", "Lorenz", "--x0", "1,2,3", "--dtype", "float32", "--times", "3", "--paths", "4"]
     assert cli.main([*args, "--method", "heun", "--h", "0.01", "--out", "a.npz", "--plot", "a.svg"]) == 0
     x = np.load("a.npz")["x"]
     assert x.shape == (3, 4, 3) and x.dtype == np.float32
@@ -155,7 +155,7 @@ def test_each_process_has_settings(name):
         (["OU", "--x0", "1,2"], ["--x0", "OU: 1, not 2"]),
         (["OU", "--x0", "a"], ["--x0", "'a'"]),
         (["OU", "--h", "0"], ["h must be a real number, above 0"]),
-        (["OU", "--looks", "1"], ["--looks"]),
+        (["OU", "--times", "1"], ["--times"]),
         (["OU", "--until", "0"], ["--until"]),
         (["OU", "--until", "inf"], ["--until", "inf"]),
         (["OU", "--paths", "0"], ["paths"]),

@@ -183,7 +183,7 @@ def test_scores_take_one_line():
     given = score.given(torch.zeros(4, 7))
     for made, words in (
         (given, "condition=float32[4, 7]"),
-        (sk.scores.from_score(double, vp), "Direct(network=double, process=VP("),
+        (sk.scores.from_score(double, vp), "Prediction(network=double, process=VP("),
         (sk.scores.guided(given, score, 2.0), "Guided(conditional=Prediction(network=Sequential, "),
         (sk.scores.clipped(score), "lo=-1.0, hi=1.0)"),
         (sk.scores.inpainted(score, torch.zeros(2), mask), "known=float32[2], mask=bool[2])"),

@@ -22,9 +22,9 @@ EPILOG = """\
 NAME=VALUE set the process's parameters; those left out keep their defaults. Example:
 
   python -m sdekit simulate OU theta=1 mu=0 sigma=0.3 --x0 1 --until 1 --h 1e-3 \\
-      --paths 10000 --seed 0 --method euler_maruyama --looks 101 --out ou.npz --plot ou.png
+      --paths 10000 --seed 0 --method euler_maruyama --times 101 --out ou.npz --plot ou.png
 
-The file holds t (looks,), x (looks, paths) or (looks, paths, components), failed (paths,), and
+The file holds t (times,), x (times, paths) or (times, paths, components), failed (paths,), and
 settings, a JSON text:
 
   file = numpy.load("ou.npz");  json.loads(str(file["settings"]))
@@ -33,22 +33,7 @@ Processes and their parameters:
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """All that decides a simulation; kept in the file."""
-
-    process: str
-    parameters: dict
-    x0: list
-    start: float
-    until: float
-    looks: int
-    h: float
-    paths: int
-    seed: int
-    method: str
-    dtype: str
-    version: str = __version__
+KEPT = "process", "times", "h", "paths", "seed", "method", "dtype"  # arguments that decide a simulation
 
 
 def add(commands):
@@ -66,7 +51,7 @@ def add(commands):
     add("--start", type=float, metavar="T", help="first time (0, or where the process's times begin)")
     add("--until", type=float, metavar="T", help="last time (where the process's times end, or start + 1)")
     add("--h", type=float, metavar="DT", help="step size (a thousandth of the time)")
-    add("--looks", type=int, default=101, metavar="N", help="times kept, equally spaced (%(default)s)")
+    add("--times", type=int, default=101, metavar="N", help="output times, equally spaced (%(default)s)")
     add("--paths", type=int, default=1000, metavar="N", help="number of paths (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="a path depends on it and on its index (%(default)s)")
     add("--method", default="euler_maruyama", metavar="NAME", help="see `methods` (%(default)s)")
@@ -93,7 +78,7 @@ def simulate(arguments):
     settings = settle(arguments, process)
     check_files(arguments)
     x0 = np.array(settings.x0, settings.dtype)
-    ts = np.linspace(settings.start, settings.until, settings.looks)
+    ts = np.linspace(settings.start, settings.until, settings.times)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         solution = solve(
@@ -154,7 +139,7 @@ def real(name, text):
 
 
 def settle(arguments, process):
-    """`Settings` with what was left out filled in from the process."""
+    """All that decides a simulation, with what was left out filled in from the process; kept in the file."""
     components = process.x0 if isinstance(process.x0, tuple) else (process.x0,)
     x0 = list(components)
     if arguments.x0 is not None:
@@ -167,23 +152,14 @@ def settle(arguments, process):
     start = arguments.start if arguments.start is not None else low if math.isfinite(low) else 0.0
     end = high if math.isfinite(high) else start + 1.0
     until = arguments.until if arguments.until is not None else end
-    if arguments.looks < 2:
-        raise ValueError(f"--looks must be at least 2, the first and the last time; got {arguments.looks}")
+    if arguments.times < 2:
+        raise ValueError(f"--times must be at least 2, the first and the last one; got {arguments.times}")
     if not (math.isfinite(start) and math.isfinite(until)) or start == until:
         raise ValueError(f"--start and --until must be two finite times, got {start} and {until}")
-    return Settings(
-        process=arguments.process,
-        parameters={k: v for k, v in vars(process).items() if isinstance(v, (int, float))},
-        x0=x0,
-        start=start,
-        until=until,
-        looks=arguments.looks,
-        h=abs(until - start) / 1000 if arguments.h is None else arguments.h,
-        paths=arguments.paths,
-        seed=arguments.seed,
-        method=arguments.method,
-        dtype=arguments.dtype,
-    )
+    h = abs(until - start) / 1000 if arguments.h is None else arguments.h
+    parameters = {k: v for k, v in vars(process).items() if isinstance(v, (int, float))}
+    filled = {"parameters": parameters, "x0": x0, "start": start, "until": until, "h": h, "version": __version__}
+    return argparse.Namespace(**{name: getattr(arguments, name) for name in KEPT} | filled)
 
 
 def check_files(arguments):
@@ -201,7 +177,7 @@ def check_files(arguments):
 
 def write(path, solution, settings):
     """The `.npz` file, whole or not at all."""
-    text = json.dumps(dataclasses.asdict(settings), indent=1)
+    text = json.dumps(vars(settings), indent=1)
     with replacing(path) as part, part.open("xb") as file:
         np.savez(file, t=solution.t, x=solution.x, failed=solution.failed, settings=np.array(text))
 

@@ -1,20 +1,12 @@
 """How accurate a method is: orders of convergence, exact laws of Gaussian targets, accuracy against evaluations."""
 
 from . import metrics
+from .coupling import coarsen
 from .flow import reference_flow
 from .law import Law, exact_law, gaussian_law
-from .nfe import (
-    WorkPrecision,
-    class_frequencies,
-    coupled_rmse,
-    flow_kl,
-    kernel_mmd,
-    misplaced,
-    sliced_cramer,
-    wasserstein,
-    work_precision,
-)
-from .orders import Estimate, coarsen, strong_order, weak_order
+from .measures import class_frequencies, coupled_rmse, flow_kl, kernel_mmd, misplaced, sliced_cramer, wasserstein
+from .nfe import WorkPrecision, work_precision
+from .orders import Estimate, strong_order, weak_order
 
 __all__ = [
     "Estimate", "Law", "WorkPrecision", "class_frequencies", "coarsen", "coupled_rmse", "exact_law", "flow_kl",

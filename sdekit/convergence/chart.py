@@ -81,13 +81,9 @@ def _at_line_ends(panel, ends, gap=0.034):
 def _apart(wanted, gap):
     """Increasing places near the increasing ones wanted, no two closer than `gap`.
 
-    Least squares: neighbours that would touch share their mean (pool adjacent violators).
+    Least squares: where neighbours would touch, isotonic regression gives them the same place before gaps are added.
     """
-    blocks = []
-    for i, place in enumerate(wanted):
-        blocks.append([place - i * gap, 1])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (a, n), (b, m) = blocks[-2:]
-            blocks[-2:] = [[(a * n + b * m) / (n + m), n + m]]
-    means = np.concatenate([np.full(n, place) for place, n in blocks])
-    return means + gap * np.arange(len(wanted))
+    from scipy import optimize
+
+    gaps = gap * np.arange(len(wanted))
+    return optimize.isotonic_regression(wanted - gaps).x + gaps

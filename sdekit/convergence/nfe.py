@@ -1,33 +1,21 @@
 """Accuracy against the number of network evaluations (NFE): every method on the same target, starts and grid."""
 
-import functools
 import json
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from .. import grids, noise
 from ..checks import integer
 from ..methods import Method
-from ..solve import solve
-from ..transforms import Reverse
-from . import chart, metrics
-from .flow import reference_flow
-from .law import exact_law, gaussian_law
-from .metrics import Measured, law_at
+from . import chart
+from .measures import Run, Setting
+from .metrics import Measured
 
-__all__ = [
-    "Row", "Run", "Setting", "WorkPrecision", "class_frequencies", "coupled_rmse", "flow_kl", "kernel_mmd", "misplaced",
-    "sliced_cramer", "wasserstein", "work_precision",
-]  # fmt: skip
-
-
-# --- the measurement -----------------------------------------------------------------------------
+__all__ = ["Row", "WorkPrecision", "work_precision"]
 
 
 class Row(NamedTuple):
@@ -128,7 +116,7 @@ def work_precision(
     nfe      one budget or several. Steps are as many as `solve` counts at most that many evaluations for; a method
              that needs more for one step has no row there.
     metric   one or several: a function of the `Setting` that returns a function of a `Run`, whose result is a
-             `Measured`, or (value, standard error), or a value. Those of this module: `coupled_rmse`, `flow_kl`,
+             `Measured`, or (value, standard error), or a value. Those of `measures`: `coupled_rmse`, `flow_kl`,
              `misplaced` for methods without noise, `sliced_cramer`, `kernel_mmd`, `class_frequencies(data, labels)`,
              `wasserstein`. Your own: `lambda setting: lambda run: distance(run.x)`.
     grid     as those of `sdekit.grids`, called with (process, steps, start=, end=, final=).
@@ -168,54 +156,7 @@ def _measured(result):
     return Measured(float(result), 0.0)
 
 
-# --- what metrics see ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all runs share: starts x0 (n, *event) at time `start`, to be moved to time `end`."""
-
-    target: Any
-    process: Any
-    score: Any
-    times: Callable  # number of steps -> decreasing times
-    start: float
-    end: float
-    x0: Any
-    seed: int
-    tol: float
-
-    def law(self, t):
-        """The exact law at time t, a `GaussianMixture`."""
-        return law_at(self.target, self.process, t)
-
-    @cached_property
-    def flow(self):
-        """Where the exact probability flow takes the starts."""
-        return reference_flow(self.process, self.score, self.x0, self.start, self.end, self.tol)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One method on one grid."""
-
-    setting: Setting
-    method: Method
-    times: np.ndarray
-
-    @cached_property
-    def x(self):
-        """The samples at the end (n, *event)."""
-        return self.solve(self.setting.x0).x[-1]
-
-    @property
-    def eta(self):
-        """Of the `Reverse`: the ODE for methods that draw no noise, else the SDE."""
-        return 1.0 if self.method.normals else 0.0
-
-    def solve(self, x0):
-        reverse = Reverse(self.setting.process, self.setting.score, self.eta)
-        return solve(reverse, x0, grid=self.times, method=self.method, seed=self.setting.seed)
+# --- settings and runs ---------------------------------------------------------------------------
 
 
 def _setting(target, process, times, samples, x0, seed, like, tol):
@@ -257,88 +198,3 @@ def _within(setting, make, budget):
     while steps and found < (more := count(steps + 1)) <= budget:
         steps, found = steps + 1, more
     return (run(steps), found) if steps else (None, 0)
-
-
-# --- metrics -------------------------------------------------------------------------------------
-
-
-def _of_samples(metric):
-    """A metric for `work_precision` from a function of the `Setting` that returns a function of the samples."""
-
-    @functools.wraps(metric)
-    def prepared(setting):
-        measure = metric(setting)
-        return lambda run: measure(run.x)
-
-    return prepared
-
-
-def _of_flows(metric):
-    """A metric that follows the flow: raises for methods that draw noise."""
-
-    @functools.wraps(metric)
-    def prepared(setting):
-        measure = metric(setting)
-
-        def measured(run):
-            if run.method.normals:
-                raise ValueError(f"{metric.__name__} follows the flow, but {run.method!r} draws noise: compare laws")
-            return measure(run)
-
-        return measured
-
-    return prepared
-
-
-@_of_flows
-@_of_samples
-def coupled_rmse(setting):
-    """`metrics.rmse` to the exact flow from the same starts."""
-    return metrics.rmse(setting.flow, setting.tol)
-
-
-@_of_flows
-@_of_samples
-def misplaced(setting):
-    """`metrics.misplaced` for an `Empirical` target: the share at another data point than the exact flow."""
-    return metrics.misplaced(setting.flow, setting.target.data)
-
-
-@_of_flows
-def flow_kl(setting):
-    """`metrics.kl`: of the method's law from the exact one, from exact starts; by torch's differentiation."""
-    measure = metrics.kl(setting.law(setting.start), setting.law(setting.end))
-    return lambda run: measure(setting.x0, lambda x: run.solve(x).x[-1])
-
-
-@_of_samples
-def sliced_cramer(setting):
-    """`metrics.sliced_cramer` from the exact law at the end."""
-    return metrics.sliced_cramer(setting.law(setting.end))
-
-
-@_of_samples
-def kernel_mmd(setting):
-    """`metrics.kernel_mmd` from the exact law at the end."""
-    return metrics.kernel_mmd(setting.law(setting.end))
-
-
-def class_frequencies(labels):
-    """`metrics.class_frequencies` for an `Empirical` target whose data have these labels."""
-
-    @_of_samples
-    def class_frequencies(setting):
-        return metrics.class_frequencies(setting.target.data, labels)
-
-    return class_frequencies
-
-
-def wasserstein(setting):
-    """The 2-Wasserstein distance for a `Gaussian` target: of the method's exact law, `gaussian_law`; no sampling."""
-    truth = exact_law(setting.target, setting.process, setting.end)
-
-    def measure(run):
-        made = gaussian_law(setting.target, setting.process, run.method, run.times, eta=run.eta, start="exact")
-        return made.w2(truth)
-
-    return measure

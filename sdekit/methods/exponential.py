@@ -64,11 +64,6 @@ def phi(k, z):
     return value
 
 
-def check_order(order, most):
-    """The order, one of the integers 1 … most."""
-    return integer("order", order, 1, most)
-
-
 # --- methods -------------------------------------------------------------------------------------
 
 
@@ -169,7 +164,7 @@ def dpm_solver(order=2):
     Source: C. Lu et al., "DPM-Solver: a fast ODE solver for diffusion probabilistic model sampling in
     around 10 steps", NeurIPS 2022, arXiv:2206.00927, algorithms 1 and 2 (r1 = 1/2; r1 = 1/3, r2 = 2/3).
     """
-    order = check_order(order, 3)
+    order = integer("order", order, 1, 3)
 
     @method(noise=("none", "additive"), order=order, drifts=order, streams=(), needs=("pair",))
     def dpm_solver(sde, t, t1, x, dt):

@@ -21,7 +21,8 @@ import numpy as np
 
 from .. import noise
 from ..arrays import combined
-from .exponential import check_order, first_order, phi, schedule, stochastic
+from ..checks import integer
+from .exponential import first_order, phi, schedule, stochastic
 from .method import family, method
 from .taken import Taken
 
@@ -185,7 +186,7 @@ def unipc(order=2):
     Source: W. Zhao et al., "UniPC: a unified predictor-corrector framework for fast sampling of diffusion
     models", NeurIPS 2023, algorithms 1 and 2 and section 3.4, arXiv:2302.04867.
     """
-    order = check_order(order, 3)
+    order = integer("order", order, 1, 3)
 
     @method(noise=("none", "additive"), order=order + 1, streams=(), needs=("pair",), init=empty)
     def unipc(sde, t, t1, x, dt, memory):
@@ -212,7 +213,7 @@ def deis(order=3):
     Source: Q. Zhang, Y. Chen, "Fast sampling of diffusion models with exponential integrator", ICLR 2023,
     section 3.3, arXiv:2204.13902.
     """
-    order = check_order(order, 4)
+    order = integer("order", order, 1, 4)
 
     @method(noise=("none", "additive"), order=order, streams=(), needs=("pair",), init=empty)
     def deis(sde, t, t1, x, dt, memory):
@@ -238,7 +239,7 @@ def lms(order=4):
     Source: K. Crowson, k-diffusion, 2022 (the sampler "LMS"); Q. Zhang, Y. Chen, "Fast sampling of diffusion models
     with exponential integrator", ICLR 2023, arXiv:2204.13902.
     """
-    order = check_order(order, 4)
+    order = integer("order", order, 1, 4)
 
     @method(noise=("none", "additive"), order=order, streams=(), needs=("pair",), init=empty, reaches_zero=True)
     def lms(sde, t, t1, x, dt, memory):

@@ -1,6 +1,5 @@
 """The variance-preserving process through the table of a discrete-time model."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,22 +64,16 @@ class DiscreteVP(GaussianPath):
         return -1.0
 
     def beta(self, t):
-        return table_slope(self.alphas_cumprod, t)
+        return in_double(cell_slope, self.alphas_cumprod, t)
 
     def step(self, s, t):
-        y = -table_rise(self.alphas_cumprod, s, t)
+        y = -in_double(cell_rise, self.alphas_cumprod, s, t)
         return sm.exp(0.5 * y), -sm.expm1(y)
-
-    def slope(self, t):
-        return -0.5 * self.beta(t)
-
-    def power(self, t):
-        return self.beta(t)
 
     def time(self, log_snr):
         """From −log ᾱ = log(1 + e^{−2 log_snr}), which is linear between the entries of the table."""
         arrays.without_gradient("DiscreteVP", log_snr)
-        knots = -np.log(_rows(self.alphas_cumprod))
+        knots = -np.log(np.append(1.0, forms.on_host(self.alphas_cumprod)))
         rise = np.log1p(np.exp(-2.0 * forms.on_host(log_snr)))
         if not np.all(rise <= knots[-1] + forms.INVERSION_SLACK * (1.0 + knots[-1])):
             raise forms.unreached(self, log_snr)
@@ -90,64 +83,48 @@ class DiscreteVP(GaussianPath):
         return Normal(0.0, 1.0)
 
 
-# Look-ups in a table of ᾱ with an implied 1 at index −1, for one time (`…_at`, which compiles) and
-# for arrays. The difference of neighbours is exact, so log1p((a − b)/b) keeps the full relative
-# accuracy of a small log(a/b).
+# Look-ups in a table of ᾱ with an implied 1 at index −1: of one time in Python floats and in compiled code, of arrays
+# in float64 on the host. The difference of neighbours is exact, so log1p((a − b)/b) keeps the full relative accuracy of
+# a small log(a/b).
 
 
-def table_slope_at(table, t):
+def entry_at(table, n):
+    """ᾱ(n) for one whole number n >= −1."""
+    return float(table[int(n)]) if n >= 0 else 1.0
+
+
+@in_kernels(entry_at)
+def entry(table, n):
+    """The same for an array of them, or one."""
+    return entry_at(table, n) if isinstance(n, float) else table[n.astype(np.int64)]
+
+
+@in_kernels(lambda formula, table, *times: formula(table, *times))
+def in_double(formula, table, *times):
+    """formula(table, *times) in the type of the last time that is no number."""
+    given = [t for t in times if not isinstance(t, (float, int))]
+    if not given:
+        return formula(table, *map(float, times))
+    arrays.without_gradient("DiscreteVP", *given)
+    padded = np.append(forms.on_host(table), 1.0)  # the last one has the index −1
+    return forms.like(given[-1], formula(padded, *map(forms.on_host, times)))
+
+
+def cell(t):
+    """The n >= 0 with n − 1 < t <= n; 0 at t = −1."""
+    return sm.maximum(sm.ceil(t), 0.0)
+
+
+def cell_slope(table, t):
     """β(t)."""
-    n = max(math.ceil(t), 0)
-    low = float(table[n])
-    high = float(table[n - 1]) if n > 0 else 1.0
-    return sm.log1p((high - low) / low)
+    n = cell(t)
+    low = entry(table, n)
+    return sm.log1p((entry(table, n - 1.0) - low) / low)
 
 
-def table_rise_at(table, s, t):
+def cell_rise(table, s, t):
     """∫ β from s to t >= s: within one cell, or the two ends and what is between them."""
-    first, last = max(math.ceil(s), 0), max(math.ceil(t), 0)
-    end = table_slope_at(table, t)
-    if first == last:
-        return (t - s) * end
-    low, high = float(table[last - 1]), float(table[first])
-    between = sm.log1p((high - low) / low)
-    return (first - s) * table_slope_at(table, s) + between + (t - (last - 1)) * end
-
-
-@in_kernels(table_slope_at)
-def table_slope(table, t):
-    """β(t), in the type of t."""
-    if isinstance(t, (float, int)):
-        return table_slope_at(table, t)
-    arrays.without_gradient("DiscreteVP", t)
-    rows = _rows(table)
-    return forms.like(t, _slopes(rows, _cells(forms.on_host(t))))
-
-
-@in_kernels(table_rise_at)
-def table_rise(table, s, t):
-    """∫ β from s to t >= s, in the type of t (of s where t is a number)."""
-    if isinstance(s, (float, int)) and isinstance(t, (float, int)):
-        return table_rise_at(table, s, t)
-    arrays.without_gradient("DiscreteVP", s, t)
-    like, rows = s if isinstance(t, (float, int)) else t, _rows(table)
-    s, t = forms.on_host(s), forms.on_host(t)
-    first, last = _cells(s), _cells(t)
-    end = _slopes(rows, last)
-    between = np.log1p((rows[first + 1] - rows[last]) / rows[last])
-    across = (first - s) * _slopes(rows, first) + between + (t - (last - 1)) * end
-    return forms.like(like, np.where(first == last, (t - s) * end, across))
-
-
-def _rows(table):
-    """The table with its 1 in front: row n + 1 holds ᾱ(n)."""
-    return np.concatenate([[1.0], forms.on_host(table)])
-
-
-def _cells(t):
-    """The n with n − 1 < t <= n; 0 at t = −1."""
-    return np.maximum(np.ceil(t), 0.0).astype(np.int64)
-
-
-def _slopes(rows, n):
-    return np.log1p((rows[n] - rows[n + 1]) / rows[n + 1])
+    first, last, end = cell(s), cell(t), cell_slope(table, t)
+    low = entry(table, sm.maximum(last - 1.0, first))
+    across = (first - s) * cell_slope(table, s) + sm.log1p((entry(table, first) - low) / low) + (t - (last - 1.0)) * end
+    return sm.where(first == last, (t - s) * end, across)

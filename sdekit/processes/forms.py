@@ -6,16 +6,16 @@ number whatever the shape of t. Where a formula has a removable singularity its 
 derivatives are those of the limit.
 """
 
-import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 
-from sdekit import arrays
+from sdekit import arrays, reprs
 from sdekit import math as sm
 from sdekit.arrays import holds, like, on_host
 from sdekit.laws import LogNormal, Normal
+from sdekit.records import values
 
 __all__: list[str] = []
 
@@ -115,10 +115,9 @@ def numbers(process, least=(), positive=()):
 
     Those named in `least` have to be at least 0, those in `positive` above it.
     """
-    for field in dataclasses.fields(process):
-        value = getattr(process, field.name)
-        require(process, field.name, arrays.is_real(value), "a real number, or an array of one per path")
-        require(process, field.name, abs(value) < math.inf, "finite")
+    for name, value in values(process).items():
+        require(process, name, arrays.is_real(value), "a real number, or an array of one per path")
+        require(process, name, abs(value) < math.inf, "finite")
     for name in least:
         require(process, name, getattr(process, name) >= 0, "at least 0")
     for name in positive:
@@ -142,24 +141,14 @@ class Process:
         """Whether two processes are of one class with equal parameters."""
         if type(self) is not type(other):
             return NotImplemented
-        pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in dataclasses.fields(self))
+        pairs = zip(values(self).values(), values(other).values())
         return all(u is v or (np.shape(u) == np.shape(v) and bool(np.all(on_host(u == v)))) for u, v in pairs)
 
     def __hash__(self):
         """Equal for equal processes; arrays count by their shape."""
-        values = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return hash((type(self), *(getattr(value, "shape", value) for value in values)))
+        return hash((type(self), *(getattr(value, "shape", value) for value in values(self).values())))
 
-    def __repr__(self):
-        """One line: numbers as they are, arrays by their type and shape, functions by their name."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return f"{type(self).__name__}({', '.join(f'{name}={_brief(value)}' for name, value in values.items())})"
-
-
-def _brief(value):
-    if getattr(value, "ndim", 0):
-        return f"<{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}>"
-    return getattr(value, "__qualname__", None) or repr(value)
+    __repr__ = reprs.line
 
 
 # Inversion of log(alpha/sigma), on the host.

@@ -17,8 +17,8 @@ class GaussianPath(forms.Process):
 
         step(s, t)      r = alpha_t/alpha_s, v = sigma_t² − r² sigma_s², factored so that nothing cancels,
                         however close s <= t are
-        slope(t)        alpha′/alpha
-        power(t)        g², the variance gained per time
+        slope(t)        alpha′/alpha; −β/2 where it has beta(t)
+        power(t)        g², the variance gained per time; β
         time(log_snr)   the inverse of log(alpha/sigma), which falls in t
 
     and, where data are blurred (sigma > 0) at the start, or power/slope depends on t, its own `marginal` and
@@ -32,6 +32,12 @@ class GaussianPath(forms.Process):
     def clean(self):
         """The time of clean data."""
         return 0.0
+
+    def slope(self, t):
+        return -0.5 * self.beta(t)
+
+    def power(self, t):
+        return self.beta(t)
 
     def drift(self, t, x):
         return self.slope(sm.expand(sm.inside(self, t), x)) * x

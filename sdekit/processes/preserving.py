@@ -55,9 +55,6 @@ class VP(GaussianPath):
     def slope(self, t):
         return -0.5 * self.beta(t) / (self.sigma * self.sigma)
 
-    def power(self, t):
-        return self.beta(t)
-
     def time(self, log_snr):
         """From e^{−2 log_snr} = sigma² (e^{B/sigma²} − 1)."""
         variance = self.sigma * self.sigma
@@ -114,12 +111,6 @@ class CosineVP(GaussianPath):
         start = sm.sin(k * (1.0 - s))
         return sm.sin(k * (1.0 - t)) / start, sm.sin(k * (t - s)) * sm.sin(k * total) / (start * start)
 
-    def slope(self, t):
-        return -0.5 * self.beta(t)
-
-    def power(self, t):
-        return self.beta(t)
-
     def time(self, log_snr):
         """From tan(u)² = tan(u₀)² + e^{−2 log_snr}/cos(u₀)² with u = π/2 − v, u₀ = π/2 − v₀ = k·offset."""
         k = self.speed()
@@ -164,9 +155,6 @@ class SubVP(GaussianPath):
         gap = self.beta_integral(s, t)
         total = self.beta_integral(0.0, s) + self.beta_integral(0.0, t)
         return sm.exp(-0.5 * gap), sm.expm1(-gap) * sm.expm1(-total)
-
-    def slope(self, t):
-        return -0.5 * self.beta(t)
 
     def power(self, t):
         return -self.beta(t) * sm.expm1(-2.0 * self.beta_integral(0.0, t))

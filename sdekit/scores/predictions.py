@@ -41,7 +41,7 @@ def _check(score, data, seed=0):
 
 
 class Prediction(NamedTuple):
-    """A network together with the rule that turns its output into the pair."""
+    """A network together with the rule that turns its output into the pair; the score itself needs no process."""
 
     network: Callable
     process: Any
@@ -51,35 +51,15 @@ class Prediction(NamedTuple):
 
     __repr__ = line
 
-    def pair(self, t, x) -> tuple[Any, Any]:
-        t, x = weak(t), floating(x)
-        return self.to_pair(self.process, t, x, evaluate(self.network, t, x, self.event_dims, self.condition))
-
-    __call__ = gradient
-    given = _given
-    check = _check
-
-
-class Direct(NamedTuple):
-    """A network that is the score; without a process it has no pair."""
-
-    network: Callable
-    process: Any
-    event_dims: int | None
-    condition: Any = None
-
-    __repr__ = line
+    def _output(self, t, x):
+        return evaluate(self.network, t, x, self.event_dims, self.condition)
 
     def pair(self, t, x) -> tuple[Any, Any]:
         t, x = weak(t), floating(x)
-        return self.to_pair(self.process, t, x, self(t, x))
+        return self.to_pair(self.process, t, x, self._output(t, x))
 
     def __call__(self, t, x) -> Any:
-        return evaluate(self.network, weak(t), floating(x), self.event_dims, self.condition)
-
-    @property
-    def to_pair(self):
-        return _score
+        return self._output(weak(t), floating(x)) if self.to_pair is _score else gradient(self, t, x)
 
     given = _given
     check = _check
@@ -91,12 +71,12 @@ def _prediction(net, process, event_dims, to_pair):
     return Prediction(net, process, event_dims, to_pair)
 
 
-def from_score(fn: Client, process: NoisingProcess | None = None, event_dims: int | None = None) -> Direct:
+def from_score(fn: Client, process: NoisingProcess | None = None, event_dims: int | None = None) -> Prediction:
     """A network that predicts the score s = ∇ log p_t:  D = (x + sigma² s) / alpha,  ε = −sigma s.
 
     The pair is undefined at both ends, alpha = 0 and sigma = 0, and raises there.
     """
-    return Direct(fn, process, event_dims)
+    return Prediction(fn, process, event_dims, _score)
 
 
 def from_noise(net: Client, process: NoisingProcess, event_dims: int | None = None) -> Prediction:

@@ -14,8 +14,7 @@ for _name in ("torch", "zuko", "sklearn", "ot", "matplotlib", "tqdm"):
 
 from commands import PNG, explains, names  # noqa: E402
 
-from benchmarks import compare  # noqa: E402
-from generative import runs  # noqa: E402
+from benchmarks import compare, runs  # noqa: E402
 
 
 def fails(capsys, arguments, *words):
@@ -54,6 +53,12 @@ def test_compare_reports_a_family_that_fails(here, capsys, monkeypatch):
     rows = json.loads((here / "c" / "result.json").read_text())
     assert rows["gan"] == {"failed": "loss nan at step 3"} and rows["gmm"]["modes"] == 8
     assert "loss nan at step 3" in capsys.readouterr().out
+
+
+def test_tables_are_aligned():
+    lines = compare.table({"exact": {"W1": 0.1234567}, "moons": {"W1": 2345.6, "modes": 8}}).splitlines()
+    assert len(lines) == 4 and len(set(map(len, lines))) == 1
+    assert lines[2].startswith("| exact | 0.123 ") and "2,346" in lines[3]
 
 
 def test_scaling_measures_the_moments():

@@ -235,7 +235,7 @@ def test_samples_are_functions_of_the_seed_alone(monkeypatch):
     whole = model.sample(300, seed=1, method=sk.ancestral, steps=10)
     assert torch.equal(whole, model.sample(300, seed=1, method=sk.ancestral, steps=10))
     assert not torch.allclose(whole, model.sample(300, seed=2, method=sk.ancestral, steps=10))
-    monkeypatch.setattr("generative.diffusion.CHUNK", 100)  # the split does not matter
+    monkeypatch.setattr("generative.sampling.CHUNK", 100)  # the split does not matter
     assert torch.allclose(whole, model.sample(300, seed=1, method=sk.ancestral, steps=10), atol=1e-4)
     assert torch.allclose(whole[:30], model.sample(30, seed=1, method=sk.ancestral, steps=10), atol=1e-4)
 

@@ -5,7 +5,6 @@ the compiler takes. Nothing that is compiled reads anything else. So equal descr
 the functions, and whatever was changed since the last solve gives another description.
 """
 
-import dataclasses
 import dis
 import functools
 import inspect
@@ -14,17 +13,11 @@ import types
 import numpy as np
 from numba.core.dispatcher import Dispatcher
 
+from ...records import fields
+
 NATIVE: set = set()  # functions with an `overload` here, besides those of sdekit.math
 REFUSED = "which does not compile"
-_LIBRARIES = (
-    "numpy",
-    "math",
-    "cmath",
-    "operator",
-    "builtins",
-    "numba",
-    "sys",
-)  # what numba knows, or what never compiles
+_LIBRARIES = ("numpy", "math", "cmath", "operator", "builtins", "numba", "sys")  # known to numba, or never compiled
 _PLAIN = (bool, int, float, complex, str, type(None))
 _NONE: dict = {}
 _TUPLE = {"_replace", "_asdict", "_make", "_fields", "_field_defaults"}  # members of every NamedTuple
@@ -249,13 +242,6 @@ def _refused(value):
 def is_record(value):
     """Whether `value` is an object of a NamedTuple or dataclass."""
     return not isinstance(value, type) and fields(type(value)) is not None
-
-
-def fields(cls):
-    """Names of the fields of a NamedTuple or dataclass, else None."""
-    if dataclasses.is_dataclass(cls):
-        return tuple(f.name for f in dataclasses.fields(cls))
-    return getattr(cls, "_fields", None) if issubclass(cls, tuple) else None
 
 
 def _class(cls, watch):

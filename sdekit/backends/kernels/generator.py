@@ -12,10 +12,10 @@ from numba.np.numpy_support import from_dtype
 
 from ... import noise
 from .elementary import implementation, select
-from .records import FORMULA
+from .records import OPTIONS
 
 LANES = 256  # lanes of a block: its normals and states stay in the first-level cache
-INLINED = {"forceinline": True, **FORMULA}
+INLINED = {"forceinline": True, **OPTIONS}
 
 
 @intrinsic
@@ -23,6 +23,7 @@ def widest_vectors(typingctx):
     """Let the calling function use 512-bit vectors; LLVM's own choice for most CPUs that have them is 256."""
 
     def emit(context, builder, signature, args):
+        builder.function.attributes.alignstack = 64  # else spilled vectors may straddle cache lines: a third slower
         # llvmlite checks names against a list of its own, which lacks this attribute of LLVM's. Should its
         # attributes cease to be a set, narrower vectors are all that is lost.
         with contextlib.suppress(TypeError, AttributeError):
@@ -96,7 +97,7 @@ def filler(dtype, along):
         c, s, odd = cos(angle), sin(angle), _odd(w1, half)
         return radius * _cosine_sign(w1, select(odd, s, c)), radius * _sine_sign(w1, select(odd, c, s))
 
-    @cfunc(types.void(types.CPointer(number), *[types.int64] * 7), **FORMULA)
+    @cfunc(types.void(types.CPointer(number), *[types.int64] * 7), **OPTIONS)
     def fill(z, row, groups, lane, group, stream, k0, k1):
         widest_vectors()
         # masked here, which lets LLVM multiply 32 by 32 bits
@@ -137,7 +138,7 @@ def block(rows, dtype, lanes=LANES):
     return raw[start : start + size].view(dtype).reshape(rows, lanes)
 
 
-@njit(**FORMULA)
+@njit(**OPTIONS)
 def _rows(fill, z, out, lane, n, stream, k0, k1, begin, end):
     first, count = n // 4, out.shape[0]
     for start in range(begin, end, LANES):
@@ -158,20 +159,6 @@ def rows(out, lane, n, seed, stream, threads=1):
 
     spans(fill_span, out.shape[1], threads, least=65536)
     return out
-
-
-@njit(**FORMULA)
-def _discard(fill, z, lane, begin, end, n, k0, k1):
-    for start in range(begin, end, LANES):
-        for group in range(n // z.shape[0]):
-            call(fill, z, 0, z.shape[0] // 4, lane + start, group * (z.shape[0] // 4), 0, k0, k1)
-
-
-def discard(lanes, n, seed=0, dtype=np.float32, threads=1):
-    """Make n normals for each of `lanes` lanes, eight at a time as a solve does, and throw them away."""
-    k0, k1 = noise.key(seed)
-    fill = filler(np.dtype(dtype), False).address
-    spans(lambda a, b: _discard(fill, block(8, dtype), 0, a, b, n, k0, k1), lanes, threads, least=LANES)
 
 
 def spans(work, size, threads, least):

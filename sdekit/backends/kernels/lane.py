@@ -64,18 +64,14 @@ class _VecModel(models.PrimitiveModel):
 @lower_cast(types.Boolean, Real)
 @lower_cast(types.Integer, Real)
 @lower_cast(types.Float, Real)
-def _number_to_real(context, builder, source, target, value):
-    return context.cast(builder, value, source, target.dtype)
+@lower_cast(Real, Real)
+def _to_real(context, builder, source, target, value):
+    return context.cast(builder, value, getattr(source, "dtype", source), target.dtype)
 
 
 @lower_cast(Real, types.Float)
 def _real_to_number(context, builder, source, target, value):
     return context.cast(builder, value, source.dtype, target)
-
-
-@lower_cast(Real, Real)
-def _real_to_real(context, builder, source, target, value):
-    return context.cast(builder, value, source.dtype, target.dtype)
 
 
 @lower_cast(types.Number, Vec)
@@ -152,14 +148,9 @@ def _operator(op, arity, emit, compares=False):
         lower_builtin(op, *([kind] * arity))(lower)
 
 
-for _ops, _emit in (
-    ((operator.add, operator.iadd), lambda b, x, y: b.fadd(x, y, flags=FLAGS)),
-    ((operator.sub, operator.isub), lambda b, x, y: b.fsub(x, y, flags=FLAGS)),
-    ((operator.mul, operator.imul), lambda b, x, y: b.fmul(x, y, flags=FLAGS)),
-    ((operator.truediv, operator.itruediv), lambda b, x, y: b.fdiv(x, y, flags=FLAGS)),
-):
-    for _op in _ops:
-        _operator(_op, 2, _emit)
+for _name, _code in (("add", "fadd"), ("sub", "fsub"), ("mul", "fmul"), ("truediv", "fdiv")):
+    for _op in (getattr(operator, _name), getattr(operator, f"i{_name}")):
+        _operator(_op, 2, lambda b, x, y, code=_code: getattr(b, code)(x, y, flags=FLAGS))
 _operator(operator.neg, 1, lambda b, x: b.fneg(x))
 _operator(operator.pos, 1, lambda b, x: x)
 for _op, _symbol in (("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="), ("eq", "==")):

@@ -5,6 +5,7 @@ callable there, compiles the functions it holds, and gives each lane its entry o
 """
 
 import functools
+import operator
 import types as pytypes
 from collections import namedtuple
 
@@ -16,8 +17,8 @@ from numba.cpython.tupleobj import namedtuple_getattr
 from numba.extending import NativeValue, models, overload, register_model, typeof_impl, unbox
 
 from ...arrays import is_tensor, on_host
-from ...records import path_parameters
-from .captured import REFUSED, Watch, describe, fields, is_record
+from ...records import path_parameters, values
+from .captured import REFUSED, Watch, describe, is_record
 from .explain import COMPILES
 from .lane import INLINE, real, source
 
@@ -139,6 +140,45 @@ def _unbox_column(ty, obj, c):
     return NativeValue(c.context.get_dummy_value())
 
 
+class Text:
+    """Stands in a record for a string: a constant of the code, where an object would be counted by each lane."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+class TextType(types.Type):
+    def __init__(self, value):
+        self.value = value
+        super().__init__(f"Text({value!r})")
+
+
+@typeof_impl.register(Text)
+def _typeof_text(value, c):
+    return TextType(value.value)
+
+
+register_model(TextType)(models.OpaqueModel)
+
+
+@unbox(TextType)
+def _unbox_text(ty, obj, c):
+    return NativeValue(c.context.get_dummy_value())
+
+
+def _compares(op):
+    @overload(op, jit_options=INLINE)
+    def compare(a, b):
+        values = [getattr(ty, "value", getattr(ty, "literal_value", None)) for ty in (a, b)]
+        if TextType in map(type, (a, b)) and all(isinstance(v, str) for v in values):
+            result = op(*values)
+            return lambda a, b: result
+
+
+_compares(operator.eq)
+_compares(operator.ne)
+
+
 def prepare(record, columns):
     """`record` as a kernel takes it: numbers as float64, functions compiled, arrays of paths as Columns.
 
@@ -160,15 +200,16 @@ def prepare(record, columns):
                 return np.require(value, np.float64 if value.dtype.kind == "f" else None, "CW")
             columns.append(value)
             return Column(len(columns) - 1)
-        if isinstance(value, (tuple, str, type(None))):
+        if isinstance(value, str):
+            return Text(value)
+        if isinstance(value, (tuple, type(None))):
             return value
         value = compiled(value)
         if isinstance(value, Refused):
             raise ValueError(f"{name} of {type(record).__name__} is {value.text}; {COMPILES}")
         return value
 
-    names = fields(type(record))
-    return compiled(type(record))(*(convert(n, getattr(record, n)) for n in names))
+    return compiled(type(record))(*(convert(n, v) for n, v in values(record).items()))
 
 
 def at(record, columns, lane):

@@ -15,10 +15,10 @@ from ..waiting import apart
 from . import fixed
 from .captured import is_record
 from .explain import ELSEWHERE, explained
-from .generator import LANES, block, discard, filler
+from .generator import LANES, block, filler
 from .records import compiled, prepare
 
-__all__ = ["run", "discard"]
+__all__ = ["run"]
 
 TASK = 2**24  # normals, or steps without any, of one call into compiled code: some 20 ms
 LEAST = 2**18  # for one thread: less is done before another has started
@@ -73,7 +73,7 @@ def _share(problem, out):
         lanes = high - low or max(problem.lanes, 1)  # called for no lane it only compiles
         along = _few(problem, lanes)
         lanes = lanes if along else LANES
-        plan = fixed.layout(method.streams, width, 4 * LANES if along else 8)
+        plan = fixed.layout(method.streams, width, 4 * LANES if along else 32)
         fill, key = filler(dtype, along).address, noise.key(problem.seed)
         source = fixed.Noise(given, factor, fill, *key, problem.first_lane, problem.first_step)
         room = fixed.Block(

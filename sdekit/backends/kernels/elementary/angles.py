@@ -9,7 +9,7 @@ def circle(f):
     F, clamp, magic, is_odd, half_turn_sign = f.F, f.clamp, f.magic, f.is_odd, f.half_turn_sign
     half, one = f.half, f.one
     sin_tail, cos_tail = polynomial(f.coefficients["sin"]), polynomial(f.coefficients["cos"])
-    less_half_pi = subtract_parts(f.parts["half_pi"])
+    less_half_pi = subtract_parts(f.coefficients["half_pi"])
     two_over_pi = F(2 / np.pi)
 
     @jit

@@ -1,15 +1,6 @@
 """Comparisons, roundings, remainders: exact functions, all but the remainder a few instructions each."""
 
-from .instructions import (
-    jit,
-    magnitude,
-    round_down,
-    round_even,
-    round_up,
-    rounded_product,
-    select,
-    square_root,
-)
+from .instructions import jit, magnitude, round_down, round_even, round_up, rounded_product, select, square_root
 
 
 def comparisons(f):
@@ -35,34 +26,20 @@ def comparisons(f):
     return {"clamp": clamp, "isfinite": isfinite, "minimum": minimum, "maximum": maximum}
 
 
+def alone(instruction):
+    """An instruction as a function of its own, whose flags are those of `jit` wherever it is called."""
+    return jit(lambda x: instruction(x))
+
+
 def roundings(f):
     zero, one = f.zero, f.one
-
-    @jit
-    def abs(x):
-        return magnitude(x)
-
-    @jit
-    def sqrt(x):
-        return square_root(x)
-
-    @jit
-    def floor(x):
-        return round_down(x)
-
-    @jit
-    def ceil(x):
-        return round_up(x)
-
-    @jit
-    def round(x):
-        return round_even(x)
+    instructions = {"abs": magnitude, "sqrt": square_root, "floor": round_down, "ceil": round_up, "round": round_even}
 
     @jit
     def sign(x):
         return select(x > zero, one, select(x < zero, -one, x))
 
-    return {"abs": abs, "sqrt": sqrt, "floor": floor, "ceil": ceil, "round": round, "sign": sign}
+    return {"sign": sign, **{name: alone(instruction) for name, instruction in instructions.items()}}
 
 
 def remainders(f):

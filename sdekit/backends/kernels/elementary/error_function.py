@@ -10,7 +10,7 @@ def error_functions(f):
     F, magic, high_half, scale = f.F, f.magic, f.high_half, f.scale
     one, two, near, pole, log2_e = f.one, f.two, F(0.75), F(ERFC_POLE), F(1 / np.log(2))
     erf_tail, erfc_tail, exp_tail = (polynomial(f.coefficients[name]) for name in ("erf", "erfc", "exp"))
-    less_ln2 = subtract_parts(f.parts["ln2"])
+    less_ln2 = subtract_parts(f.coefficients["ln2"])
     last = F(np.sqrt((f.digits + 2 - f.min_exponent) * np.log(2)))  # erfc rounds to 0 from here on
 
     @jit

@@ -8,7 +8,7 @@ from .instructions import jit, magnitude, polynomial, select, square_root, subtr
 def exponentials(f):
     F, clamp, magic, magic_bias, power_of_2 = f.F, f.clamp, f.magic, f.magic_bias, f.power_of_2
     half, one = f.half, f.one
-    tail, less_ln2 = polynomial(f.coefficients["exp"]), subtract_parts(f.parts["ln2"])
+    tail, less_ln2 = polynomial(f.coefficients["exp"]), subtract_parts(f.coefficients["ln2"])
     log2_e = F(1 / np.log(2))
     # e^x rounds to 0 below low and e^x/2 overflows above high; e^x - 1 rounds to -1 below low_1.
     low, high = (F(n * np.log(2)) for n in (f.min_exponent - f.digits - 2, f.max_exponent + 1.25))
@@ -89,7 +89,7 @@ def logarithms(f):
     exponent, exponent_base, mantissa = f.exponent, f.exponent_base, f.mantissa
     zero, one, two, inf, nan = f.zero, f.one, f.two, f.inf, f.nan
     tail = polynomial(f.coefficients["log"])
-    ln2_high, ln2_low = (F(v) for v in f.parts["ln2"])
+    ln2_high, ln2_low = (F(v) for v in f.coefficients["ln2"])
     lift, lifted_base = F(2.0**f.digits), exponent_base + F(f.digits)
 
     @jit

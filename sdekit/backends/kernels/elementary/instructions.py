@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .coefficients import COEFFICIENTS, PARTS
+from .coefficients import COEFFICIENTS
 
 FLAGS = ("contract",)
 JIT = {"forceinline": True, "nogil": True, "error_model": "numpy", "fastmath": set(FLAGS)}
@@ -142,7 +142,6 @@ def number_format(F):
         inf=F(np.inf),
         nan=F(np.nan),
         coefficients=COEFFICIENTS[F],
-        parts=PARTS[F],
         digits=digits,
         min_exponent=info.minexp,
         max_exponent=info.maxexp,

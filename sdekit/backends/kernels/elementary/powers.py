@@ -22,7 +22,7 @@ def double_word_log2(f):
     """log2 of a positive finite number as a sum of two, of which the first has half the digits."""
     F, split, high_half, one, three = f.F, f.split, f.high_half, f.one, f.three
     tail = polynomial(f.coefficients["log2"])
-    factor_high, factor_low = (F(v) for v in f.parts["two_thirds_log2e"])
+    factor_high, factor_low = (F(v) for v in f.coefficients["two_thirds_log2e"])
     factor = factor_high + factor_low
 
     @jit

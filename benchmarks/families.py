@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 
 import torch
 
 import sdekit as sk
+from generative import CNF, GAN, GMM, MLP, VAE, WGAN, Diffusion, FlowMatching, RealNVP, UNet
 
-from .baselines import GMM, VAE, RealNVP
-from .diffusion import Diffusion
-from .flow import CNF, FlowMatching
-from .gan import GAN, WGAN
-from .nets import MLP, UNet
-
-__all__ = ["FAMILIES", "LABELLED", "make", "settings"]
+__all__ = ["FAMILIES", "make"]
 
 
 def gmm(shape=(2,), classes=0, *, components=8):
@@ -61,23 +55,13 @@ FAMILIES = {
     "gmm": gmm, "vae": vae, "flow": flow, "wgan": wgan, "diffusion": diffusion, "flow-matching": flow_matching,
     "gan": gan, "wgan-clip": wgan_clip, "cnf": cnf,
 }  # fmt: skip
-LABELLED = ("diffusion", "flow-matching", "cnf")  # they have classes where the data have labels
 
 
 def make(family, shape=(2,), classes=0, seed=0, **settings):
     """(model, options of `fit`) of a family, with its first weights drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
-            return FAMILIES[family](shape, classes if family in LABELLED else 0, **settings)
-        except (RuntimeError, ArithmeticError) as error:  # of what builds layers
-            raise ValueError(f"{family} cannot be built with {settings}: {error}") from error
-
-
-def settings(family):
-    """{name: default} of what `make` takes for the family; None is a number that depends on the data."""
-    parameters = inspect.signature(FAMILIES[family]).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return FAMILIES[family](shape, classes, **settings)
 
 
 def _net(shape, classes, width, depth, waves):
