@@ -100,8 +100,7 @@ def _solution(problem, outcome, start, how):
     times = t[problem.steps.saves]
     if arrays.is_tensor(problem.x0):
         times = arrays.torch().as_tensor(times, device=problem.x0.device)
-    done = problem.first_step + len(problem.steps)
-    seed, first_path = problem.seed, start.state.first_path
+    done, seed, first_path = problem.first_step + len(problem.steps), problem.seed, start.state.first_path
     replayed, last, memory, control = problem.noise is not None, outcome.last, outcome.memory, outcome.control
     end = State(last, float(t[-1]), done, seed, first_path, memory, failed, replayed, problem.dtype, control)
     steps = len(problem.steps) if outcome.steps is None else outcome.steps

@@ -16,9 +16,10 @@ DECAY = sk.process(lambda t, x: -x, noise="none")
 
 
 def test_a1_a_forgotten_step_size_is_an_error():
-    for process in (sk.OU(), DECAY):
+    for process, method in ((sk.OU(), None), (DECAY, sk.rk4)):
         with pytest.raises(ValueError, match="how to step is not said"):
-            sk.solve(process, 1.0, [0, 5, 10], paths=200_000)
+            sk.solve(process, 1.0, [0, 5, 10], method, paths=200_000)
+    assert sk.solve(DECAY, 1.0, [0, 5, 10]).final == pytest.approx(math.exp(-10), abs=2e-5)  # tol = 1e-6
     x = sk.solve(sk.OU(), 1.0, [0, 5, 10], sk.exact, paths=200_000, seed=0).final  # exact in law for any step
     assert x.std() == pytest.approx(math.sqrt(0.5), abs=6 * 0.5 / 447)  # six standard errors: 2e-9
 

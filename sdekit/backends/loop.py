@@ -51,7 +51,7 @@ def march(problem, rows):
 
         taken = watch.through(s, step, x, counter)
         x, memory = guard.protected(taken.x), taken.memory
-        slope, at = (taken.slopes[-1], x) if method.first_same_as_last else (None, None)
+        slope, at = (taken.slopes[-1], x) if taken.slopes else (None, None)
         saved.add(s + 1, x)
         if problem.ticker is not None:
             problem.ticker((s + 1) / len(steps))

@@ -208,8 +208,9 @@ def _evaluations(problem):
     """
     method, n = problem.method, len(problem.steps)
     if method.drifts is not None:
-        restarts = int((problem.steps.begin != problem.steps.t[:-1])[1:].sum())  # behind jumps
-        return method.drifts * n + (method.first_same_as_last and n > 0) * (1 + restarts)
+        if not method.first_same_as_last or n == 0:
+            return method.drifts * n
+        return method.drifts * n + 1 + int((problem.steps.begin != problem.steps.t[:-1])[1:].sum())  # behind jumps
     one = with_parameters(problem.equation.process, lambda a: float(a.reshape(-1)[0]) if 0 not in a.shape else 1.0)
     counter, form = Counter(), problem.system
     drift = Counted(lambda t, x: 0.0 * x, counter)
