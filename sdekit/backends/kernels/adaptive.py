@@ -9,7 +9,7 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, typeof, types
+from numba import njit, types
 from numba.extending import overload
 
 from ... import control as controller
@@ -22,7 +22,7 @@ from .fixed import access
 from .generator import block, widest_vectors
 from .lane import INLINE, Vec, real, reals, source, times_zero, value, vec
 from .records import FORMULA, OPTIONS, at, compiled, prepare
-from .run import _in_threads, _per_lane, _preparing, _ready, _starts, check
+from .run import _in_threads, _per_lane, _preparing, _ready, _starts, call, check, kind
 
 __all__ = ["run"]
 
@@ -379,9 +379,11 @@ def _share(problem, plan, result):
 
     def share(low, high, slot, ticks, first_bad):
         space = room(system.components or 1, dtype, len(columns), slopes)
-        kernel(sde, *functions, measure, plain, x0, columns, plan, result, space, low, high, slot, ticks, first_bad)
+        paths = x0, columns, plan, result
+        call(kernel, types_, sde, *functions, measure, plain, *paths, space, low, high, slot, ticks, first_bad)
 
-    return share, ("adaptive", typeof(sde), *functions, dtype)
+    types_ = "adaptive", kind(sde), *functions, dtype
+    return share, types_
 
 
 def _complete(sde, t, x, h, taken):

@@ -25,7 +25,7 @@ LEAST = 2**18  # for one thread: less is done before another has started
 FEW = 64  # lanes that are a block of their own, whose normals are made along the steps
 MOST = 32  # components, or entries of a diffusion matrix: they are unrolled, and compile time grows with them
 _preparing = threading.Lock()
-_kernels: dict = {}  # types of all that varies: the machine code, called directly since numba asks each argument anew
+_kernels: dict = {}  # types of all that varies between kernels: machine code
 
 
 def run(problem, threads=None):
@@ -82,21 +82,28 @@ def _share(problem, out):
             block(4 if along else 0, dtype),
         )
         times = saves, t, begin, end
-        args = sde, step, *forms, x0, out, *times, columns, source, plan, room, low, high, slot, ticks, first_bad
-        if types not in _kernels:
-            fixed.run(*args)
-            _kernels[types] = fixed.run.overloads[tuple(map(typeof, args))].entry_point
-        else:
-            _kernels[types](*args)
+        call(
+            fixed.run, types,
+            sde, step, *forms, x0, out, *times, columns, source, plan, room, low, high, slot, ticks, first_bad,
+        )  # fmt: skip
 
-    types = _kind(sde), step, *forms, dtype
+    types = kind(sde), step, *forms, dtype
     return share, types
 
 
-def _kind(value):
+def call(kernel, types, *args):
+    """kernel(*args), by its machine code if these types were met before: numba would name the type of each anew."""
+    if types not in _kernels:
+        kernel(*args)
+        _kernels[types] = kernel.overloads[tuple(map(typeof, args))].entry_point
+    else:
+        _kernels[types](*args)
+
+
+def kind(value):
     """As much of the type of a value as tells kernels apart: numba takes long to name that of a record."""
     if isinstance(value, tuple):
-        return type(value), *map(_kind, value)
+        return type(value), *map(kind, value)
     return float if type(value) is float else typeof(value)
 
 
