@@ -8,30 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 import sdekit as sk
 
 from .checkpoints import recorded
-from .sampling import (
-    conditioned,
-    draw,
-    dropped,
-    eta_of,
-    evaluated,
-    log_density,
-    one_of,
-    spaced,
-    spread,
-    time_of,
-    times_of,
-    with_signal,
-)
-from .standard import Standard, event_shape, standardise
+from .sampling import Sampler, dropped, one_of, spaced, spread, time_of, with_signal
 
 __all__ = ["Diffusion"]
 
-EDM_MEAN, EDM_STD = math.log(2) - 1.2, 1.2  # of log(sigma/alpha); Karras et al. 2022, table 1, for data of unit scale
+WIDEST = 5.0  # gap between neighbouring levels in log(alpha/sigma), a factor of 150 in noise, that one step can bridge
 
 
 class Prediction(NamedTuple):
@@ -63,7 +48,7 @@ WEIGHTINGS = ("simple", "sigma2", "likelihood", "lognormal")
 
 
 @recorded
-class Diffusion(nn.Module):
+class Diffusion(Sampler):
     """A network trained to undo noise, and the samplers of sdekit that turn it into a generator.
 
     net         network (t, x, c=None) -> x's shape. It sees x / √(alpha² + sigma²) and, for the time, the noise level
@@ -73,34 +58,35 @@ class Diffusion(nn.Module):
                 D = x/(1 + sigma²) − sigma/√(1 + sigma²) F(log(sigma)/4, x/√(1 + sigma²)), and for each process the
                 same at equal alpha/sigma.
     weighting   of E |F − F*|², F being the prediction at order one:
-                "simple"      uniform times, weight 1
+                "simple"      uniform times, weight 1: the default, unless noise leaves the scale of the data behind
                 "sigma2"      uniform times, sigma² |error of the score|², which is |error of ε|²
                 "likelihood"  ½ ∫ g² |error of the score|² dt, the bound on −log p up to a constant, in nats per
                               entry. As g²/sigma² dt = −2 d log(alpha/sigma), times that are uniform in log-SNR are
                               its importance sampling; importance=False draws them uniformly
-                "lognormal"   log(sigma/alpha) ~ N(log 2 − 1.2, 1.2²), weight 1: EDM's, with "v"
-    levels      None: times are continuous. n: that many, evenly spaced in t (for VE geometric noise levels, as annealed
+                "lognormal"   log(sigma/alpha) ~ N(log 2 − 1.2, 1.2²), weight 1: EDM's, with "v"; the default for VE
+                              and EDM, whose uniform times are nearly all noise
+    levels      None: times are continuous. n: that many, at even quantiles of the weighting's law of times: evenly
+                spaced in t but for "lognormal" and importance sampling (for VE geometric noise levels, as annealed
                 Langevin sampling wants them). A DiscreteVP has its own: the integers 0 … N − 1, and is DDPM.
     end         the last time, for processes without one (OU).
     drop        share of labels that are dropped in training, so that guidance has a score without them.
     shape       of one event; default net.shape.
 
+    `sample` takes `unipc(3)` unless told, and `deis(3)` on n levels, between which steps are uneven; 32 steps.
     Sources: Y. Song et al., "Score-based generative modeling through stochastic differential equations", 2021,
     arXiv:2011.13456; Y. Song et al., "Maximum likelihood training of score-based diffusion models", 2021,
     arXiv:2101.09258; D. Kingma et al., "Variational diffusion models", 2021, arXiv:2107.00630 (times); T. Karras et
     al., 2022, arXiv:2206.00364; J. Ho et al., 2020, arXiv:2006.11239; Y. Song, S. Ermon, 2019, arXiv:1907.05600.
     """
 
-    density, nfe = "exact", 0  # of the law that the probability-flow ODE defines, up to the solver's error
-    density_of = {"method": sk.rk4, "steps": 64}  # options of `sample` for draws from that law
-    standardise = standardise
+    usual, density_of = (sk.unipc(3), 32), {"method": sk.rk4, "steps": 64}
 
     def __init__(
         self,
         net,
         process,
         prediction="v",
-        weighting="simple",
+        weighting=None,
         *,
         importance=True,
         levels=None,
@@ -109,36 +95,44 @@ class Diffusion(nn.Module):
         scaled=True,
         shape=None,
     ):
-        super().__init__()
         one_of("prediction", prediction, PREDICTIONS)
-        one_of("weighting", weighting, WEIGHTINGS)
-        shape = event_shape(net, shape)
-        self.net, self.process, self.prediction, self.weighting = net, process, PREDICTIONS[prediction], weighting
-        self.importance, self.drop, self.scaled = importance, sk.checks.real("drop", drop, 0, 1), scaled
-        self.units = Standard(shape, shared=len(shape) > 1)
-        self.clean, self.begin, self.end = times_of(process, end)
+        super().__init__(net, process, shape, end, drop)
+        self.prediction, self.importance, self.scaled = PREDICTIONS[prediction], importance, scaled
+        self.read = self.prediction.read
         self.end = with_signal(process, self.end)
-        self.levels = None
-        if levels is not None:
-            self.levels = np.linspace(self.begin, self.end, sk.checks.integer("levels", levels, 2))
-        if isinstance(process, sk.DiscreteVP):
-            if levels is not None:
-                raise ValueError(f"levels = {levels}: DiscreteVP has levels of its own; leave them out")
-            self.levels = np.arange(self.end + 1)
-        if self.levels is not None and weighting == "lognormal":
-            raise ValueError("weighting 'lognormal' draws continuous noise levels; discrete ones need another")
+        self.weighting = ("lognormal" if self._grows() else "simple") if weighting is None else weighting
+        one_of("weighting", self.weighting, WEIGHTINGS)
+        self.levels = self._levels(levels)
+
+    def _levels(self, n):
+        """The discrete times, None where there are none."""
+        if isinstance(self.process, sk.DiscreteVP):
+            if n is not None:
+                raise ValueError(f"levels = {n}: DiscreteVP has levels of its own; leave them out")
+            if self.weighting == "lognormal":
+                raise ValueError("weighting 'lognormal' draws continuous noise levels, DiscreteVP has its own; take another")
+            return np.arange(self.end + 1)
+        if n is None:
+            return None
+        n = sk.checks.integer("levels", n, 2)
+        levels = self._law(torch.linspace(0, 1, n, dtype=torch.float64)).numpy()
+        levels = np.unique(np.concatenate([[self.begin], levels[1:-1], [self.end]]))
+        gap = np.abs(np.diff(self._log_snr(levels))).max()
+        if gap > WIDEST:
+            told = f"levels = {n} leave a gap of {gap:.1f} in log(alpha/sigma), at most {WIDEST} can be stepped over"
+            raise ValueError(f"{told}; take more, or weighting='lognormal'")
+        self.usual = sk.deis(3), 32
+        return levels
+
+    def _log_snr(self, t):
+        alpha, sigma = self.process.marginal(t)
+        return np.log(alpha / sigma)
 
     def forward(self, t, x, c=None):
         """The prediction, in units, at times t (B,) of states x (B, *shape)."""
         if not self.scaled:
-            return evaluated(self.net, t, x, c)
-        a, s, n = self._scales(t, x)
-        level = (sk.math.log(s) - sk.math.log(a)).clamp(-10, 10).reshape(len(x)) / 4
-        return self.prediction.scale(a, s, n) * evaluated(self.net, level, x / n, c)
-
-    def _scales(self, t, x):
-        alpha, sigma = (sk.math.expand(value, x) for value in self.process.marginal(t))
-        return alpha, sigma, sk.math.sqrt(alpha * alpha + sigma * sigma)
+            return self._evaluated(t, x, c)
+        return self.prediction.scale(*self._scales(t, x)) * self._scaled(t, x, c)
 
     def loss(self, x, c=None):
         """The denoising loss of data x with labels c, at random times and noise."""
@@ -147,61 +141,49 @@ class Diffusion(nn.Module):
         eps = torch.randn_like(x0)
         a, s, n = self._scales(t, x0)
         c = dropped(self.net, c, self.drop)
-        found = self(t, a * x0 + s * eps, c) / self.prediction.scale(a, s, n)
+        found = self(t, (a * x0 + s * eps).to(x0), c) / self.prediction.scale(a, s, n)
         error = found - self.prediction.target(a, s, n, x0, eps)
         if self.weighting in ("sigma2", "likelihood"):
             error = error * self.prediction.gain(a, s, n)
         return (sk.math.expand(weight, x0) * error * error).mean()
 
+    def _law(self, u):
+        """The times whose quantiles u are, for u in [0, 1]."""
+        if self.weighting == "lognormal":
+            return self._lognormal(u)
+        if self._importance():
+            low, high = self._ends()
+            return time_of(self.process, low + (high - low) * u)
+        return self.begin + (self.end - self.begin) * u
+
+    def _importance(self):
+        return self.weighting == "likelihood" and self.importance
+
     def _times(self, x):
         """Times (B,), one draw spread evenly over their law, and the weights that correct for that law."""
         u = spread(x)
-        low, high = (math.log(a / s) for a, s in map(self.process.marginal, (self.end, self.begin)))
-        if self.weighting == "lognormal":
-            level = EDM_MEAN + EDM_STD * torch.special.ndtri(u.clamp(1e-6, 1 - 1e-6))
-            return time_of(self.process, -level.clamp(-high, -low)), 1.0
-        if self.weighting == "likelihood" and self.importance and self.levels is None:
-            return time_of(self.process, low + (high - low) * u), high - low
         if self.levels is None:
-            t = self.begin + (self.end - self.begin) * u
+            t = self._law(u)
         else:
             t = torch.as_tensor(self.levels, dtype=x.dtype, device=x.device)[(u * len(self.levels)).long()]
         if self.weighting != "likelihood":
             return t, 1.0
+        if self._importance() and not isinstance(self.process, sk.DiscreteVP):
+            low, high = self._ends()
+            return t, high - low
         rate = self.process.diffusion(t, t) / self.process.marginal(t)[1]
         return t, 0.5 * rate * rate * (self.end - self.begin)
 
-    def score(self, c=None, guidance=1.0):
-        """The `sk.scores.Score` of the data in units, given labels c (one for each path, or one for all).
-
-        guidance  0 ignores the labels, 1 follows them, above 1 overstates them (`sk.scores.guided`).
-        """
-        return conditioned(self.net, self.prediction.read(self, self.process), c, guidance)
-
-    def grid(self, steps, final=True):
-        """Times of the sampler: evenly spaced in log-SNR, or a selection of the discrete levels; then the clean end."""
+    def grid(self, steps, method=None, eta=0.0, final=True):
+        """Times of the sampler: even in log-SNR, or nearly so, among the discrete levels; then the clean end."""
         spacing = sk.grids.log_snr if self.levels is None else self._selected
         return spaced(spacing, self.process, steps, (self.clean, self.begin, self.end), final)
 
     def _selected(self, process, steps, end, begin):
-        rows = np.linspace(len(self.levels) - 1, 0, min(steps + 1, len(self.levels)))
-        return self.levels[rows.round().astype(int)]
-
-    @torch.no_grad()
-    def sample(self, n, c=None, seed=None, *, method=sk.unipc(3), steps=32, grid=None, eta=None, guidance=1.0):
-        """n samples, given labels c (n,) or one for all; a function of the seed.
-
-        method    any of sdekit that runs on `sk.Reverse`
-        steps     of the grid `self.grid(steps)`; or the grid itself, decreasing
-        eta       of `sk.Reverse`, for methods that step its drift: 0 the ODE, 1 the SDE, which is the default where
-                  the method draws noise
-        guidance  see `score`
-        Afterwards `nfe` tells how often the network was evaluated for each sample.
-        """
-        eta = eta_of(method, eta)
-        grid = self.grid(steps) if grid is None else grid
-        return draw(self, lambda score: sk.Reverse(self.process, score, eta), n, c, seed, grid, method, guidance)
-
-    def log_prob(self, x, c=None, *, steps=64, method=sk.rk4, probes=None, seed=None):
-        """log p(x) of the probability-flow ODE, of shape (B,); exact divergence, or estimated by `probes`."""
-        return log_density(self, self.score(c), x, self.grid(steps, final=False), method, probes, seed)
+        """steps + 1 of the levels, all if there are fewer: each nearest to an equal share of what is left."""
+        place, rows = self._log_snr(self.levels), [0]
+        for left in range(min(steps, len(place) - 1), 1, -1):
+            first, last = rows[-1] + 1, len(place) - left + 1
+            target = place[rows[-1]] + (place[-1] - place[rows[-1]]) / left
+            rows.append(first + int(np.abs(place[first:last] - target).argmin()))
+        return self.levels[[*rows, len(place) - 1]][::-1]

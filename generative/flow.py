@@ -10,26 +10,11 @@ import copy
 import math
 
 import torch
-from torch import nn
 
 import sdekit as sk
 
 from .checkpoints import recorded
-from .sampling import (
-    PROBES,
-    conditioned,
-    draw,
-    dropped,
-    eta_of,
-    evaluated,
-    log_density,
-    one_of,
-    spaced,
-    spread,
-    times_of,
-    with_signal,
-)
-from .standard import Standard, event_shape, standardise
+from .sampling import PROBES, Sampler, dropped, one_of, spaced, spread, with_signal
 
 __all__ = ["CNF", "FlowMatching", "optimal_pairs", "reflow"]
 
@@ -41,36 +26,33 @@ def velocity_of(score):
 
 
 @recorded
-class FlowMatching(nn.Module):
+class FlowMatching(Sampler):
     """A network trained to be the velocity that carries noise to data along the paths alpha·x₀ + sigma·ε.
 
     net      network (t, x, c=None) -> velocity alpha′ x₀ + sigma′ ε, of x's shape
     path     a process with marginal and rates: FlowPath (optimal transport; it has a sigma_min), VP, CosineVP; works on
-             data of unit scale
+             data of unit scale. Where its noise leaves that scale behind (VE, EDM) the network sees x/n, with
+             n = √(alpha² + sigma²), and log(sigma/alpha)/4 for the time, is the velocity on the circle of
+             (alpha, sigma)/n, at times log(sigma/alpha) ~ N(log 2 − 1.2, 1.2²) (Karras et al. 2022)
     pairing  of noise and data: "independent"; "optimal" within each batch; or "given", data being pairs (N, 2, *shape)
              of noise and sample, as `reflow` makes them. Optimal pairs do not know of labels: leave these out
     drop     share of labels that are dropped in training, so that guidance has a velocity without them
     shape    of one event; default net.shape
 
     With independent pairs the velocity determines the score, and every sampler of sdekit applies, stochastic ones
-    too. Other pairs keep the law only along the ODE.
+    too. Other pairs keep the law only along the ODE. `sample` takes `midpoint` unless told where the velocity is of
+    order one down to clean data, else `unipc(3)`; 32 steps.
     Sources: Y. Lipman et al., 2023, arXiv:2210.02747; A. Tong et al., "Improving and generalizing flow-based generative
     models with minibatch optimal transport", 2024, arXiv:2302.00482; X. Liu et al., "Flow straight and fast", 2023,
     arXiv:2209.03003.
     """
 
-    density, nfe = "exact", 0  # of the law that the ODE defines, up to the solver's error
-    density_of = {"method": sk.rk4}  # options of `sample` for draws from that law
-
     def __init__(self, net, path=sk.FlowPath(), pairing="independent", *, drop=0.1, shape=None):
-        super().__init__()
         one_of("pairing", pairing, ("independent", "optimal", "given"))
-        shape = event_shape(net, shape)
-        self.net, self.process, self.pairing, self.drop = net, path, pairing, sk.checks.real("drop", drop, 0, 1)
-        self.units = Standard(shape, shared=len(shape) > 1)
-        self.clean, self.begin, self.end = times_of(path)
-        if all(map(math.isfinite, path.rates(self.clean))):
-            self.begin = self.clean
+        super().__init__(net, path, shape, drop=drop)
+        self.pairing, self.scaled = pairing, self._grows()
+        regular = not self.scaled and all(map(math.isfinite, path.rates(self.clean)))
+        self.begin, self.usual = (self.clean, (sk.midpoint, 32)) if regular else (self.begin, (sk.unipc(3), 32))
 
     def standardise(self, data):
         """Sets the units in which the paths run from data (N, *shape); given pairs already have theirs."""
@@ -79,7 +61,16 @@ class FlowMatching(nn.Module):
 
     def forward(self, t, x, c=None):
         """The velocity, in units, at times t (B,) of states x (B, *shape)."""
-        return evaluated(self.net, t, x, c)
+        if not self.scaled:
+            return self._evaluated(t, x, c)
+        along, turn = self._turning(t, x)
+        return along * x + turn * self._scaled(t, x, c)
+
+    def _turning(self, t, x):
+        """n′/n and n φ′, with (alpha, sigma) = n (cos φ, sin φ): dx/dt = n′/n x + n φ′ d(x/n)/dφ."""
+        a, s, n = self._scales(t, x)
+        da, ds = (sk.math.expand(value, x) for value in self.process.rates(t))
+        return (a * da + s * ds) / (n * n), (a * ds - s * da) / n
 
     def loss(self, x, c=None):
         """E |velocity − (alpha′ x₀ + sigma′ ε)|² at random times, for data x, or given pairs, and labels c."""
@@ -93,34 +84,19 @@ class FlowMatching(nn.Module):
             if c is not None:
                 raise ValueError("optimal pairs across classes give no law of a class: leave the labels c out")
             eps = eps[optimal_pairs(x0, eps)]
-        t = self.begin + (self.end - self.begin) * spread(x)
+        u = spread(x)
+        t = self._lognormal(u) if self.scaled else self.begin + (self.end - self.begin) * u
         (a, s), (da, ds) = ([sk.math.expand(v, x0) for v in f(t)] for f in (self.process.marginal, self.process.rates))
-        return (self(t, a * x0 + s * eps, dropped(self.net, c, self.drop)) - (da * x0 + ds * eps)).square().mean()
+        error = self(t, (a * x0 + s * eps).to(x0), dropped(self.net, c, self.drop)) - (da * x0 + ds * eps)
+        return (error / (self._turning(t, x0)[1] if self.scaled else 1.0)).square().mean()
 
-    def score(self, c=None, guidance=1.0):
-        """The `sk.scores.Score` of the data in units that goes with the velocity; arguments as in `Diffusion.score`."""
-        return conditioned(self.net, sk.scores.from_velocity(self, self.process), c, guidance)
-
-    @torch.no_grad()
-    def sample(self, n, c=None, seed=None, *, method=sk.midpoint, steps=32, grid=None, eta=None, guidance=1.0):
-        """n samples, given labels c (n,) or one for all; a function of the seed. Arguments as in `Diffusion.sample`.
-
-        The ODE is the default; methods that draw noise take eta = 1 unless told.
-        """
-        eta = eta_of(method, eta)
+    def _along(self, method, eta):
         if self.pairing != "independent" and (eta or (method.needs and method.normals)):
             raise ValueError(f"pairs are {self.pairing}: the velocity gives no score; use an ODE method, or eta=0")
-        grid = self.grid(steps, method, eta) if grid is None else grid
-        return draw(self, self._process(method, eta), n, c, seed, grid, method, guidance)
+        return velocity_of if method.noise == ("none",) and self.begin == self.clean else super()._along(method, eta)
 
-    def _process(self, method, eta):
-        """What the sampler moves along, a function of the score."""
-        if method.noise == ("none",) and self.begin == self.clean:
-            return velocity_of
-        return lambda score: sk.Reverse(self.process, score, eta)
-
-    def grid(self, steps, method=sk.midpoint, eta=0.0):
-        """Equal steps of time, or of log-SNR for methods that read the pair (D, ε).
+    def grid(self, steps, method=sk.midpoint, eta=0.0, final=True):
+        """Equal steps of time, or of log-SNR for methods that read the pair (D, ε), and where noise outgrows the data.
 
         For these and for SDEs ends where sigma = 0 or alpha = 0 are singular: their grids stay inside.
         """
@@ -128,13 +104,8 @@ class FlowMatching(nn.Module):
         if method.needs or eta:
             begin = getattr(self.process, "finest", begin)
             end = with_signal(self.process, end)
-        spacing = sk.grids.log_snr if method.needs else sk.grids.uniform
-        return spaced(spacing, self.process, steps, (self.clean, begin, end))
-
-    def log_prob(self, x, c=None, *, steps=32, method=sk.rk4, probes=None, seed=None):
-        """log p(x) of the ODE, of shape (B,); exact divergence, or estimated by `probes`."""
-        grid = sk.grids.uniform(self.process, steps, self.end, self.begin)
-        return log_density(self, self.score(c), x, grid, method, probes, seed)
+        spacing = sk.grids.log_snr if method.needs or self.scaled else sk.grids.uniform
+        return spaced(spacing, self.process, steps, (self.clean, begin, end), final)
 
 
 def optimal_pairs(x, y):
@@ -167,44 +138,39 @@ def reflow(model, n, c=None, seed=None, **options):
 
 
 @recorded
-class CNF(nn.Module):
+class CNF(Sampler):
     """Continuous normalizing flow: dx/dt = net(t, x) from data at t = 0 to N(0, 1) at t = 1, by maximum likelihood.
 
     net    network (t, x, c=None) -> velocity, of x's shape
     steps  of rk4 in training; probes  Hutchinson's, None for the exact divergence
+
+    `score` is the flow as one along `sk.FlowPath()`, whose ODE has any velocity as its drift; it is no score, and
+    `sample` takes methods for ODEs alone: rk4 with 16 steps unless told.
     Sources: R. Chen et al., 2018, arXiv:1806.07366; W. Grathwohl et al., 2019, arXiv:1810.01367.
     """
 
-    density, nfe = "exact", 0  # up to the solver's error
-    standardise = standardise
+    usual, density_of = (sk.rk4, 16), {"method": sk.rk4, "steps": 16}
 
     def __init__(self, net, steps=8, *, probes=None, shape=None):
-        super().__init__()
-        shape, integer = event_shape(net, shape), sk.checks.integer
-        self.net, self.steps, self.process = net, integer("steps", steps, 1), sk.FlowPath()
-        self.probes = None if probes is None else integer("probes", probes, 1, PROBES)
-        self.units = Standard(shape, shared=len(shape) > 1)
+        super().__init__(net, sk.FlowPath(), shape)
+        self.steps = sk.checks.integer("steps", steps, 1)
+        self.probes = None if probes is None else sk.checks.integer("probes", probes, 1, PROBES)
 
-    forward = FlowMatching.forward
-
-    def score(self, c=None, guidance=1.0):
-        """The flow as one along `sk.FlowPath()`, whose ODE has any velocity as its drift; it is no score."""
-        return conditioned(self.net, sk.scores.from_velocity(self, self.process), c, guidance)
+    def forward(self, t, x, c=None):
+        """The velocity, in units, at times t (B,) of states x (B, *shape)."""
+        return self._evaluated(t, x, c)
 
     def loss(self, x, c=None):
         """−log p(x), the mean over the batch and over the entries of an event."""
         seed = int(torch.randint(2**62, ()))  # of the probes: other ones in each step of a training
-        log = log_density(self, self.score(c), x, self._grid(self.steps), sk.rk4, self.probes, seed, learn=True)
+        log = self._log_density(x, c, self.grid(self.steps), sk.rk4, self.probes, seed, learn=True)
         return -log.mean() / x[0].numel()
 
-    @torch.no_grad()
-    def sample(self, n, c=None, seed=None, *, method=sk.rk4, steps=16):
-        """n samples, given labels c (n,) or one for all; a function of the seed."""
-        return draw(self, velocity_of, n, c, seed, self._grid(steps), method)
+    def _along(self, method, eta):
+        if eta or method.needs:
+            raise ValueError(f"a CNF has a velocity and no score: take an ODE method, such as sk.rk4, not {method!r}")
+        return velocity_of
 
-    def log_prob(self, x, c=None, *, steps=16, method=sk.rk4, probes=None, seed=None):
-        """log p(x), of shape (B,); exact divergence, or estimated by `probes`."""
-        return log_density(self, self.score(c), x, self._grid(steps), method, probes, seed)
-
-    def _grid(self, steps):
-        return sk.grids.uniform(self.process, steps, 1.0, 0.0)
+    def grid(self, steps, method=sk.rk4, eta=0.0, final=True):
+        """Equal steps from t = 1 to 0."""
+        return sk.grids.uniform(self.process, sk.checks.integer("steps", steps, 1), 1.0, 0.0)
