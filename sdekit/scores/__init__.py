@@ -5,7 +5,7 @@ x = alpha·D + sigma·ε, and the score is ∇ log p_t(x) = −ε / sigma (Tweed
 "Tweedie's formula and selection bias", JASA 2011, doi:10.1198/jasa.2011.tm11181). The pair is the
 canonical object because every single prediction loses something at one end of the path.
 
-`from_…` reads a network as a score and `as_…` a score as a network. `guided`, `clipped`,
+`from_…` reads a network as a score and `as_…` a score as a network. `guided`, `clipped`, `thresholded`,
 `inpainted` and `on_path` make scores from scores, and `check` tells whether a network was given as
 what it is.
 
@@ -21,7 +21,7 @@ hidden deeper, `from_…(network, process, module=net)` names it.
 from ..protocols import Score
 from .checks import check
 from .clients import from_diffusers, from_karras
-from .combined import clipped, guided, inpainted, on_path
+from .combined import inpainted, on_path
 from .evaluation import (  # noqa: F401  (what other modules make scores with)
     checked,
     differs,
@@ -38,6 +38,7 @@ from .evaluation import (  # noqa: F401  (what other modules make scores with)
     schedule,
     weak,
 )
+from .guidance import clipped, guided, thresholded
 from .predictions import (
     as_denoiser,
     as_noise,
@@ -54,5 +55,5 @@ from .predictions import (
 __all__ = [
     "Score", "as_denoiser", "as_noise", "as_score", "as_v", "as_velocity", "check", "clipped", "from_denoiser",
     "from_diffusers", "from_karras", "from_noise", "from_score", "from_v", "from_velocity", "guided", "inpainted",
-    "on_path",
+    "on_path", "thresholded",
 ]  # fmt: skip
