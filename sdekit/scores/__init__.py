@@ -20,7 +20,7 @@ hidden deeper, `from_…(network, process, module=net)` names it.
 
 from ..protocols import Score
 from .checks import check
-from .clients import from_diffusers, from_karras
+from .clients import from_karras
 from .combined import inpainted, on_path
 from .evaluation import (  # noqa: F401  (what other modules make scores with)
     checked,
@@ -51,9 +51,10 @@ from .predictions import (
     from_v,
     from_velocity,
 )
+from .schedulers import from_diffusers, scheduler_grid
 
 __all__ = [
     "Score", "as_denoiser", "as_noise", "as_score", "as_v", "as_velocity", "check", "clipped", "from_denoiser",
     "from_diffusers", "from_karras", "from_noise", "from_score", "from_v", "from_velocity", "guided", "inpainted",
-    "on_path", "thresholded",
+    "on_path", "scheduler_grid", "thresholded",
 ]  # fmt: skip

@@ -62,7 +62,7 @@ def clipped(score: Score, lo: float = -1.0, hi: float = 1.0, *, noise: str = "mo
     """The score with D clipped to [lo, hi], the range of the data, and ε = (x − alpha D) / sigma after that.
 
     Entries whose D lies inside keep their ε to the last bit. The pair is undefined where sigma = 0 and raises
-    there. With guidance, clip the guided score. noise="kept" leaves ε what it was, as DDIM's clipping in diffusers does:
+    there. With guidance, clip the guided score. noise="kept" leaves ε what it was, as DDIM in diffusers does:
     then x = alpha D + sigma ε no longer holds, and samplers that eliminate one of the two differ from each other.
     """
     lo = real("lo", lo)
