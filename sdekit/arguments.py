@@ -23,12 +23,20 @@ __all__: list[str] = []
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+GRID = "grid, the times of all steps, as in grid=sdekit.grids.log_snr(process, n)"
 MEANT = {
     "dt": "h",
     "step_size": "h",
     "t_eval": "ts",
     "rtol": "tol",
     "atol": "tol",
+    "nfe": GRID,
+    "steps": GRID,
+    "num_steps": GRID,
+    "num_inference_steps": GRID,
+    "sigmas": GRID,
+    "timesteps": GRID,
+    "eta": "sdekit.Reverse(process, score, eta)",
     "threads": "backend=sdekit.backends.numba(threads=…)",
     "memory": "a Solution as x0, from whose end it goes on",
     "first_step": "a Solution as x0, from whose end it goes on",
@@ -212,7 +220,9 @@ def steps(said, system, method):
         return times_of.on_grid(said.ts, said.ts, system.jumps)
     raise ValueError(
         "how to step is not said: give h, the largest step, or grid, the times of all steps (grid=ts for one step "
-        "between two of them)" + (", or tol, the error of a step" if system.noise == "none" else "")
+        "between two of them)"
+        + (", or tol, the error of a step" if system.noise == "none" else "")
+        + (". A sampler takes grid=sdekit.grids.log_snr(process, n)" if "pair" in method.needs else "")
     )
 
 

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import arrays, noise
-from .checks import integer
+from .checks import integer, shown
 from .laws import Normal
 from .methods import rk4
-from .problem import counted
+from .problem import counted, with_networks
+from .records import replaced, values
 from .solve import solve
 from .steps import sequence
 from .system import bind
@@ -46,7 +47,7 @@ def log_prob(process, x, grid, method=rk4, *, prior=None, probes=None, seed=None
 
     process  a `Reverse`, whose probability-flow ODE is taken whatever its eta, or any process without noise, such as
              `sdekit.process(velocity, noise="none", event_dims=None)`. Its drift works on tensors
-             and is differentiable: a network that turns gradients off itself would count as constant.
+             and is differentiable: where the output of a network, or the drift, has no history it raises.
     x        data, path axes first: a tensor, or an array for processes that work on tensors as well.
     grid     the times of the sampler, from the prior's to that of the data; they are followed backwards. A grid that
              ends at ε > 0 takes x as a state at ε and gives log p_ε(x).
@@ -85,7 +86,7 @@ def transport(process, x, grid, method=rk4, *, probes=None, seed=None):
             f"process: {system.name} has {'noise' if system.noise != 'none' else 'coupled components'}; a "
             f"likelihood needs an ODE of one state: a Reverse, or sdekit.process(f, noise='none', event_dims=…)"
         )
-    sde, counter = counted(system.equation)
+    sde, counter = counted(_differentiable(system.equation))
     path, event = tensor.shape[: tensor.ndim - system.event_dims], tensor.shape[tensor.ndim - system.event_dims :]
     vectors = (
         _basis(event, tensor)
@@ -146,7 +147,7 @@ class Flow(NamedTuple):
         x = y[..., :-1].reshape(*y.shape[:-1], *self.event)
         with torch.enable_grad():
             x = x if self.keep and x.requires_grad else x.detach().requires_grad_()
-            f = self.sde.drift(t, x)
+            f = _with_history(self.sde.drift(t, x), x, "the drift")
             rate = self.scale * sum(self._form(f, x, v) for v in self.vectors)
         out = torch.cat([f.reshape(*y.shape[:-1], y.shape[-1] - 1), rate[..., None]], -1)
         return out if self.keep else out.detach()
@@ -154,12 +155,41 @@ class Flow(NamedTuple):
     def _form(self, f, x, v):
         """vᵀ (∂f/∂x) v of every path."""
         path = x.ndim - len(self.event)
-        if not f.requires_grad:  # f is free of x
-            return x.new_zeros(x.shape[:path])
         v = v.expand(x.shape)
         grad = arrays.torch().autograd.grad
         (product,) = grad(f, x, v, retain_graph=True, create_graph=self.keep, materialize_grads=True)
         return (product * v).reshape(*x.shape[:path], math.prod(self.event)).sum(-1)
+
+
+def _with_history(value, x, what):
+    """The value, which must depend on x where torch records what x goes through."""
+    if x.requires_grad and not getattr(value, "requires_grad", False):
+        raise ValueError(
+            f"{what} lacks requires_grad, though x has it: its derivative, which a likelihood is made of, is lost in "
+            f"no_grad, inference_mode, detach() or numpy; let torch record it (a constant c as c + 0 * x)"
+        )
+    return value
+
+
+class Recorded:
+    """A network whose output must have a history."""
+
+    def __init__(self, network):
+        self.network = network
+
+    def __getattr__(self, name):
+        return getattr(self.network, name)
+
+    def __call__(self, t, x, *c):
+        return _with_history(self.network(t, x, *c), x, f"the output of the network {shown(self.network)}")
+
+
+def _differentiable(equation):
+    """The equation with all networks of its score replaced by `Recorded` ones."""
+    process = equation.process
+    if not hasattr(getattr(process, "score", None), "pair") or "score" not in values(process):
+        return equation
+    return equation._replace(process=replaced(process, score=with_networks(process.score, Recorded)))
 
 
 def _basis(event, like):

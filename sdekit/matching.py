@@ -1,8 +1,9 @@
 """Which method and which backend serve a process: the defaults, and why some do not go together."""
 
+import difflib
 import math
 
-from . import arrays, backends
+from . import arrays, backends, methods
 from .control import Tolerance
 from .methods import Method, euler_maruyama, heun, tsit5
 from .system import declared
@@ -21,7 +22,8 @@ def method(chosen, system, said):
             return tsit5, said._replace(tolerance=Tolerance()) if silent else said
         return heun if getattr(system.process, "calculus", "ito") == "stratonovich" else euler_maruyama, said
     if not isinstance(chosen, Method):
-        hint = f"; did you mean sdekit.{chosen}?" if isinstance(chosen, str) else ""
+        near = difflib.get_close_matches(chosen.lower(), methods.__all__, 3, 0.5) if isinstance(chosen, str) else ()
+        hint = f"; did you mean {' or '.join(f'sdekit.{name}' for name in near)}?" if near else ""
         raise ValueError(f"method must be a Method such as sdekit.euler_maruyama, got {chosen!r}{hint}")
     return chosen, said
 

@@ -129,14 +129,14 @@ def _working(like):
     return np.empty(0, np.float64 if np.asarray(like).dtype == np.float64 else np.float32)
 
 
-def normal(shape, seed=None, stream=Stream.SAMPLE, like=None, n=0):
-    """Standard normals of `shape`, entry i being normal `n` of lane i of a stream.
+def normal(shape, seed=None, stream=Stream.SAMPLE, like=None, n=0, first=0):
+    """Standard normals of `shape`, entry i being normal `n` of lane first + i of a stream.
 
     numpy float64, or the type, floating-point type and device of `like`. A larger leading axis only
     appends: the first rows stay what they were. `seed` None draws a new one.
     """
     work, n = _working(like), integer("n", n)
-    z = rows(_entries(shape, work), n, 1, fresh(seed), stream, work)[0].reshape(tuple(shape))
+    z = rows(_entries(shape, work) + first, n, 1, fresh(seed), stream, work)[0].reshape(tuple(shape))
     return z if like is None else z.to(like.dtype) if arrays.is_tensor(like) else z.astype(np.asarray(like).dtype)
 
 

@@ -10,7 +10,7 @@ from .records import replaced, values
 from .steps import Steps
 from .system import System
 
-__all__ = ["Counted", "Counter", "Outcome", "Problem", "counted", "counted_score"]
+__all__ = ["Counted", "Counter", "Outcome", "Problem", "counted", "counted_score", "with_networks"]
 
 
 class Problem(NamedTuple):
@@ -107,8 +107,13 @@ def counted(equation):
 
 def counted_score(score, counter):
     """The score with its networks counted, also those of the scores that it holds; an exact one counts itself."""
+    return with_networks(score, lambda network: Counted(network, counter), lambda s: Counted(s, counter, ("pair",)))
+
+
+def with_networks(score, change, exact=lambda score: score):
+    """The score with `change(network)` for its networks and those of scores that it holds; `exact` for exact scores."""
     fields = score._asdict() if hasattr(score, "_asdict") else {}
     if "network" in fields:
-        return score._replace(network=Counted(score.network, counter))
-    held = {name: counted_score(field, counter) for name, field in fields.items() if hasattr(field, "pair")}
-    return score._replace(**held) if held else Counted(score, counter, ("pair",))
+        return score._replace(network=change(score.network))
+    held = {name: with_networks(field, change, exact) for name, field in fields.items() if hasattr(field, "pair")}
+    return score._replace(**held) if held else exact(score)

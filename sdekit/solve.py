@@ -13,6 +13,7 @@ from . import math as sm
 from .control import Tolerance
 from .methods import Method
 from .protocols import A, Array, Backend, Numbers, Process, Times
+from .scores import network_parameter
 from .solution import Solution, State
 from .system import bind
 
@@ -82,6 +83,7 @@ def solve(
     matching.compatible(system, method, steps.t)
     problem = arguments.problem(start, system, method, steps, noise)
     engine = matching.backend(backend, system, method, start.x0)
+    _warn_of_gradients(system.process, start.x0)
     with _progress(progress) as ticker:
         outcome = engine.run(problem._replace(ticker=ticker))
     how = {"process": repr(process), "method": repr(method), **said.words, "backend": repr(engine)}
@@ -138,6 +140,20 @@ def _progress(show):
 
         yield ticker
         ticker(1.0)
+
+
+def _warn_of_gradients(process, x0):
+    """Samples of a network carry its gradients, which is seldom meant: memory grows with the steps."""
+    sampler = hasattr(process, "pair") and arrays.is_tensor(x0)
+    own = network_parameter(getattr(process, "score", None)) if sampler else None
+    if own is None or not own.requires_grad or not arrays.torch().is_grad_enabled() or x0.requires_grad:
+        return
+    warnings.warn(
+        "the samples carry the gradients of the network, and memory grows with the steps: sample under "
+        "torch.no_grad(), or filter this warning where it is meant",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _warn(failed, when, adaptive):

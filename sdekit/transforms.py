@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import noise
+import numpy as np
+
+from . import arrays, noise
 from .arrays import combined
 from .checks import integer, real
 from .processes import forms
@@ -104,18 +106,32 @@ class Reverse(NamedTuple):
         """The time at which log(alpha/sigma) = log_snr."""
         return forms.time_of(self.process, log_snr)
 
-    def start(self, shape, seed=None, like=None, t=None):
-        """Draws of the prior N(0, sigma(t)²) at the end of the domain, or at another time t.
+    def start(self, shape, seed=None, like=None, t=None, first_path=0):
+        """Draws of the prior N(0, sigma(t)²) at the end of the domain, or at another time t: a grid means its first.
+
+        **Where the grid begins elsewhere say so: `start(shape, t=grid)`.** `seed` is one, or one for each entry of the
+        first axis, whose draws are those of `start((1, *shape[1:]), seed)`. Rows a … b of a batch alone are those of
+        first_path = a.
 
         `shape` holds the path axes and the state. The type, floating-point type and device are those of
         `like`; without it those of a torch network's parameters (float32 at least), else numpy float64.
         The data's share alpha(t)·x_0 is left out.
         """
-        t = weak(self.domain[1] if t is None else t)
+        t = self.domain[1] if t is None else t
+        t = weak(float(t[0]) if getattr(t, "ndim", 0) or isinstance(t, (list, tuple)) else t)
         if not math.isfinite(t):
             raise ValueError(f"the domain of {type(self.process).__name__} ends at {t}; give start a time t")
         like = example(self.score) if like is None else like
-        return self.sigma(t) * noise.normal(tuple(shape), seed, noise.Stream.START, like)
+        return self.sigma(t) * _draws(tuple(shape), seed, like, integer("first_path", first_path))
+
+
+def _draws(shape, seed, like, first_path):
+    """Standard normals of the start, with one seed or one for each row."""
+    if not np.ndim(seed) or seed is None:
+        return noise.normal(shape, seed, noise.Stream.START, like, first=first_path * math.prod(shape[1:]))
+    if first_path or len(seed) != shape[0]:
+        raise ValueError(f"seed holds {len(seed)} seeds: give one for each of {shape[0]} rows, and no first_path")
+    return arrays.stack([noise.normal(shape[1:], int(s), noise.Stream.START, like) for s in seed])
 
 
 def _rates(process, eta, t, x):

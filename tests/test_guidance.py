@@ -193,7 +193,7 @@ def test_guidance_of_a_target_itself_needs_no_process():
 def test_guidance_errors():
     with pytest.raises(ValueError, match=r"conditional belongs to VP.*unconditional to FlowPath.*on_path"):
         scores.guided(MIXTURE.score(VP), MIXTURE.score(FLOW), 2.0)
-    for weight in (math.nan, math.inf, "2", None, np.ones(2)):
+    for weight in (math.nan, math.inf, "2", None, np.ones(2, bool)):
         with pytest.raises(ValueError, match="weight must be a real number, finite, got"):
             scores.guided(MIXTURE.score(VP), MIXTURE.score(VP), weight)
 

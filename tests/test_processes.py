@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import itertools
 import math
 import pickle
 
@@ -97,6 +98,16 @@ def inner(process, *fractions):
 # --- independent definitions, in mpmath -----------------------------------------------------------
 
 
+def monotone_slope(logs, k):
+    """Of the cubic interpolant at knot k: harmonic mean of the neighbouring differences, a parabola's at the ends."""
+    steps = [b - a for a, b in itertools.pairwise(logs)]
+    if k == 0:
+        return min(mpf(0), (3 * steps[0] - steps[1]) / 2)
+    if k == len(steps):
+        return min(mpf(0), (3 * steps[-1] - steps[-2]) / 2)
+    return 2 / (1 / steps[k - 1] + 1 / steps[k])
+
+
 def exact_marginal(process, t):
     """alpha and sigma² of the definition, with the working precision of mpmath."""
     name, t = type(process).__name__, mpf(t)
@@ -114,7 +125,10 @@ def exact_marginal(process, t):
     if name == "DiscreteVP":
         logs = [mpf(0), *(mpmath.log(mpf(float(a))) for a in process.alphas_cumprod)]
         n = min(int(mpmath.floor(t)) + 1, len(logs) - 2)
-        log = logs[n] + (t + 1 - n) * (logs[n + 1] - logs[n])
+        u, rise = t + 1 - n, logs[n + 1] - logs[n]
+        m0, m1 = (monotone_slope(logs, k) for k in (n, n + 1))
+        hermite = (u - 2 * u**2 + u**3) * m0 + (3 * u**2 - 2 * u**3) * rise + (u**3 - u**2) * m1
+        log = logs[n] + hermite
         return mpmath.exp(log / 2), 1 - mpmath.exp(log)
     if name == "VE":
         low, high = mpf(process.sigma_min), mpf(process.sigma_max)
@@ -243,7 +257,7 @@ def test_moment_equations(process):
     lo, hi = span(process)
     whole = (hi - lo) if hi - lo < 7 else 1.0
     for s, t in ((0.11, 0.43), (0.3, 0.9), (0.7, 0.77)):
-        if isinstance(process, DiscreteVP):  # β jumps at the integers
+        if isinstance(process, DiscreteVP):  # β has kinks at the integers
             s, t = 0.3 + round(2 * s), round(6 * t) + 0.45
         else:
             s, t = lo + (hi - lo) * s, lo + (hi - lo) * t
@@ -448,7 +462,11 @@ def test_discrete_vp_reproduces_its_table():
     steps = process.transition(np.arange(-1.0, 999.0), np.arange(1000.0), np.ones(1000))
     np.testing.assert_allclose(steps.mean, np.sqrt(1 - betas), rtol=1e-13)
     np.testing.assert_allclose(steps.var, betas, rtol=1e-10)  # the table has lost some digits of β
-    np.testing.assert_allclose(process.beta(np.arange(1000.0)), -np.log1p(-betas), rtol=1e-10)
+    # β is continuous, between those of the steps on both sides
+    rises = -np.log1p(-betas)
+    inner = process.beta(np.arange(999.0))
+    assert ((rises[:-1] < inner) & (inner < rises[1:])).all()
+    np.testing.assert_allclose(process.beta(np.arange(999.0) + 1e-9), inner, rtol=1e-6)
 
 
 def test_discrete_vp_takes_a_tensor_table_and_integer_times():
@@ -883,9 +901,9 @@ def test_transitions_run_forward(process):
         (lambda: FlowPath(sigma_min=-0.1), "sigma_min"),
         (lambda: FlowPath(sigma_min=1.0), "sigma_min"),
         (lambda: CosineVP(offset=0.0), "offset"),
-        (lambda: DiscreteVP(np.array([0.9, 0.95])), "alphas_cumprod"),
-        (lambda: DiscreteVP(np.array([1.0, 0.5])), "alphas_cumprod"),
-        (lambda: DiscreteVP(np.array([0.5, 0.0])), "alphas_cumprod"),
+        (lambda: DiscreteVP(np.array([0.9, 0.95, 0.1])), "alphas_cumprod"),
+        (lambda: DiscreteVP(np.array([1.1, 0.5])), "alphas_cumprod"),
+        (lambda: DiscreteVP(np.array([0.5, 0.0, 0.0])), "alphas_cumprod"),
         (lambda: DiscreteVP(np.array([0.5, math.nan])), "alphas_cumprod"),
         (lambda: DiscreteVP(np.ones((2, 2)) / 2), "alphas_cumprod"),
         (lambda: DiscreteVP(np.array([])), "alphas_cumprod"),

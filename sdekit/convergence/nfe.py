@@ -1,5 +1,7 @@
 """Accuracy against the number of network evaluations (NFE): every method on the same target, starts and grid."""
 
+import collections
+import functools
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -112,7 +114,8 @@ def work_precision(
 
     target   a `Gaussian`, `GaussianMixture` or `Empirical`, whose score is exact; or a `Score`, with `x0`.
     methods  one sampler or several, run on `Reverse` with eta = 1 where they draw noise, else 0; or functions of the
-             number of steps that return one, such as `lambda steps: sdekit.edm_heun(churn=10, steps=steps)`.
+             number of steps that return one, such as `lambda steps: sdekit.edm_heun(churn=10, steps=steps)`. Of equal
+             names the second is labelled `name #2`, and so are those of metrics.
     nfe      one budget or several. Steps are as many as `solve` counts at most that many evaluations for; a method
              that needs more for one step has no row there.
     metric   one or several: a function of the `Setting` that returns a function of a `Run`, whose result is a
@@ -128,14 +131,14 @@ def work_precision(
     Returns a `WorkPrecision`: rows, JSON, a table and a plot.
     """
     budgets = sorted({integer("nfe", n, 1, 10**6) for n in (nfe if np.iterable(nfe) else [nfe])})
-    makers = [_maker(method) for method in (methods if np.iterable(methods) else [methods])]
+    makers = _labelled([_maker(method) for method in (methods if np.iterable(methods) else [methods])])
 
     def times(steps):
         return np.asarray(grid(process, steps, start=start, end=end, final=final), np.float64)
 
     setting = _setting(target, process, times, integer("samples", samples, least=2), x0, seed, like, tol)
     wanted = metric if isinstance(metric, (tuple, list)) else [metric]
-    measures = {m.__name__: m(setting) for m in wanted}
+    measures = dict(_labelled([(_name(m), m(setting)) for m in wanted]))
     rows = []
     for label, make in makers:
         for budget in budgets:
@@ -180,7 +183,24 @@ def _maker(method):
         return repr(method), lambda steps: method
     if not callable(method) or not isinstance(method(1), Method):
         raise ValueError(f"methods must be Methods such as sdekit.ddim, or functions (steps) -> Method, got {method!r}")
-    return method.__name__, method
+    return _name(method), method
+
+
+def _name(function):
+    """The name of a function, or of that which a `functools.partial` holds, with what is held beside it."""
+    if isinstance(function, functools.partial):
+        given = [*map(repr, function.args), *(f"{name}={value!r}" for name, value in function.keywords.items())]
+        return f"{_name(function.func)}({', '.join(given)})"
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _labelled(named):
+    """(label, object) pairs in which equal labels are told apart by their number: "name", "name #2"."""
+    seen = collections.Counter()
+    for i, (label, thing) in enumerate(named):
+        seen[label] += 1
+        named[i] = (label if seen[label] == 1 else f"{label} #{seen[label]}", thing)
+    return named
 
 
 def _within(setting, make, budget):

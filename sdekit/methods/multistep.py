@@ -29,6 +29,10 @@ from .taken import Taken
 __all__ = ["deis", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m", "lms", "unipc"]
 
 
+NEAREST = 0.1  # of the step: distance of two nodes
+MAGNIFIED = 6.0  # of the step: sum of the weights of earlier values
+
+
 class Memory(NamedTuple):
     """Earlier evaluations, the last one first.
 
@@ -171,6 +175,16 @@ def dpmpp_2m_sde(sde, t, t1, x, dt, dw, memory):
     return Taken(bent(terms, sde, t1, known.times, known.values, middle_sde, a1), memory=known.last(1))
 
 
+def _apart(memory, sde, t, t1, size):
+    """The first `size` evaluations of a memory that lie a tenth of the step from t to t1, or more, from each other."""
+    places = [schedule(sde, t, time)[-1] for time in memory.times]
+    least, taken = NEAREST * abs(schedule(sde, t, t1)[-1]), []
+    for i, u in enumerate(places):
+        if not math.isfinite(u) or all(abs(u - places[j]) >= least for j in taken):
+            taken.append(i)
+    return tuple(tuple(values[i] for i in taken[:size]) for values in (memory.times, memory.values))
+
+
 @family
 def unipc(order=2):
     """UniPC of order p = 1, 2 or 3, in its variant B₂(h): predicts, then corrects with D at the end of the step.
@@ -179,7 +193,9 @@ def unipc(order=2):
         x' = adams(x; D(t, x), D_before, …)                    p values: predicts, from the corrected x
 
     `adams` is the formula of this module: a line is taken at the middle of the step, higher polynomials are
-    integrated exactly. D is evaluated once a step, at the prediction, and serves both lines.
+    integrated exactly. D is evaluated once a step, at the prediction, and serves both lines. A value nearer to
+    another than a tenth of the step is left out for the one before it: they are of predictions that are not off alike,
+    and the polynomial would magnify the difference.
     Order: p + 1 (3 at most from its own start). The last prediction is not corrected, which costs no order:
     corrected states carry a global error of h^{p+1}, a D at a prediction is off by h^{p+1} and always
     multiplied by h, and the last prediction adds one local error, of h^{p+1} too. Cost: 1 evaluation.
@@ -194,9 +210,11 @@ def unipc(order=2):
         if memory.times:
             if memory.x is None:
                 raise ValueError("memory is not that of unipc: it holds no corrected state")
-            x = adams(sde, t, memory.x, (*memory.times, t), (*memory.values, clean))
-        known = memory.after(t, clean, "unipc").last(order)
-        return Taken(adams(sde, t1, x, known.times, known.values), memory=known._replace(x=x))
+            times, values = _apart(memory, sde, memory.times[0], t, order)
+            x = adams(sde, t, memory.x, (*times, t), (*values, clean))
+        known = memory.after(t, clean, "unipc")
+        end = adams(sde, t1, x, *_apart(known, sde, t, t1, order))
+        return Taken(end, memory=known.last(order + 1)._replace(x=x))
 
     return unipc
 
@@ -227,6 +245,17 @@ def deis(order=3):
     return deis
 
 
+def _steady(known, sde, t1):
+    """The last evaluations as far as the weights of a step to t1 in sigma/alpha stay below `MAGNIFIED`, if it rises."""
+    h, *nodes = [schedule(sde, known.times[0], time)[-1] for time in (t1, *known.times[1:])]
+    if not -math.inf < h < 0.0:
+        return known
+    step = math.expm1(-h)
+    while nodes and sum(map(abs, in_sigma(h, nodes))) > MAGNIFIED * step:
+        nodes.pop()
+    return known.last(1 + len(nodes))
+
+
 @family
 def lms(order=4):
     """Linear multistep: Adams–Bashforth of order 1 … 4 for d(x/alpha)/dσ = ε over σ = sigma/alpha.
@@ -235,6 +264,8 @@ def lms(order=4):
 
     ρAB-DEIS is the same. σ = 0 is a point like any other: the last step there is of full order too, where other
     samplers return D. Polynomials in σ suit long steps near the data, those in λ (`deis`) the others.
+    From data to noise σ grows by a factor in each step, over which polynomials magnify errors: where their weights add
+    up to more than 6 (4.4 for equal steps at order 4) the step is of a lower order.
     Order: that named (2 at most from its own start). Cost: 1 evaluation.
     Source: K. Crowson, k-diffusion, 2022 (the sampler "LMS"); Q. Zhang, Y. Chen, "Fast sampling of diffusion models
     with exponential integrator", ICLR 2023, arXiv:2204.13902.
@@ -245,7 +276,7 @@ def lms(order=4):
     def lms(sde, t, t1, x, dt, memory):
         clean, eps = sde.process.pair(t, x)
         a0, s0, a1, s1, _ = schedule(sde, t, t1)
-        known = memory.after(t, eps, "lms")
+        known = _steady(memory.after(t, eps, "lms"), sde, t1)
         terms, scale = ((a1, clean), (s1, eps)), a1 * s0 / a0 if a0 > 0 else 0.0
         x = bent(terms, sde, t1, known.times, known.values, in_sigma, scale)
         return Taken(x, memory=known.last(order - 1))

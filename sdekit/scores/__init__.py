@@ -5,7 +5,7 @@ x = alpha·D + sigma·ε, and the score is ∇ log p_t(x) = −ε / sigma (Tweed
 "Tweedie's formula and selection bias", JASA 2011, doi:10.1198/jasa.2011.tm11181). The pair is the
 canonical object because every single prediction loses something at one end of the path.
 
-`from_…` reads a network as a score and `as_…` a score as a network. `guided`, `clipped`,
+`from_…` reads a network as a score and `as_…` a score as a network. `guided`, `clipped`, `thresholded`,
 `inpainted` and `on_path` make scores from scores, and `check` tells whether a network was given as
 what it is.
 
@@ -14,13 +14,14 @@ receives x of shape (B, *event), t of shape (B,) and c of shape (B, …), and re
 B is the first axis of x; where `event_dims` says that several axes count paths they are flattened
 into one, and where it says that none does B is 1. x and c come in the type and device of the state
 (in the floating-point type of the network's parameters where it is a torch module, bfloat16 say),
-t in the same, but in float32 at least.
+t in the same, but in float32 at least. A torch module is found behind a lambda, a partial or a method too; where it is
+hidden deeper, `from_…(network, process, module=net)` names it.
 """
 
 from ..protocols import Score
 from .checks import check
-from .clients import from_diffusers, from_karras
-from .combined import clipped, guided, inpainted, on_path
+from .clients import from_karras
+from .combined import inpainted, on_path
 from .evaluation import (  # noqa: F401  (what other modules make scores with)
     checked,
     differs,
@@ -30,12 +31,14 @@ from .evaluation import (  # noqa: F401  (what other modules make scores with)
     floating,
     like,
     marginal,
+    network_parameter,
     nonzero,
     path_axes,
     per_path,
     schedule,
     weak,
 )
+from .guidance import clipped, guided, thresholded
 from .predictions import (
     as_denoiser,
     as_noise,
@@ -48,9 +51,10 @@ from .predictions import (
     from_v,
     from_velocity,
 )
+from .schedulers import from_diffusers, scheduler_grid
 
 __all__ = [
     "Score", "as_denoiser", "as_noise", "as_score", "as_v", "as_velocity", "check", "clipped", "from_denoiser",
     "from_diffusers", "from_karras", "from_noise", "from_score", "from_v", "from_velocity", "guided", "inpainted",
-    "on_path",
+    "on_path", "scheduler_grid", "thresholded",
 ]  # fmt: skip

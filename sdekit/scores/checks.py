@@ -10,7 +10,7 @@ import numpy as np
 from .. import noise
 from ..processes import forms
 from ..protocols import Array, Score
-from .evaluation import evaluate, floating, like, path_axes
+from .evaluation import evaluate, floating, known_time, like, path_axes
 from .predictions import RULES, as_noise, from_noise
 
 NAMES = {"noise": "the noise", "denoiser": "the clean data", "v": "v", "velocity": "the velocity", "score": "the score"}
@@ -106,13 +106,18 @@ def _within(process, log_snr):
 def _others(score, kind, trial, data):
     """{what is wrong: (kind, output) of the reading that puts it right}, and the output itself under None."""
 
+    process = score.process
+
     def output(t):
         rounds = len(t) // len(data)
         calls = zip(np.split(t, rounds), np.split(trial.x, rounds), strict=True)
-        outs = [evaluate(score.network, s, like(x, data), score.event_dims, score.condition) for s, x in calls]
+        outs = [
+            evaluate(score.network, known_time(process, s), like(x, data), score.event_dims, score.condition)
+            for s, x in calls
+        ]
         return np.concatenate([forms.on_host(out) for out in outs])
 
-    process, t, out = score.process, trial.t, output(trial.t)
+    t, out = trial.t, output(trial.t)
     sigma = np.reshape(process.marginal(t)[1], (-1, *[1] * (out.ndim - 1)))
     readings = {
         None: out,

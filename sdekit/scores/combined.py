@@ -1,4 +1,4 @@
-"""Scores made from scores. Each is evaluated through the scores it holds, once each."""
+"""Scores made from one score: inpainting, and another path. Each is evaluated through the score it holds, once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import math
 from typing import Any, NamedTuple
 
 from .. import math as sm
-from ..checks import real
 from ..processes import forms
 from ..protocols import Array, NoisingProcess, Score
 from ..reprs import line
-from .evaluation import differs, floating, holds, like, marginal, nonzero, schedule, weak
+from .evaluation import floating, holds, like, marginal, nonzero, schedule, weak
 from .predictions import gradient
 
 
@@ -40,88 +39,6 @@ def _replaced(score, t, x, change):
     clean, eps = score.pair(t, x)
     new = change(clean)
     return new, eps + alpha / sigma * (clean - new)
-
-
-class Clipped(NamedTuple):
-    """Made by `clipped`."""
-
-    score: Any
-    lo: float
-    hi: float
-
-    process = property(_process)
-    event_dims = property(_event_dims)
-    __call__ = gradient
-    given = _given
-    __repr__ = line
-
-    def pair(self, t, x) -> tuple[Any, Any]:
-        return _replaced(self.score, t, x, lambda clean: sm.minimum(sm.maximum(clean, self.lo), self.hi))
-
-
-def clipped(score: Score, lo: float = -1.0, hi: float = 1.0) -> Clipped:
-    """The score with D clipped to [lo, hi], the range of the data, and ε = (x − alpha D) / sigma after that.
-
-    Entries whose D lies inside keep their ε to the last bit. The pair is undefined where sigma = 0 and raises
-    there. With guidance, clip the guided score.
-    """
-    _must_be_score("score", score)
-    lo = real("lo", lo)
-    return Clipped(score, lo, real("hi", hi, above=lo))
-
-
-class Guided(NamedTuple):
-    """Made by `guided`."""
-
-    conditional: Any
-    unconditional: Any
-    weight: float
-
-    __repr__ = line
-
-    @property
-    def process(self):
-        return self.conditional.process
-
-    @property
-    def event_dims(self):
-        return self.conditional.event_dims
-
-    def _terms(self):
-        terms = (1.0 - self.weight, self.unconditional), (self.weight, self.conditional)
-        return [(w, score) for w, score in terms if w]
-
-    def pair(self, t, x) -> tuple[Any, Any]:
-        terms = [(w, *score.pair(t, x)) for w, score in self._terms()]
-        return sum(w * clean for w, clean, _ in terms), sum(w * eps for w, _, eps in terms)
-
-    def __call__(self, t, x) -> Any:
-        return sum(w * score(t, x) for w, score in self._terms())
-
-    def given(self, c):
-        return self._replace(conditional=self.conditional.given(c))
-
-
-def guided(conditional: Score, unconditional: Score, weight: float) -> Guided:
-    """Classifier-free guidance: D = D_u + weight (D_c − D_u), the same for ε, hence for the score.
-
-    **weight = 0 is the unconditional score, 1 the conditional one**, and above 1 the condition is
-    overstated: the score of p(x) p(c | x)^weight at each noise level. This is `guidance_scale` in diffusers
-    (there in force above 1 only); Ho and Salimans' own w, and that of libraries which follow them, is weight − 1.
-
-    Both scores are evaluated, two network calls per pair, except the one that weight 0 or 1 leaves out. With
-    one network and a null condition: `guided(score.given(c), score.given(null), weight)`. `given(c)`
-    conditions the conditional score alone.
-    Source: J. Ho, T. Salimans, "Classifier-free diffusion guidance", 2022, arXiv:2207.12598, equation 6.
-    """
-    _must_be_score("conditional", conditional)
-    _must_be_score("unconditional", unconditional)
-    if differs(conditional.process, unconditional.process):
-        raise ValueError(
-            f"conditional belongs to {conditional.process}, but unconditional to {unconditional.process}; "
-            f"on_path takes one to the process of the other"
-        )
-    return Guided(conditional, unconditional, real("weight", weight, above=-math.inf, below=math.inf))
 
 
 class Inpainted(NamedTuple):

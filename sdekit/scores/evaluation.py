@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import types
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -84,7 +87,7 @@ def evaluate(network, t, x, event_dims=None, condition=None):
         batch = batch if own is None else batch.to(own.dtype)
         wide = batch.new_empty(0, dtype=arrays.torch().promote_types(batch.dtype, arrays.torch().float32))
     else:
-        if parameter(network) is not None:
+        if callable(getattr(network, "parameters", None)) and parameter(network) is not None:
             raise ValueError(
                 "x is a numpy array, but the network is one of torch; start from a tensor (`Reverse.start`)"
             )
@@ -97,11 +100,42 @@ def evaluate(network, t, x, event_dims=None, condition=None):
     return like(out, x).reshape(x.shape)
 
 
-def parameter(network):
-    """The first floating-point parameter of a torch network, or None."""
+HIDDEN = 3  # how many functions deep a torch network is looked for
+
+
+def parameter(network, depth=HIDDEN):
+    """The first floating-point parameter of a torch network, or of one that a function holds or calls; or None."""
     parameters = getattr(network, "parameters", None)
     every = parameters() if callable(parameters) else ()
-    return next((p for p in every if arrays.is_tensor(p) and p.is_floating_point()), None)
+    own = next((p for p in every if arrays.is_tensor(p) and p.is_floating_point()), None)
+    if own is not None or not depth or isinstance(network, (type, types.ModuleType)):
+        return own
+    return next((p for p in (parameter(held, depth - 1) for held in _held(network)) if p is not None), None)
+
+
+def _held(function):
+    """What a function, bound method, partial or record of functions may call."""
+    match function:
+        case functools.partial():
+            yield from (function.func, *function.args, *function.keywords.values())
+        case types.MethodType():
+            yield function.__self__
+        case types.FunctionType():
+            cells = (cell for cell in function.__closure__ or ())
+            yield from (cell.cell_contents for cell in cells if cell != types.CellType())
+            known = function.__globals__
+            yield from (known[name] for name in function.__code__.co_names if name in known)
+        case tuple():
+            yield from (field for field in function if callable(field))
+        case _:
+            yield from (value for value in getattr(function, "__dict__", {}).values() if callable(value))
+
+
+def network_parameter(score):
+    """The first floating-point parameter of the first torch network that a score or a score in it has, or None."""
+    own = parameter(getattr(score, "network", None))
+    held = (field for field in (score if isinstance(score, tuple) else ()) if hasattr(field, "pair"))
+    return own if own is not None else next((p for p in map(network_parameter, held) if p is not None), None)
 
 
 def example(score):
@@ -110,11 +144,30 @@ def example(score):
     It is on the device and in the type of the network's parameters, but in float32 at least. Where a
     score is made from others the first that has a torch network counts.
     """
-    own = parameter(getattr(score, "network", None))
+    own = network_parameter(score)
     if own is not None:
         return own.new_empty(0, dtype=arrays.torch().promote_types(own.dtype, arrays.torch().float32)).detach()
-    held = (field for field in (score if isinstance(score, tuple) else ()) if hasattr(field, "pair"))
-    return next((found for found in map(example, held) if found is not None), None)
+    return None
+
+
+class Held(NamedTuple):
+    """A function that calls a torch module, from which type and device are read."""
+
+    function: Callable
+    module: Any
+
+    def __call__(self, *args):
+        return self.function(*args)
+
+    @property
+    def parameters(self):
+        return self.module.parameters
+
+
+def known_time(process, t):
+    """t, or the first time that networks of the process know (`DiscreteVP`: 0) where t is before it."""
+    first = getattr(process, "first_level", None)
+    return t if first is None else sm.maximum(t, first)
 
 
 def nonzero(value, t, name, why):

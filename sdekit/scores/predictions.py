@@ -10,7 +10,7 @@ from ..arrays import combined
 from ..protocols import Network as Client
 from ..protocols import NoisingProcess, Score
 from ..reprs import line
-from .evaluation import evaluate, floating, holds, marginal, nonzero, schedule, weak
+from .evaluation import Held, evaluate, floating, holds, known_time, marginal, nonzero, schedule, weak
 
 
 def gradient(score, t, x) -> Any:
@@ -52,6 +52,7 @@ class Prediction(NamedTuple):
     __repr__ = line
 
     def _output(self, t, x):
+        t = known_time(self.process, t)
         return evaluate(self.network, t, x, self.event_dims, self.condition)
 
     def pair(self, t, x) -> tuple[Any, Any]:
@@ -65,37 +66,49 @@ class Prediction(NamedTuple):
     check = _check
 
 
-def _prediction(net, process, event_dims, to_pair):
+def _prediction(net, process, event_dims, to_pair, module):
     if isinstance(process, type) or not hasattr(process, "marginal"):
         raise ValueError(f"process must be a noising process with a marginal, such as sdekit.VP(), got {process!r}")
-    return Prediction(net, process, event_dims, to_pair)
+    return Prediction(_held(net, module), process, event_dims, to_pair)
 
 
-def from_score(fn: Client, process: NoisingProcess | None = None, event_dims: int | None = None) -> Prediction:
+def _held(net, module):
+    if module is not None and not callable(getattr(module, "parameters", None)):
+        raise ValueError(f"module must be a torch module, whose parameters tell type and device, got {module!r}")
+    return net if module is None else Held(net, module)
+
+
+def from_score(
+    fn: Client, process: NoisingProcess | None = None, event_dims: int | None = None, *, module: Any = None
+) -> Prediction:
     """A network that predicts the score s = ∇ log p_t:  D = (x + sigma² s) / alpha,  ε = −sigma s.
 
     The pair is undefined at both ends, alpha = 0 and sigma = 0, and raises there.
     """
-    return Prediction(fn, process, event_dims, _score)
+    return Prediction(_held(fn, module), process, event_dims, _score)
 
 
-def from_noise(net: Client, process: NoisingProcess, event_dims: int | None = None) -> Prediction:
+def from_noise(
+    net: Client, process: NoisingProcess, event_dims: int | None = None, *, module: Any = None
+) -> Prediction:
     """A network that predicts the noise ε:  D = (x − sigma ε) / alpha.
 
     The pair is undefined where alpha = 0 and raises there; so does the score where sigma = 0.
     """
-    return _prediction(net, process, event_dims, _noise)
+    return _prediction(net, process, event_dims, _noise, module)
 
 
-def from_denoiser(net: Client, process: NoisingProcess, event_dims: int | None = None) -> Prediction:
+def from_denoiser(
+    net: Client, process: NoisingProcess, event_dims: int | None = None, *, module: Any = None
+) -> Prediction:
     """A network that predicts the clean data D:  ε = (x − alpha D) / sigma.
 
     The pair and the score are undefined where sigma = 0 and raise there.
     """
-    return _prediction(net, process, event_dims, _denoiser)
+    return _prediction(net, process, event_dims, _denoiser, module)
 
 
-def from_v(net: Client, process: NoisingProcess, event_dims: int | None = None) -> Prediction:
+def from_v(net: Client, process: NoisingProcess, event_dims: int | None = None, *, module: Any = None) -> Prediction:
     """A network that predicts v = alpha ε − sigma D.
 
         D = (alpha x − sigma v) / (alpha² + sigma²),   ε = (sigma x + alpha v) / (alpha² + sigma²)
@@ -104,10 +117,12 @@ def from_v(net: Client, process: NoisingProcess, event_dims: int | None = None) 
     Source: T. Salimans, J. Ho, "Progressive distillation for fast sampling of diffusion models",
     ICLR 2022, arXiv:2202.00512, appendix D (there alpha² + sigma² = 1).
     """
-    return _prediction(net, process, event_dims, _v)
+    return _prediction(net, process, event_dims, _v, module)
 
 
-def from_velocity(net: Client, process: NoisingProcess, event_dims: int | None = None) -> Prediction:
+def from_velocity(
+    net: Client, process: NoisingProcess, event_dims: int | None = None, *, module: Any = None
+) -> Prediction:
     """A network that predicts the velocity u = alpha′ D + sigma′ ε, in the process's own time.
 
         D = (sigma′ x − sigma u) / w,   ε = (alpha u − alpha′ x) / w,
@@ -117,7 +132,7 @@ def from_velocity(net: Client, process: NoisingProcess, event_dims: int | None =
     elsewhere (`VP` at t = 0, where sigma′ is infinite).
     Source: Y. Lipman et al., "Flow matching for generative modeling", ICLR 2023, arXiv:2210.02747.
     """
-    return _prediction(net, process, event_dims, _velocity)
+    return _prediction(net, process, event_dims, _velocity, module)
 
 
 def _score(process, t, x, score):

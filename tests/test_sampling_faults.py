@@ -1,0 +1,283 @@
+"""Sampling: small inputs that once gave a wrong number, crashed or said nothing useful; each test names its row."""
+
+import functools
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+import sdekit as sk
+from sdekit.convergence.flow import reference_flow
+from sdekit.convergence.law import exact_law, gaussian_law
+
+torch = pytest.importorskip("torch")
+
+ANGLES = np.arange(8) * np.pi / 4
+RING = sk.GaussianMixture(np.ones(8), 2 * np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1), stds=0.2)
+VP = sk.VP()
+
+
+def flow(process, target=RING):
+    return sk.Reverse(process, target.score(process), eta=0.0)
+
+
+def rms(a, b):
+    return float(np.sqrt(((a - b) ** 2).mean()))
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_e1_close_times_do_not_spoil_unipc(order):
+    """A time more changes little, however close to another it is; 0.15 and 0.13 before."""
+    rev, grid = flow(VP), sk.grids.log_snr(VP, 20)
+    x0 = rev.start((200, 2), seed=0)
+    exact = reference_flow(VP, rev.score, x0, float(grid[0]), float(grid[-1]), 1e-8)
+    errors = []
+    for gap in (None, 1e-4, 1e-2, 0.09, 0.3):
+        more = [] if gap is None else [grid[8] + gap * (grid[9] - grid[8])]
+        times = np.sort(np.append(grid, more))[::-1]
+        errors.append(rms(sk.solve(rev, x0, grid=times, method=sk.unipc(order)).final, exact))
+    assert max(errors) < 1.1 * errors[0] < 0.012
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_e1_neighbouring_entries_of_a_table(order):
+    process = sk.DiscreteVP()
+    rev = flow(process)
+    x0 = rev.start((200, 2), seed=0)
+    ends = [
+        sk.solve(rev, x0, grid=[999.0, 800, 600, 400, *more, 200, 100, 50, 20, 5, 0], method=sk.unipc(order)).final
+        for more in ([399.0], [])
+    ]
+    assert rms(*ends) < 0.02
+
+
+SLOPE = torch.tensor(0.7, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        torch.no_grad()(lambda t, x: SLOPE * x),
+        torch.inference_mode()(lambda t, x: SLOPE * x),
+        lambda t, x: (SLOPE * x).detach(),
+        lambda t, x: torch.as_tensor(0.7 * x.detach().numpy()),
+    ],
+    ids=["no_grad", "inference_mode", "detach", "numpy"],
+)
+def test_e2_a_likelihood_needs_derivatives(network):
+    x, grid = torch.ones(3, 2, dtype=torch.float64), sk.grids.log_snr(VP, 20)
+    good = sk.Reverse(VP, sk.scores.from_noise(lambda t, x: SLOPE * x, VP))
+    assert torch.isfinite(sk.likelihood.log_prob(good, x, grid)).all()
+    with pytest.raises(ValueError, match=r"output of the network .* lacks requires_grad"):
+        sk.likelihood.log_prob(sk.Reverse(VP, sk.scores.from_noise(network, VP)), x, grid)
+    guided = sk.scores.guided(sk.scores.from_noise(network, VP), good.score, 2.0)
+    with pytest.raises(ValueError, match="lacks requires_grad"):
+        sk.likelihood.log_prob(sk.Reverse(VP, guided), x, grid)
+
+
+def churned(steps, churn):
+    return sk.edm_heun(churn=churn, steps=steps)
+
+
+def test_e3_every_method_and_metric_has_its_row():
+    methods = [
+        lambda steps: sk.edm_heun(churn=0.5, steps=steps),
+        lambda steps: sk.edm_heun(churn=1, steps=steps),
+        functools.partial(churned, churn=2),
+    ]
+
+    def coupled_rmse(setting):
+        return lambda run: 7.0
+
+    other = sk.convergence.sliced_cramer
+    table = sk.convergence.work_precision(RING, VP, methods, [8, 12], [coupled_rmse, other, coupled_rmse], samples=50)
+    names = ["<lambda>", "<lambda> #2", "churned(churn=2)"]
+    assert table.metrics == ("coupled_rmse", "sliced_cramer", "coupled_rmse #2") and len(table.rows) == 18
+    assert list(table.of("sliced_cramer")) == names
+    values = [row.value for rows in table.of("sliced_cramer").values() for row in rows]
+    assert len(set(values)) == 6
+
+
+ZEROS = [0.0, 1e-12, 1e-30, 2.0**-24]
+
+
+@pytest.mark.parametrize("last", ZEROS)
+def test_e6_a_table_that_ends_in_nothing(last):
+    """Pure noise at its end, as at that of `FlowPath`: any sampler's first step is exact there."""
+    table = np.append(np.cumprod(1 - np.linspace(0.01, 0.7, 35)), last)  # 3.1e-8 before the last
+    process = sk.DiscreteVP(table)
+    assert process.marginal(35.0) == (0.0, 1.0) and process.marginal(34.0)[0] == math.sqrt(table[34])
+    assert table[-1] == last  # the caller's array stays
+    rev = flow(process, sk.Gaussian([1.0, -1.0], std=0.5))
+    x0 = rev.start((200, 2), seed=0)
+    ends = [
+        sk.solve(rev, x0, grid=np.arange(35.0, -1.0, -1.0), method=method).final
+        for method in (sk.edm_heun, sk.deis(3), sk.dpm_solver(2), sk.unipc(2))
+    ]
+    exact = reference_flow(process, rev.score, x0, 34.0, 0.0, 1e-8)
+    for end in ends:
+        assert rms(end, exact) < 0.02
+
+
+def test_e6_around_the_end_of_a_table():
+    process = sk.DiscreteVP(np.array([0.9, 0.5, 0.1, 0.0]))
+    alpha, sigma = process.marginal(np.array([2.0, 2.5, 3.0]))
+    np.testing.assert_allclose(alpha, math.sqrt(0.1) * np.array([1, 0.5, 0]), rtol=1e-14)
+    np.testing.assert_allclose(alpha**2 + sigma**2, 1.0, rtol=1e-14)
+    assert process.rates(3.0) == (pytest.approx(-math.sqrt(0.1)), 0.0)
+    assert process.transition(2.2, 3.0, 5.0) == (0.0, 1.0) and process.transition(3.0, 3.0, 5.0) == (5.0, 0.0)
+    for log_snr in (-math.inf, -9.0, -0.3, 2.0):
+        assert process.time(log_snr) == pytest.approx(process.time(np.array([log_snr]))[0])
+        a, s = process.marginal(process.time(log_snr))
+        assert (math.log(a / s) if a else -math.inf) == pytest.approx(log_snr, rel=1e-9)
+    clean = sk.DiscreteVP(np.array([1.0, 0.9, 0.5]))
+    assert clean.domain == (0.0, 2.0) and clean.marginal(0.0) == (1.0, 0.0)
+    standard = sk.DiscreteVP(np.append(np.geomspace(0.99, 1e-6, 30), 2.4e-9))
+    assert standard.marginal(30.0)[0] ** 2 == pytest.approx(2.4e-9)
+
+
+def test_e7_general_methods_converge_on_integer_times():
+    """Of exact laws, of second order and more: 8e-4 and 2.4e-3 at any number of steps where log ᾱ had kinks."""
+    process, target = sk.DiscreteVP(), sk.Gaussian(0.0, std=0.5)
+
+    def distance(method, steps):
+        grid = np.round(np.linspace(999, 0, steps + 1))
+        law = gaussian_law(target, process, method, grid, eta=0.0, start="exact")
+        return law.w2(exact_law(target, process, 0.0))
+
+    assert distance(sk.rk4, 37) < 2e-6 and distance(sk.rk4, 333) < 1e-7
+    assert distance(sk.heun, 111) < 2e-4 and distance(sk.heun, 333) < 4e-5
+
+
+def test_e7_likelihood_on_a_table():
+    process, target = sk.DiscreteVP(), sk.Gaussian([0.3, -0.2], std=0.5)
+    x = torch.tensor([[0.5, 0.1], [-0.7, 0.4]], dtype=torch.float64)
+    grid = np.round(np.linspace(999, 0, 112))
+
+    def law(t):
+        alpha, sigma = process.marginal(t)
+        return sk.Gaussian([0.3 * alpha, -0.2 * alpha], std=math.hypot(0.5 * alpha, sigma))
+
+    want = law(0.0).log_prob(x)
+    rev = sk.Reverse(process, target.score(process))
+    got = sk.likelihood.log_prob(rev, x, grid, prior=law(999.0).log_prob)
+    assert (got - want).abs().max() < 1e-3  # 0.02 before
+
+
+NET = torch.nn.Linear(2, 2).to(torch.bfloat16)
+
+
+@pytest.mark.parametrize("hidden", ["global", "closure", "partial", "method", "named"])
+def test_e8_a_network_behind_a_function_is_found(hidden):
+    net = NET
+
+    class Owner:
+        def parameters(self):
+            return net.parameters()
+
+        def call(self, t, x):
+            return net(x)
+
+    box = {"net": net}
+    network, module = {
+        "global": (lambda t, x: NET(x), None),
+        "closure": (lambda t, x: net(x), None),
+        "partial": (functools.partial(lambda n, t, x: n(x), net), None),
+        "method": (Owner().call, None),
+        "named": (lambda t, x: box["net"](x), net),
+    }[hidden]
+    score = sk.scores.from_noise(network, VP, module=module)
+    rev = sk.Reverse(VP, sk.scores.clipped(score, -3, 3), eta=0.0)
+    x0 = rev.start((4, 2), seed=0)
+    assert x0.dtype == torch.float32
+    with torch.no_grad():
+        end = sk.solve(rev, x0, grid=sk.grids.log_snr(VP, 3), method=sk.ddim).final
+    assert end.dtype == torch.float32 and torch.isfinite(end).all()
+
+
+def test_e8_module_must_be_one():
+    with pytest.raises(ValueError, match="module must be a torch module"):
+        sk.scores.from_v(lambda t, x: x, VP, module=3)
+
+
+def test_e9_networks_are_asked_at_times_they_know():
+    seen = []
+
+    def network(t, x):
+        seen.extend(t.tolist())
+        return 0.1 * x
+
+    process = sk.DiscreteVP()
+    rev = sk.Reverse(process, sk.scores.from_noise(network, process), eta=0.0)
+    end = sk.solve(rev, np.ones((2, 2)), grid=[-1.0, 0.0, 10.0, 300.0], method=sk.ddim).final
+    rev.pair(-0.5, np.ones((2, 2)))
+    assert min(seen) == 0.0 and set(seen) == {0.0, 10.0} and np.isfinite(end).all()
+
+
+@pytest.mark.parametrize("process", [VP, sk.FlowPath()], ids=["VP", "FlowPath"])
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_e10_round_trips_of_lms_stay_bounded(process, order):
+    """6.5 and 2.8e3 before, with order 4."""
+    rev, grid, x = flow(process), sk.grids.log_snr(process, 20), RING.sample(100, seed=1)
+    up = sk.solve(rev, x, grid=grid[::-1], method=sk.lms(order)).final
+    assert np.abs(up).max() < 6
+    assert rms(sk.solve(rev, up, grid=grid, method=sk.lms(order)).final, x) < 0.7
+
+
+def test_e11_a_start_belongs_to_its_grid():
+    edm = sk.EDM()
+    rev = flow(edm)
+    grid = sk.grids.karras(edm, 10, start=14.6)
+    x0 = rev.start((2000, 2), seed=0, t=grid)
+    assert np.array_equal(x0, rev.start((2000, 2), seed=0, t=14.6))
+    assert x0.std() == pytest.approx(14.6, rel=0.08)  # 5 standard errors: 6e-7
+    assert np.array_equal(rev.start((2, 2), seed=0, t=torch.tensor(grid)), x0[:2])
+
+
+def test_e14_one_image_of_a_batch_alone():
+    rev = sk.Reverse(VP, RING.score(VP))
+    grid = sk.grids.log_snr(VP, 6)
+    batch = rev.start((5, 3, 2), seed=3)
+    alone = rev.start((1, 3, 2), seed=3, first_path=2)
+    assert np.array_equal(alone[0], batch[2])
+    whole = sk.solve(rev, rev.start((5, 2), seed=3), grid=grid, method=sk.ancestral, seed=1).final
+    x0 = rev.start((2, 2), seed=3, first_path=2)
+    part = sk.solve(rev, x0, grid=grid, method=sk.ancestral, seed=1, first_path=2).final
+    assert np.array_equal(part, whole[2:4])
+    each = rev.start((3, 4, 2), seed=[7, 8, 7], like=torch.ones(1))
+    assert torch.equal(each[0], each[2]) and torch.equal(each[1:2], rev.start((1, 4, 2), seed=8, like=torch.ones(1)))
+    with pytest.raises(ValueError, match="seed holds 2 seeds: give one for each of 3 rows"):
+        rev.start((3, 2), seed=[1, 2])
+
+
+def test_e15_forgotten_gradients_are_told_once():
+    net = torch.nn.Linear(2, 2)
+    rev = sk.Reverse(VP, sk.scores.from_noise(lambda t, x: net(x), VP), eta=0.0)
+    x0, how = rev.start((3, 2), seed=0), {"grid": sk.grids.log_snr(VP, 4), "method": sk.ddim}
+    with pytest.warns(UserWarning, match=r"carry the gradients .* torch.no_grad\(\)") as record:
+        sk.solve(rev, x0, **how)
+    assert len(record) == 1 and record[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with torch.no_grad():
+            sk.solve(rev, x0, **how)
+        sk.solve(rev, x0.requires_grad_(), **how)
+
+
+def test_e16_errors_say_the_cure():
+    rev = flow(VP)
+    x0 = rev.start((3, 2), seed=0)
+    for name in ("nfe", "steps", "num_inference_steps"):
+        with pytest.raises(
+            ValueError, match=rf"no argument '{name}'; did you mean grid, .*grids\.log_snr\(process, n\)"
+        ):
+            sk.solve(rev, x0, method=sk.ddim, **{name: 20})
+    with pytest.raises(ValueError, match=r"how to step is not said.*A sampler takes grid=sdekit\.grids\.log_snr"):
+        sk.solve(rev, x0, [1.0, 0.001], sk.ddim)
+    with pytest.raises(ValueError, match=r"got 'unipc'; did you mean sdekit\.unipc\?"):
+        sk.solve(rev, x0, method="unipc", grid=[1.0, 0.5])
+    with pytest.raises(ValueError, match=r"got 'dpmpp'; did you mean sdekit\.dpmpp_\w+ or sdekit\.dpmpp_\w+"):
+        sk.solve(rev, x0, method="dpmpp", grid=[1.0, 0.5])
+    with pytest.raises(ValueError, match=r"got 'qqqq'$"):
+        sk.solve(rev, x0, method="qqqq", grid=[1.0, 0.5])
