@@ -216,7 +216,7 @@ def attend(sde, forms, paths, plan, room, following, high):
             for c in range(OF_PATH if n[ON, i] > 0.0 else 0):
                 paths.numbers[c, int(n[PATH, i])] = n[c, i]
             n[ON, i] = 0.0
-            n[H, i] = 0.0
+            n[T, i] = n[GOAL, i]
             if following == high:
                 break
             ended = not _enter(sde, forms, paths, plan, room, i, following)

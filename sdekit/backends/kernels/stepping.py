@@ -6,8 +6,9 @@ happened.
 """
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
-from numba.extending import overload
+from numba.extending import intrinsic, overload
 
 from ... import control as controller
 from ... import math as sm
@@ -15,7 +16,7 @@ from .attending import BEFORE, END, GOAL, HAPPENED, LANES, MOST, NEXT, ON, REJEC
 from .attending import F, H, T, X, attend, within
 from .captured import NATIVE
 from .generator import widest_vectors
-from .lane import INLINE, Vec, real, source, times_zero, value, reals
+from .lane import INLINE, Vec, _items, _pack, real, reals, source, times_zero, value
 from .records import FORMULA, OPTIONS, at, compiled
 
 TOGETHER = 16  # lanes whose loop is left out where none of them is on its way
@@ -47,6 +48,24 @@ def _error_square(error, x, y, rtol, atol, mean_square):
     return lambda error, x, y, rtol, atol, mean_square: one(error, x, y, rtol, atol, mean_square)
 
 
+@intrinsic
+def kept(typingctx, condition, new, old):
+    """A lane value that is `new` where the condition holds, else `old` (−0 becomes 0).
+
+    A sum, since of a select between a value and what its place in memory holds LLVM makes a masked store, which costs
+    as much as a slope on processors without AVX-512.
+    """
+
+    def emit(context, builder, signature, args):
+        items = []
+        for a, b in zip(_items(builder, new, args[1]), _items(builder, old, args[2])):
+            zero = ir.Constant(a.type, 0.0)
+            items.append(builder.fadd(builder.select(args[0], a, zero), builder.select(args[0], zero, b)))
+        return _pack(context, builder, old, items)
+
+    return old(condition, new, old), emit
+
+
 measure = njit(lambda v: mean_square(v), forceinline=True, **FORMULA)
 plain = njit(lambda number: value(number), forceinline=True, **FORMULA)
 pick = njit(lambda c, a, b: value(sm.where(c, real(a), real(b))), forceinline=True, **FORMULA)
@@ -63,49 +82,45 @@ def kernel(sde, step, keep, propose, forms, paths, plan, room, low, high, slot, 
     states, own, n = within(room.states), within(room.own), within(room.numbers)
     following = attend((sde, forms, paths, plan, room, low, high))
     ticks[slot] += following - low
-    left = following - low
+    left, busy = following - low, np.ones(LANES // TOGETHER)
     while left > 0 and ticks[0] >= 0:
         left, events = 0, 0  # lanes on their way, and those to attend to
         for start in range(0, LANES, TOGETHER):
-            waiting = 0.0
-            for i in range(start, start + TOGETHER):
-                waiting += n[ON, i]
-            if waiting == 0.0:
+            if busy[start // TOGETHER] == 0.0:
                 continue
+            on_here = 0
             for i in range(start, start + TOGETHER):
-                old, on, t = forms.load(states, X, i), n[ON, i] > 0.0, n[T, i]
+                old, slope, on, t = forms.load(states, X, i), forms.load(states, F, i), n[ON, i] > 0.0, n[T, i]
                 size = pick(n[SIZE, i] > least_size, n[SIZE, i], least_size)
-                rest = abs(n[GOAL, i] - t)
+                rest = abs(n[GOAL, i] - t)  # 0 where the lane is done, which then stays with h = 0
                 last = rest <= STRETCH * size
-                h = direction * pick(on, pick(last, rest, size), 0.0)
+                h = direction * pick(last, rest, size)
                 t1 = pick(last, n[GOAL, i], t + h)
-                slope, end = forms.load(states, F, i), pick(last, n[END, i], t1)
-                taken = step(at(sde, own, i), n[SEEN, i], end, old, h, slope)
+                taken = step(at(sde, own, i), n[SEEN, i], pick(last, n[END, i], t1), old, h, slope)
                 keep(states, i, old, taken)
                 error = value(controller.error_square(taken.error, old, taken.x, rtol, atol, forms.mean))
                 square = real(error + times_zero(taken.x))
-                fits, factor, before, most = propose(square, real(n[BEFORE, i]), real(n[MOST, i]), q)
-                counts, shrinks = fits & on, on & (square > 1.0) | on & (square != square)
+                counts, factor, before, most = propose(square, real(n[BEFORE, i]), real(n[MOST, i]), q)
+                shrinks = not counts
                 proposed = abs(h) * value(factor)
                 larger = pick(proposed > size, proposed, size)
                 new_size = pick(last & counts & (abs(h) < size), larger, proposed)
-                steps = n[STEPS, i] + pick(on, 1.0, 0.0)
+                steps = n[STEPS, i] + 1.0
                 least = pick(LEAST * abs(t) > least_size, LEAST * abs(t), least_size)
-                lost = (shrinks & (new_size < least)) | (on & (steps >= plan.most_steps) & (shrinks | (rest > abs(h))))
+                lost = (shrinks & (new_size < least)) | ((steps >= plan.most_steps) & (shrinks | (rest > abs(h))))
                 reached = counts & (last | (direction * t1 >= direction * n[NEXT, i]))
-                forms.store(states, X, i, sm.where(counts, taken.x, old))
-                forms.store(states, F, i, sm.where(counts, taken.slopes[-1], slope))
+                forms.store(states, X, i, kept(counts, taken.x, old))
+                forms.store(states, F, i, kept(counts, taken.slopes[-1], slope))
+                n[T, i] = value(kept(counts, real(t1), real(t)))
+                n[SEEN, i] = value(kept(counts, real(t1), real(n[SEEN, i])))
                 n[H, i] = pick(counts, h, 0.0)
-                n[SEEN, i] = pick(counts, t1, n[SEEN, i])
-                n[T, i] = pick(counts, t1, t)
-                n[SIZE, i] = pick(on, new_size, size)
-                n[BEFORE, i] = pick(on, value(before), n[BEFORE, i])
-                n[MOST, i] = pick(on, value(most), n[MOST, i])
-                n[STEPS, i] = steps
-                n[REJECTED, i] += pick(shrinks, 1.0, 0.0)
-                n[HAPPENED, i] = pick(reached, 1.0, 0.0) + pick(lost, 2.0, 0.0)
-                left += 1 if on else 0
-                events += 1 if reached | lost else 0
+                n[SIZE, i], n[BEFORE, i], n[MOST, i], n[STEPS, i] = new_size, value(before), value(most), steps
+                n[REJECTED, i] += pick(counts, 0.0, 1.0)
+                n[HAPPENED, i] = pick(on, pick(reached, 1.0, 0.0) + pick(lost, 2.0, 0.0), 0.0)
+                on_here += 1 if on else 0
+                events += 1 if on & (reached | lost) else 0
+            busy[start // TOGETHER] = on_here
+            left += on_here
         if events > 0:
             begun = following
             following = attend((sde, forms, paths, plan, room, following, high))
