@@ -8,8 +8,20 @@ from ... import machine
 from ...methods.taken import Taken
 from ...problem import Outcome
 from .attending import (
-    BEFORE, LANES, MOST, OF_PATH, SIZE, T, Forms, Paths, Plan, access, dense, room, sparse,
-)  # fmt: skip
+    BEFORE,
+    LANES,
+    MOST,
+    OF_PATH,
+    SIZE,
+    Forms,
+    Paths,
+    Plan,
+    T,
+    access,
+    dense,
+    kept_slopes,
+    room,
+)
 from .records import compiled, prepare
 from .run import _in_threads, _per_lane, _preparing, _ready, _starts, check
 from .stepping import kernel, measure, plain
@@ -66,19 +78,18 @@ def _share(problem, x, numbers):
             f"use sdekit.backends.numpy()"
         )
     sde, step = prepare(problem.equation, found), compiled(method.step)
-    between = method.interpolate is not None and not np.isin(problem.steps.t, problem.steps.legs.t).all()
+    inner = not np.isin(problem.steps.t, problem.steps.legs.t).all()
+    between = dense if inner and method.interpolate is not None else None
     slopes = _slopes(problem) if between else 0
-    load, store, keep, recall = access(k, slopes)
-    output = (sparse, None, None, None)
-    if between:
-        output = dense, recall, compiled(method.interpolate), compiled(method.further or _complete)
-    forms = Forms(load, store, *output, compiled(controller.first_size), measure, plain)
+    (load, store), (keep, recall) = access(k), kept_slopes(k, slopes)
+    output = (recall, compiled(method.interpolate), compiled(method.further or _complete)) if between else [None] * 3
+    forms = Forms(load, store, compiled(controller.first_size), measure, plain, *output)
     propose, plan = compiled(controller.propose), _plan(problem)
     paths = Paths(_starts(problem), _per_lane(found, problem), x, numbers)
 
     def share(low, high, slot, ticks, first_bad):
         space = room(k or 1, dtype, len(paths.columns), slopes)
-        kernel(sde, step, keep, propose, forms, paths, plan, space, low, high, slot, ticks)
+        kernel(sde, step, keep, propose, forms, between, paths, plan, space, low, high, slot, ticks)
 
     return share, ("adaptive", typeof(sde), step, keep, propose, *forms, dtype)
 

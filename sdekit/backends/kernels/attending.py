@@ -30,7 +30,8 @@ SEEN, GOAL, END = range(11, 14)  # the time as the process sees it, the end of t
 H = 14  # of the last step, 0 where it was rejected
 ON = 15  # 1 where the lane is on its way, else 0
 HAPPENED = 16  # 1: an output or the end of a leg was reached, 2: the path is lost, or there was none
-OF_PATH, NUMBERS = 7, 17
+BUSY = 17  # of lanes that are looked at together: how many are on their way, in the place of the first one
+OF_PATH, NUMBERS = 7, 18
 
 
 class Room(NamedTuple):
@@ -70,13 +71,12 @@ class Forms(NamedTuple):
 
     load: object
     store: object
-    between: object  # `dense`, with the following three, or `sparse`
-    recall: object
-    interpolate: object
-    further: object
     first_size: object
     mean: object
     plain: object
+    recall: object  # of `kept_slopes`, as the following for `dense`; None where output is at the ends of legs alone
+    interpolate: object
+    further: object
 
 
 def room(k, dtype, columns, slopes):
@@ -85,28 +85,34 @@ def room(k, dtype, columns, slopes):
     for part in made:
         part[:] = 0.0
     made.numbers[HAPPENED] = 2.0
+    made.numbers[BUSY] = 1.0
     return made
 
 
+def _inlined(text, **names):
+    return njit(source(text, **names), forceinline=True, **FORMULA)
+
+
 @functools.cache
-def access(k, slopes):
-    """(load, store, keep, recall) of states of k components (None: one value) and of the slopes of a step."""
+def access(k):
+    """(load, store) of states of k components (None: one value)."""
     items = ", ".join(f"real(states[which * {k or 1} + {c}, i])" for c in range(k or 1))
     load = f"def impl(states, which, i):\n    return {items if k is None else f'vec(({items},))'}"
     parts = ["x"] if k is None else [f"parts[{c}]" for c in range(k)]
     store = ["def impl(states, which, i, x):", *(["    parts = reals(x)"] if k else [])]
     store += [f"    states[which * {k or 1} + {c}, i] = value({p})" for c, p in enumerate(parts)]
-    names = {"real": real, "reals": reals, "value": value, "vec": vec, "Kept": compiled(Kept)}
+    return _inlined(load, real=real, vec=vec), _inlined("\n".join(store), reals=reals, value=value)
 
-    def made(text):
-        return njit(source(text, **names), forceinline=True, **FORMULA)
 
-    names |= {"load": made(load), "store": made("\n".join(store))}
-    keep = ["def impl(states, i, old, taken):", *([f"    store(states, {OLD}, i, old)"] if slopes else ["    pass"])]
-    keep += [f"    store(states, {SLOPES + j}, i, taken.slopes[{j}])" for j in range(slopes)]
-    loads = "".join(f"load(states, {SLOPES + j}, i), " for j in range(slopes))
+@functools.cache
+def kept_slopes(k, count):
+    """(keep, recall) of the state before a step and of the `count` slopes of that step."""
+    load, store = access(k)
+    keep = ["def impl(states, i, old, taken):", f"    {f'store(states, {OLD}, i, old)' if count else 'pass'}"]
+    keep += [f"    store(states, {SLOPES + j}, i, taken.slopes[{j}])" for j in range(count)]
+    loads = "".join(f"load(states, {SLOPES + j}, i), " for j in range(count))
     recall = f"def impl(states, i):\n    return Kept(load(states, {X}, i), None, None, ({loads}))"
-    return names["load"], names["store"], made("\n".join(keep)), made(recall)
+    return _inlined("\n".join(keep), store=store), _inlined(recall, load=load, Kept=compiled(Kept))
 
 
 @intrinsic
@@ -123,11 +129,6 @@ def within(typingctx, array):
         return made._getvalue()
 
     return array(array), emit
-
-
-@njit(**FORMULA)
-def sparse(sde, forms, paths, plan, room, i):
-    """Nothing, where output is at the ends of legs alone."""
 
 
 @njit(**FORMULA)
@@ -148,27 +149,26 @@ def dense(sde, forms, paths, plan, room, i):
 
 
 @njit(**FORMULA)
-def _save(paths, plan, room, i):
+def _save(out, t, states, n, i):
     """The state of lane i if there is output at the end of its step."""
-    n, t, k, row = room.numbers, plan.t, paths.x.shape[2], int(room.numbers[ROW, i])
-    if row < t.shape[0] and t[row] == n[T, i]:
+    k, row, last = out.shape[2], int(n[ROW, i]), t.shape[0] - 1
+    if row <= last and t[row] == n[T, i]:
         for c in range(k):
-            paths.x[row, int(n[PATH, i]), c] = room.states[X * k + c, i]
+            out[row, int(n[PATH, i]), c] = states[X * k + c, i]
         row += 1
     n[ROW, i] = row
-    n[NEXT, i] = t[min(row, t.shape[0] - 1)]
+    n[NEXT, i] = t[min(row, last)]
 
 
 @njit(**FORMULA)
-def _turn(s, forms, plan, room, i, leg):
+def _turn(s, load, store, legs, states, n, i, leg):
     """Lane i begins a leg; slopes from before a jump are dropped."""
-    n, legs = room.numbers, plan.legs
     n[LEG, i] = leg
     n[GOAL, i] = legs[0, leg]
     n[SEEN, i] = legs[1, leg]
     n[END, i] = legs[2, leg]
     if leg == 0 or n[SEEN, i] != n[T, i]:
-        forms.store(room.states, F, i, s.drift(n[SEEN, i], forms.load(room.states, X, i)))
+        store(states, F, i, s.drift(n[SEEN, i], load(states, X, i)))
         n[MORE, i] += 1.0
 
 
@@ -187,11 +187,12 @@ def _enter(sde, forms, paths, plan, room, i, path):
     n[NEXT, i] = plan.t[1]
     n[ON, i] = 1.0
     s = at(sde, room.own, i)
-    _turn(s, forms, plan, room, i, 0)
+    _turn(s, forms.load, forms.store, plan.legs, room.states, n, i, 0)
     if plan.find:
         x, slope = forms.load(room.states, X, i), forms.load(room.states, F, i)
-        span, how = real(abs(n[GOAL, i] - n[T, i])), (plan.direction, plan.rtol, plan.atol, plan.q)
-        n[SIZE, i] = value(forms.first_size(s, n[T, i], x, slope, span, *how, forms.mean, forms.plain))
+        span, direction, rtol, atol, q = real(abs(n[GOAL, i] - n[T, i])), plan.direction, plan.rtol, plan.atol, plan.q
+        size = forms.first_size(s, n[T, i], x, slope, span, direction, rtol, atol, q, forms.mean, forms.plain)
+        n[SIZE, i] = value(size)
         n[MORE, i] += 1.0
     fit = n[SIZE, i] < np.inf
     for c in range(k):
@@ -200,18 +201,23 @@ def _enter(sde, forms, paths, plan, room, i, path):
 
 
 @once
-def attend(sde, forms, paths, plan, room, following, high):
-    """Attend to the lanes to which something happened; the path that is next to be entered."""
+def attend(sde, forms, between, paths, plan, room, following, high):
+    """Attend to the lanes to which something happened; the path that is next to be entered.
+
+    between     `dense`, or None where output is at the ends of legs alone
+    """
     n = room.numbers
     for i in range(LANES):
         if n[HAPPENED, i] == 0.0:
             continue
         if n[H, i] != 0.0:
-            forms.between(sde, forms, paths, plan, room, i)
-            _save(paths, plan, room, i)
+            if between is not None:
+                between(sde, forms, paths, plan, room, i)
+            _save(paths.x, plan.t, room.states, n, i)
         ended = n[HAPPENED, i] >= 2.0 or n[T, i] == plan.legs[0, -1]
         if not ended and n[T, i] == n[GOAL, i]:
-            _turn(at(sde, room.own, i), forms, plan, room, i, int(n[LEG, i]) + 1)
+            s = at(sde, room.own, i)
+            _turn(s, forms.load, forms.store, plan.legs, room.states, n, i, int(n[LEG, i]) + 1)
         while ended:
             for c in range(OF_PATH if n[ON, i] > 0.0 else 0):
                 paths.numbers[c, int(n[PATH, i])] = n[c, i]

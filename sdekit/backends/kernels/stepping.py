@@ -6,17 +6,35 @@ happened.
 """
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
 from ... import control as controller
 from ... import math as sm
-from .attending import BEFORE, END, GOAL, HAPPENED, LANES, MOST, NEXT, ON, REJECTED, SEEN, SIZE, STEPS
-from .attending import F, H, T, X, attend, within
+from .attending import (
+    BEFORE,
+    BUSY,
+    END,
+    GOAL,
+    HAPPENED,
+    LANES,
+    MOST,
+    NEXT,
+    ON,
+    REJECTED,
+    SEEN,
+    SIZE,
+    STEPS,
+    F,
+    H,
+    T,
+    X,
+    attend,
+    within,
+)
 from .captured import NATIVE
 from .generator import widest_vectors
-from .lane import INLINE, Vec, _items, _pack, real, reals, source, times_zero, value
+from .lane import INLINE, Vec, real, reals, source, times_zero, value
 from .records import FORMULA, OPTIONS, at, compiled
 
 TOGETHER = 16  # lanes whose loop is left out where none of them is on its way
@@ -48,24 +66,6 @@ def _error_square(error, x, y, rtol, atol, mean_square):
     return lambda error, x, y, rtol, atol, mean_square: one(error, x, y, rtol, atol, mean_square)
 
 
-@intrinsic
-def kept(typingctx, condition, new, old):
-    """A lane value that is `new` where the condition holds, else `old` (−0 becomes 0).
-
-    A sum, since of a select between a value and what its place in memory holds LLVM makes a masked store, which costs
-    as much as a slope on processors without AVX-512.
-    """
-
-    def emit(context, builder, signature, args):
-        items = []
-        for a, b in zip(_items(builder, new, args[1]), _items(builder, old, args[2])):
-            zero = ir.Constant(a.type, 0.0)
-            items.append(builder.fadd(builder.select(args[0], a, zero), builder.select(args[0], zero, b)))
-        return _pack(context, builder, old, items)
-
-    return old(condition, new, old), emit
-
-
 measure = njit(lambda v: mean_square(v), forceinline=True, **FORMULA)
 plain = njit(lambda number: value(number), forceinline=True, **FORMULA)
 pick = njit(lambda c, a, b: value(sm.where(c, real(a), real(b))), forceinline=True, **FORMULA)
@@ -75,18 +75,18 @@ pick = njit(lambda c, a, b: value(sm.where(c, real(a), real(b))), forceinline=Tr
 
 
 @njit(**OPTIONS)
-def kernel(sde, step, keep, propose, forms, paths, plan, room, low, high, slot, ticks):
+def kernel(sde, step, keep, propose, forms, between, paths, plan, room, low, high, slot, ticks):
     """Solve for the paths low … high − 1, as many at a time as there are lanes; ticks[0] < 0 asks for a stop."""
     widest_vectors()
     direction, rtol, atol, q, least_size = plan.direction, plan.rtol, plan.atol, plan.q, plan.least
     states, own, n = within(room.states), within(room.own), within(room.numbers)
-    following = attend((sde, forms, paths, plan, room, low, high))
+    following = attend((sde, forms, between, paths, plan, room, low, high))
     ticks[slot] += following - low
-    left, busy = following - low, np.ones(LANES // TOGETHER)
+    left = following - low
     while left > 0 and ticks[0] >= 0:
         left, events = 0, 0  # lanes on their way, and those to attend to
         for start in range(0, LANES, TOGETHER):
-            if busy[start // TOGETHER] == 0.0:
+            if n[BUSY, start] == 0.0:
                 continue
             on_here = 0
             for i in range(start, start + TOGETHER):
@@ -109,19 +109,19 @@ def kernel(sde, step, keep, propose, forms, paths, plan, room, low, high, slot, 
                 least = pick(LEAST * abs(t) > least_size, LEAST * abs(t), least_size)
                 lost = (shrinks & (new_size < least)) | ((steps >= plan.most_steps) & (shrinks | (rest > abs(h))))
                 reached = counts & (last | (direction * t1 >= direction * n[NEXT, i]))
-                forms.store(states, X, i, kept(counts, taken.x, old))
-                forms.store(states, F, i, kept(counts, taken.slopes[-1], slope))
-                n[T, i] = value(kept(counts, real(t1), real(t)))
-                n[SEEN, i] = value(kept(counts, real(t1), real(n[SEEN, i])))
+                forms.store(states, X, i, sm.where(counts, taken.x, old))
+                forms.store(states, F, i, sm.where(counts, taken.slopes[-1], slope))
+                n[T, i] = pick(counts, t1, t)
+                n[SEEN, i] = pick(counts, t1, n[SEEN, i])
                 n[H, i] = pick(counts, h, 0.0)
                 n[SIZE, i], n[BEFORE, i], n[MOST, i], n[STEPS, i] = new_size, value(before), value(most), steps
                 n[REJECTED, i] += pick(counts, 0.0, 1.0)
                 n[HAPPENED, i] = pick(on, pick(reached, 1.0, 0.0) + pick(lost, 2.0, 0.0), 0.0)
                 on_here += 1 if on else 0
                 events += 1 if on & (reached | lost) else 0
-            busy[start // TOGETHER] = on_here
+            n[BUSY, start] = on_here
             left += on_here
         if events > 0:
             begun = following
-            following = attend((sde, forms, paths, plan, room, following, high))
+            following = attend((sde, forms, between, paths, plan, room, following, high))
             ticks[slot] += following - begun
