@@ -6,8 +6,8 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGES = (
-    "numpy", "numba", "llvmlite", "torch", "torchsde", "jax", "jaxlib", "diffrax", "diffusers", "scikit-learn", "zuko",
-    "POT",
+    "numpy", "scipy", "numba", "llvmlite", "torch", "torchsde", "torchdiffeq", "jax", "jaxlib", "diffrax", "diffusers",
+    "scikit-learn", "zuko", "POT",
 )  # fmt: skip
 HEADER = """\
 | | form | paths × steps | million path-steps/s (range) | sdekit's OU is faster by | compiling, s |
