@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -110,7 +109,7 @@ class Diffusion(Sampler):
             if n is not None:
                 raise ValueError(f"levels = {n}: DiscreteVP has levels of its own; leave them out")
             if self.weighting == "lognormal":
-                raise ValueError("weighting 'lognormal' draws continuous noise levels, DiscreteVP has its own; take another")
+                raise ValueError("'lognormal' draws continuous noise levels, DiscreteVP has its own: another weighting")
             return np.arange(self.end + 1)
         if n is None:
             return None

@@ -15,6 +15,7 @@ import sdekit as sk
 
 from .checkpoints import recorded
 from .sampling import PROBES, Sampler, dropped, one_of, spaced, spread, with_signal
+from .standard import optional
 
 __all__ = ["CNF", "FlowMatching", "optimal_pairs", "reflow"]
 
@@ -154,7 +155,7 @@ class CNF(Sampler):
     def __init__(self, net, steps=8, *, probes=None, shape=None):
         super().__init__(net, sk.FlowPath(), shape)
         self.steps = sk.checks.integer("steps", steps, 1)
-        self.probes = None if probes is None else sk.checks.integer("probes", probes, 1, PROBES)
+        self.probes = optional(sk.checks.integer, "probes", probes, 1, PROBES)
 
     def forward(self, t, x, c=None):
         """The velocity, in units, at times t (B,) of states x (B, *shape)."""

@@ -10,7 +10,7 @@ from torch import nn
 
 import sdekit as sk
 
-from .standard import Standard, event_shape, labelled, standardise, trained
+from .standard import Standard, event_shape, labelled, optional, standardise, trained
 
 MOST, PROBES = 2**32, 2**16  # of samples, of probes: more is a slip of the pen
 CHUNK = 2**13  # paths that are solved at a time: their activations stay in cache
@@ -83,7 +83,8 @@ class Sampler(nn.Module):
         for first in range(0, n, CHUNK):
             rows = slice(first, first + CHUNK)
             process = along(self.score(None if c is None else c[rows], guidance))
-            solution = sk.solve(process, start[rows], grid=grid, method=method, seed=seed, first_path=first)
+            times = grid if trajectory else grid[[0, -1]]
+            solution = sk.solve(process, start[rows], times, method, grid=grid, seed=seed, first_path=first)
             parts.append(solution.x if trajectory else solution.x[-1])
         self.nfe = solution.nfe
         return self.units.inverse(torch.cat(parts, int(trajectory)))
@@ -102,8 +103,7 @@ class Sampler(nn.Module):
 
         It carries gradients with respect to x where x wants them, and to the weights where it is to `learn`.
         """
-        probes = None if probes is None else sk.checks.integer("probes", probes, 1, PROBES)
-        x = torch.as_tensor(x)
+        probes, x = optional(sk.checks.integer, "probes", probes, 1, PROBES), torch.as_tensor(x)
         kept = x.dtype if x.is_floating_point() else self.units.shift.dtype
         with torch.set_grad_enabled(torch.is_grad_enabled() and (learn or x.requires_grad)):
             flow, seed = sk.Reverse(self.process, self.score(c), 0.0), sk.noise.fresh(seed)
