@@ -114,7 +114,7 @@ class Diffusion(Sampler):
         if n is None:
             return None
         n = sk.checks.integer("levels", n, 2)
-        levels = self._law(torch.linspace(0, 1, n, dtype=torch.float64)).numpy()
+        levels = self._law(torch.linspace(0, 1, n, dtype=torch.float64, device="cpu")).numpy()
         levels = np.unique(np.concatenate([[self.begin], levels[1:-1], [self.end]]))
         gap = np.abs(np.diff(self._log_snr(levels))).max()
         if gap > WIDEST:
