@@ -44,7 +44,14 @@ class Sampler(nn.Module):
 
         guidance  0 ignores the labels, 1 follows them, above 1 overstates them (`sk.scores.guided`).
         """
-        return conditioned(self.net, self.read(self, self.process), c, guidance)
+        guidance = sk.checks.real("guidance", guidance, above=-math.inf, below=math.inf)
+        score = self.read(self, self.process)
+        if c is None:
+            if guidance != 1:
+                raise ValueError(f"guidance = {guidance} is towards labels: give c, or leave it out")
+            return score
+        labelled(self.net, c)
+        return score.given(c) if guidance == 1 else sk.scores.guided(score.given(c), score.given(-1), guidance)
 
     @torch.no_grad()
     def sample(
@@ -129,6 +136,18 @@ class Sampler(nn.Module):
         a, s = (sk.math.expand(value, x) for value in self.process.marginal(t))
         return a, s, sk.math.sqrt(a * a + s * s)
 
+    def _dropped(self, c):
+        """Labels of the network's classes with a random share replaced by −1, the null class."""
+        labelled(self.net, c)
+        return c if c is None else torch.where(torch.rand(c.shape, device=c.device) < self.drop, -1, c)
+
+    def _spaced(self, spacing, steps, end, begin, final):
+        """A grid of `steps` from end to begin, with a last step to the clean end where sigma = 0 there."""
+        steps = sk.checks.integer("steps", steps, 1)
+        final = final and self.clean < begin and self.process.marginal(self.clean)[1] == 0
+        grid = spacing(self.process, steps - final, end, begin) if steps > final else np.array([end])
+        return np.append(grid, self.clean) if final else grid
+
     def _grows(self):
         """Whether the noise leaves the scale of the data behind, as in VE and EDM."""
         return math.hypot(*self.process.marginal(self.end)) > LARGEST
@@ -184,31 +203,6 @@ def with_signal(process, end):
 def spread(x):
     """One uniform number for each of x (B, …), a single draw spread evenly over [0, 1)."""
     return (torch.rand((), device=x.device) + torch.arange(len(x), device=x.device) / len(x)) % 1
-
-
-def dropped(net, c, share):
-    """Labels of the network's classes with a random share replaced by −1, the null class."""
-    labelled(net, c)
-    return c if c is None else torch.where(torch.rand(c.shape, device=c.device) < share, -1, c)
-
-
-def spaced(spacing, process, steps, times, final=True):
-    """A grid of `steps` over times (clean, begin, end), with a last step to the clean end where sigma = 0 there."""
-    steps, (clean, begin, end) = sk.checks.integer("steps", steps, 1), times
-    final = final and clean < begin and process.marginal(clean)[1] == 0
-    grid = spacing(process, steps - final, end, begin) if steps > final else np.array([end])
-    return np.append(grid, clean) if final else grid
-
-
-def conditioned(net, score, c, guidance=1.0):
-    """The score given labels of the network's classes; −1 is the null class."""
-    guidance = sk.checks.real("guidance", guidance, above=-math.inf, below=math.inf)
-    if c is None:
-        if guidance != 1:
-            raise ValueError(f"guidance = {guidance} is towards labels: give c, or leave it out")
-        return score
-    labelled(net, c)
-    return score.given(c) if guidance == 1 else sk.scores.guided(score.given(c), score.given(-1), guidance)
 
 
 def labels_of(c, n, device):

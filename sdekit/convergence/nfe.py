@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,6 @@ import numpy as np
 from .. import grids, noise
 from ..checks import integer
 from ..methods import Method
-from . import chart
 from .measures import Run, Setting
 from .metrics import Measured
 
@@ -67,10 +65,6 @@ class WorkPrecision:
         lines.append(["exact samples", *(f"{floors[budget]:.2g}" for budget in budgets)])
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
-    def plot(self, path, metric=None, title=None):
-        """Value of one metric against NFE, both logarithmic, with the floor, into a picture file."""
-        chart.work_precision(Path(path), self, metric or self.metrics[0], title or self.target)
-
     def to_json(self):
         """Text; numbers that are not finite become null."""
         rows = [[v if not isinstance(v, float) or math.isfinite(v) else None for v in row] for row in self.rows]
@@ -125,7 +119,7 @@ def work_precision(
     tol      of the exact flow that `coupled_rmse` and `misplaced` compare with (`reference_flow`).
     tell     called with each `Row`.
 
-    Returns a `WorkPrecision`: rows, JSON, a table and a plot.
+    Returns a `WorkPrecision`: rows, JSON and a table.
     """
     budgets = sorted({integer("nfe", n, 1, 10**6) for n in (nfe if np.iterable(nfe) else [nfe])})
     makers = [_maker(method) for method in (methods if np.iterable(methods) else [methods])]

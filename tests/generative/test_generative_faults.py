@@ -12,6 +12,7 @@ import torch  # noqa: E402
 
 import generative as gen  # noqa: E402
 import sdekit as sk  # noqa: E402
+from benchmarks.metrics import modes_found  # noqa: E402
 from generative import __main__ as cli  # noqa: E402
 
 EIGHT = gen.data.eight_gaussians
@@ -34,7 +35,7 @@ class Exact(torch.nn.Module):
 
 
 def on_a_mode(x):
-    return gen.metrics.modes_found(x, EIGHT.modes, EIGHT.std)[1]
+    return modes_found(x, EIGHT.modes, EIGHT.std)[1]
 
 
 def drawn(process, steps=16, **options):

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 
 import sdekit as sk
-
-from .standard import optional, word
+from generative.standard import optional, word
 
 __all__ = [
     "cell_probabilities", "energy_distance", "kl_exact", "kl_grid", "kl_knn", "measure", "mmd", "modes_found", "nll",
