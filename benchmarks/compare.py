@@ -27,11 +27,11 @@ import torch
 from tqdm import tqdm
 
 import sdekit as sk
-from generative import metrics
 from generative.data import sets
 from generative.training import fit
 from sdekit.files import write_text
 
+from . import metrics
 from .families import FAMILIES, make
 from .pictures import densities
 from .report import machine, versions

@@ -18,7 +18,7 @@ import sdekit as sk
 from sdekit.convergence import WorkPrecision
 from sdekit.files import write_text
 
-from . import samplers
+from . import chart, samplers
 from .report import machine, versions
 
 ROOT = Path(__file__).parents[1]
@@ -88,7 +88,7 @@ def show(report, folder):
         case = samplers.TARGETS[key.partition("-")[0]]()
         for metric in record.metrics:
             print(f"\n{case.title}, {record.process}\n\n{record.table(metric)}")
-            record.plot(folder / f"nfe-{key}-{metric}.png", metric, case.title)
+            chart.work_precision(folder / f"nfe-{key}-{metric}.png", record, metric, case.title)
 
 
 def main():

@@ -15,6 +15,8 @@ from sdekit.drawing import load
 from sdekit.files import write_text
 from sdekit.targets import Empirical, Gaussian
 
+from . import chart
+
 FLOW = (
     "euler, ddim, edm_heun, dpm_solver(2), dpm_solver(3), dpmpp_2m, dpmpp_3m, unipc(2), unipc(3), deis(2), "
     "deis(3), lms(3)"
@@ -158,7 +160,7 @@ def write(record, case, output):
     for key, file in output.items():
         if key:
             file.parent.mkdir(parents=True, exist_ok=True)
-            record.plot(file, key, case.title)
+            chart.work_precision(file, record, key, case.title)
         else:
             write_text(file, record.to_json() + "\n")
         print(f"{file}: written")

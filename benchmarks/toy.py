@@ -34,11 +34,11 @@ import torch
 import sdekit as sk
 from generative import fit
 from generative.data import eight_gaussians as target
-from generative.metrics import kl_exact, kl_grid, modes_found
 from sdekit.files import write_text
 
 from .compare import end_with_parent, histogram
 from .families import make
+from .metrics import kl_exact, kl_grid, modes_found
 from .pictures import densities
 from .report import machine, versions
 

@@ -64,7 +64,11 @@ def parser():
 
     add = command("train", train, "train a model into a checkpoint; the same command continues an interrupted training")
     add("model", choices=MODELS, metavar="MODEL", help=", ".join(MODELS))
-    add("data", metavar="DATA", help=f"{', '.join(sets)}, digits, or a file .npz of x (N, …) and, perhaps, labels (N,)")
+    add(
+        "data",
+        metavar="DATA",
+        help=f"{', '.join(sets)}, digits, or a file, .npy of x (N, …), .npz of x and labels",
+    )
     add("--out", type=Path, required=True, metavar="MODEL.pt", help="the checkpoint")
     add("--seconds", type=float, metavar="S", help="of training (60, where --steps is left out too)")
     add("--steps", type=int, metavar="N", help="of training; with --seconds whichever is first")
@@ -103,8 +107,10 @@ def events(name, seed):
         return sets[name].sample(DRAWS, seed=(seed + 2**33) % 2**64), None  # not the seed of samples
     if name == "digits":
         return digits()[:2]
-    if Path(name).suffix != ".npz":
-        raise ValueError(f"DATA must be {', '.join(sets)}, digits, or a file .npz, got {name}")
+    if Path(name).suffix not in (".npy", ".npz"):
+        raise ValueError(f"DATA must be {', '.join(sets)}, digits, or a file .npy or .npz, got {name}")
+    if Path(name).suffix == ".npy":
+        return torch.as_tensor(np.load(name)), None
     with np.load(name) as file:
         if "x" not in file:
             raise ValueError(f"{name} must hold an array x of shape (N, …), it holds {', '.join(file)}")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 
 import torch
 import zuko
 from torch import nn
+from tqdm import trange
 
 import sdekit as sk
 
 from .checkpoints import recorded
 from .nets import DEEPEST, WIDEST
 from .nets import layers as sized
-from .standard import Standard, latents, rowwise, sizes, standardise, trained, unlabelled, word
+from .standard import Standard, latents, optional, rowwise, sizes, standardise, trained, unlabelled, word
 
 __all__ = ["GMM", "VAE", "RealNVP"]
 
@@ -41,24 +43,25 @@ class GMM(nn.Module):
     def extra_repr(self):
         return f"components={self.components}, shape={self.shape}, restarts={self.restarts}"
 
-    def fit(self, data, seed=None):
-        """EM on data (N, *shape), in place of gradient steps."""
+    def fit(self, data, seed=None, progress=False):
+        """EM on data (N, *shape), in place of gradient steps; `progress` shows a bar of the restarts."""
         from sklearn.mixture import GaussianMixture
 
         if len(data) < self.components:
             raise ValueError(f"data must hold at least one event for each of {self.components} components")
         units = Standard((self.means.shape[1],)).double()
         units.fit(data.flatten(1).cpu())
-        state = word(sk.noise.fresh(seed))
-        em = GaussianMixture(self.components, n_init=self.restarts, random_state=state, max_iter=1000)
-        em.fit(units(data.flatten(1).cpu()).numpy())
+        x, state = units(data.flatten(1).cpu()).numpy(), word(sk.noise.fresh(seed))
+        runs = trange(self.restarts, desc="EM", unit="restart", disable=not progress)
+        found = (GaussianMixture(self.components, random_state=(state + k) % 2**32, max_iter=1000).fit(x) for k in runs)
+        em = max(found, key=lambda em: em.lower_bound_)
         self.weights.copy_(torch.as_tensor(em.weights_))
         self.means.copy_(units.inverse(torch.as_tensor(em.means_)))
         self.covs.copy_(torch.as_tensor(em.covariances_) * torch.outer(units.scale, units.scale))
 
     def mixture(self):
         """The fitted distribution as a target of sdekit, with its score under any process."""
-        arrays = (buffer.cpu().numpy() for buffer in (self.weights, self.means, self.covs))
+        arrays = (buffer.double().cpu().numpy() for buffer in (self.weights, self.means, self.covs))
         return sk.GaussianMixture(*arrays)
 
     def loss(self, x, c=None):
@@ -138,7 +141,7 @@ class VAE(nn.Module):
     def __init__(self, shape=(2,), latent=2, width=128, depth=3, sigma=None, beta=1.0, particles=8, draws=64):
         super().__init__()
         integer, real, (width, depth) = sk.checks.integer, sk.checks.real, sized(width, depth)
-        sigma = None if sigma is None else real("sigma", sigma, above=0, below=math.inf)
+        sigma = optional(real, "sigma", sigma, above=0, below=math.inf)
         self.units, self.latent = Standard(shape), integer("latent", latent, 1, WIDEST)
         self.beta = real("beta", beta, above=0, below=math.inf)
         self.particles, self.draws = integer("particles", particles, 1), integer("draws", draws, 1)
@@ -166,6 +169,26 @@ class VAE(nn.Module):
         prior, posterior = _log_normal(z, zero, zero), _log_normal(z, mean, log_std)
         log_w = _log_normal(u, self.decoder(z), self.log_sigma) + beta * (prior - posterior)
         return log_w.logsumexp(0) - math.log(len(noise)) - self.units.log_volume()
+
+    @torch.no_grad()
+    def encode(self, x):
+        """The codes of data x (N, *shape): the means m(x) of q(z | x), (N, latent)."""
+        return self.encoder(self.units(x).flatten(1))[:, : self.latent]
+
+    @torch.no_grad()
+    def decode(self, z):
+        """What codes z (N, latent) stand for: the means of p(x | z) in data space, (N, *shape)."""
+        z = torch.as_tensor(z, dtype=self.units.shift.dtype, device=self.units.shift.device)
+        if z.ndim != 2 or z.shape[1] != self.latent:
+            raise ValueError(f"z must be of shape (N, {self.latent}), got {tuple(z.shape)}")
+        return self.units.inverse(self.decoder(z).reshape(len(z), *self.units.shape))
+
+    @torch.no_grad()
+    def finished(self, data):
+        """A warning where all units of the code are off: g(m(x)) has less than a hundredth of the data's variance."""
+        if self.decoder(self.encode(data)).var(0, correction=0).mean() < 0.01:
+            told = f"all {self.latent} units of the code are off: samples are those of one Gaussian"
+            warnings.warn(f"{told}; lower beta = {self.beta:g}, or train longer", stacklevel=3)
 
     @torch.no_grad()
     def sample(self, n, c=None, seed=None):

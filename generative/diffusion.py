@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import torch
 import sdekit as sk
 
 from .checkpoints import recorded
-from .sampling import Sampler, dropped, one_of, spaced, spread, time_of, with_signal
+from .sampling import Sampler, one_of, spread, time_of, with_signal
 
 __all__ = ["Diffusion"]
 
@@ -110,12 +109,12 @@ class Diffusion(Sampler):
             if n is not None:
                 raise ValueError(f"levels = {n}: DiscreteVP has levels of its own; leave them out")
             if self.weighting == "lognormal":
-                raise ValueError("weighting 'lognormal' draws continuous noise levels, DiscreteVP has its own; take another")
+                raise ValueError("'lognormal' draws continuous noise levels, DiscreteVP has its own: another weighting")
             return np.arange(self.end + 1)
         if n is None:
             return None
         n = sk.checks.integer("levels", n, 2)
-        levels = self._law(torch.linspace(0, 1, n, dtype=torch.float64)).numpy()
+        levels = self._law(torch.linspace(0, 1, n, dtype=torch.float64, device="cpu")).numpy()
         levels = np.unique(np.concatenate([[self.begin], levels[1:-1], [self.end]]))
         gap = np.abs(np.diff(self._log_snr(levels))).max()
         if gap > WIDEST:
@@ -140,7 +139,7 @@ class Diffusion(Sampler):
         t, weight = self._times(x0)
         eps = torch.randn_like(x0)
         a, s, n = self._scales(t, x0)
-        c = dropped(self.net, c, self.drop)
+        c = self._dropped(c)
         found = self(t, (a * x0 + s * eps).to(x0), c) / self.prediction.scale(a, s, n)
         error = found - self.prediction.target(a, s, n, x0, eps)
         if self.weighting in ("sigma2", "likelihood"):
@@ -177,7 +176,7 @@ class Diffusion(Sampler):
     def grid(self, steps, method=None, eta=0.0, final=True):
         """Times of the sampler: even in log-SNR, or nearly so, among the discrete levels; then the clean end."""
         spacing = sk.grids.log_snr if self.levels is None else self._selected
-        return spaced(spacing, self.process, steps, (self.clean, self.begin, self.end), final)
+        return self._spaced(spacing, steps, self.end, self.begin, final)
 
     def _selected(self, process, steps, end, begin):
         """steps + 1 of the levels, all if there are fewer: each nearest to an equal share of what is left."""

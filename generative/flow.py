@@ -14,7 +14,8 @@ import torch
 import sdekit as sk
 
 from .checkpoints import recorded
-from .sampling import PROBES, Sampler, dropped, one_of, spaced, spread, with_signal
+from .sampling import PROBES, Sampler, one_of, spread, with_signal
+from .standard import optional
 
 __all__ = ["CNF", "FlowMatching", "optimal_pairs", "reflow"]
 
@@ -87,7 +88,7 @@ class FlowMatching(Sampler):
         u = spread(x)
         t = self._lognormal(u) if self.scaled else self.begin + (self.end - self.begin) * u
         (a, s), (da, ds) = ([sk.math.expand(v, x0) for v in f(t)] for f in (self.process.marginal, self.process.rates))
-        error = self(t, (a * x0 + s * eps).to(x0), dropped(self.net, c, self.drop)) - (da * x0 + ds * eps)
+        error = self(t, (a * x0 + s * eps).to(x0), self._dropped(c)) - (da * x0 + ds * eps)
         return (error / (self._turning(t, x0)[1] if self.scaled else 1.0)).square().mean()
 
     def _along(self, method, eta):
@@ -105,7 +106,7 @@ class FlowMatching(Sampler):
             begin = getattr(self.process, "finest", begin)
             end = with_signal(self.process, end)
         spacing = sk.grids.log_snr if method.needs or self.scaled else sk.grids.uniform
-        return spaced(spacing, self.process, steps, (self.clean, begin, end), final)
+        return self._spaced(spacing, steps, end, begin, final)
 
 
 def optimal_pairs(x, y):
@@ -154,7 +155,7 @@ class CNF(Sampler):
     def __init__(self, net, steps=8, *, probes=None, shape=None):
         super().__init__(net, sk.FlowPath(), shape)
         self.steps = sk.checks.integer("steps", steps, 1)
-        self.probes = None if probes is None else sk.checks.integer("probes", probes, 1, PROBES)
+        self.probes = optional(sk.checks.integer, "probes", probes, 1, PROBES)
 
     def forward(self, t, x, c=None):
         """The velocity, in units, at times t (B,) of states x (B, *shape)."""

@@ -19,7 +19,7 @@ import sdekit as sk
 
 from .checkpoints import recorded
 from .nets import WIDEST, layers
-from .standard import Standard, latents, standardise, unlabelled
+from .standard import Standard, latents, optional, standardise, unlabelled
 
 __all__ = ["GAN", "WGAN"]
 
@@ -105,7 +105,7 @@ class WGAN(Adversarial):
     def __init__(self, shape=(2,), latent=4, signs=4, width=128, depth=3, penalty=1.0, clip=None, critic_steps=5):
         penalty = sk.checks.real("penalty", penalty, 0, below=math.inf)
         critic_steps = sk.checks.integer("critic_steps", critic_steps, 1)
-        clip = None if clip is None else sk.checks.real("clip", clip, above=0)
+        clip = optional(sk.checks.real, "clip", clip, above=0)
         super().__init__(shape, latent, signs, width, depth)
         self.penalty, self.clip, self.critic_steps = penalty, clip, critic_steps
 

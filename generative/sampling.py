@@ -10,7 +10,7 @@ from torch import nn
 
 import sdekit as sk
 
-from .standard import Standard, event_shape, labelled, standardise, trained
+from .standard import Standard, event_shape, labelled, optional, standardise, trained
 
 MOST, PROBES = 2**32, 2**16  # of samples, of probes: more is a slip of the pen
 CHUNK = 2**13  # paths that are solved at a time: their activations stay in cache
@@ -44,7 +44,14 @@ class Sampler(nn.Module):
 
         guidance  0 ignores the labels, 1 follows them, above 1 overstates them (`sk.scores.guided`).
         """
-        return conditioned(self.net, self.read(self, self.process), c, guidance)
+        guidance = sk.checks.real("guidance", guidance, above=-math.inf, below=math.inf)
+        score = self.read(self, self.process)
+        if c is None:
+            if guidance != 1:
+                raise ValueError(f"guidance = {guidance} is towards labels: give c, or leave it out")
+            return score
+        labelled(self.net, c)
+        return score.given(c) if guidance == 1 else sk.scores.guided(score.given(c), score.given(-1), guidance)
 
     @torch.no_grad()
     def sample(
@@ -83,7 +90,8 @@ class Sampler(nn.Module):
         for first in range(0, n, CHUNK):
             rows = slice(first, first + CHUNK)
             process = along(self.score(None if c is None else c[rows], guidance))
-            solution = sk.solve(process, start[rows], grid=grid, method=method, seed=seed, first_path=first)
+            times = grid if trajectory else grid[[0, -1]]
+            solution = sk.solve(process, start[rows], times, method, grid=grid, seed=seed, first_path=first)
             parts.append(solution.x if trajectory else solution.x[-1])
         self.nfe = solution.nfe
         return self.units.inverse(torch.cat(parts, int(trajectory)))
@@ -102,8 +110,7 @@ class Sampler(nn.Module):
 
         It carries gradients with respect to x where x wants them, and to the weights where it is to `learn`.
         """
-        probes = None if probes is None else sk.checks.integer("probes", probes, 1, PROBES)
-        x = torch.as_tensor(x)
+        probes, x = optional(sk.checks.integer, "probes", probes, 1, PROBES), torch.as_tensor(x)
         kept = x.dtype if x.is_floating_point() else self.units.shift.dtype
         with torch.set_grad_enabled(torch.is_grad_enabled() and (learn or x.requires_grad)):
             flow, seed = sk.Reverse(self.process, self.score(c), 0.0), sk.noise.fresh(seed)
@@ -128,6 +135,18 @@ class Sampler(nn.Module):
         """alpha, sigma and √(alpha² + sigma²) at times t of states x."""
         a, s = (sk.math.expand(value, x) for value in self.process.marginal(t))
         return a, s, sk.math.sqrt(a * a + s * s)
+
+    def _dropped(self, c):
+        """Labels of the network's classes with a random share replaced by −1, the null class."""
+        labelled(self.net, c)
+        return c if c is None else torch.where(torch.rand(c.shape, device=c.device) < self.drop, -1, c)
+
+    def _spaced(self, spacing, steps, end, begin, final):
+        """A grid of `steps` from end to begin, with a last step to the clean end where sigma = 0 there."""
+        steps = sk.checks.integer("steps", steps, 1)
+        final = final and self.clean < begin and self.process.marginal(self.clean)[1] == 0
+        grid = spacing(self.process, steps - final, end, begin) if steps > final else np.array([end])
+        return np.append(grid, self.clean) if final else grid
 
     def _grows(self):
         """Whether the noise leaves the scale of the data behind, as in VE and EDM."""
@@ -184,31 +203,6 @@ def with_signal(process, end):
 def spread(x):
     """One uniform number for each of x (B, …), a single draw spread evenly over [0, 1)."""
     return (torch.rand((), device=x.device) + torch.arange(len(x), device=x.device) / len(x)) % 1
-
-
-def dropped(net, c, share):
-    """Labels of the network's classes with a random share replaced by −1, the null class."""
-    labelled(net, c)
-    return c if c is None else torch.where(torch.rand(c.shape, device=c.device) < share, -1, c)
-
-
-def spaced(spacing, process, steps, times, final=True):
-    """A grid of `steps` over times (clean, begin, end), with a last step to the clean end where sigma = 0 there."""
-    steps, (clean, begin, end) = sk.checks.integer("steps", steps, 1), times
-    final = final and clean < begin and process.marginal(clean)[1] == 0
-    grid = spacing(process, steps - final, end, begin) if steps > final else np.array([end])
-    return np.append(grid, clean) if final else grid
-
-
-def conditioned(net, score, c, guidance=1.0):
-    """The score given labels of the network's classes; −1 is the null class."""
-    guidance = sk.checks.real("guidance", guidance, above=-math.inf, below=math.inf)
-    if c is None:
-        if guidance != 1:
-            raise ValueError(f"guidance = {guidance} is towards labels: give c, or leave it out")
-        return score
-    labelled(net, c)
-    return score.given(c) if guidance == 1 else sk.scores.guided(score.given(c), score.given(-1), guidance)
 
 
 def labels_of(c, n, device):

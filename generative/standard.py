@@ -68,6 +68,11 @@ def sizes(name, values, least=1):
     return tuple(sk.checks.integer(f"{name}[{i}]", value, least) for i, value in enumerate(values))
 
 
+def optional(check, name, value, *bounds, **more):
+    """`check` of `sdekit.checks`, where None passes as well."""
+    return None if value is None else check(name, value, *bounds, **more)
+
+
 def trained(model, known):
     """A `ValueError` for a model that has not seen any data, whose samples would be noise."""
     if not known:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 import sdekit as sk
 
 from .checkpoints import contents, read, restore, same_model, write
-from .standard import unlabelled
+from .standard import ROWS, optional, unlabelled
 
 __all__ = ["Record", "cosine", "fit"]
 
@@ -59,8 +59,9 @@ def fit(
     """Trains a model on data (N, *event) and labels (N,); afterwards it holds the averaged weights.
 
     Minimises `model.loss(x, c)` by Adam. A model may bring `optimizers(lr)` and `training_step(x, c, step, descend)` of
-    its own (GANs), where `descend(i, loss)` is a step of optimizer i; or a closed-form `fit(data, seed)`, after which
-    nothing else is done. Models with `standardise(data)` set their units first.
+    its own (GANs), where `descend(i, loss)` is a step of optimizer i; or a closed-form `fit(data, seed, progress)`,
+    after which nothing else is done. Models with `standardise(data)` set their units first, and those with
+    `finished(data)` look at what was learned.
 
     steps, seconds  stop after so many steps, or so long; whichever comes first
     batch, lr       samples per step, drawn with replacement; peak learning rate, times `schedule(progress)`
@@ -70,7 +71,8 @@ def fit(
     clip            largest norm of the gradient; math.inf for none
     checkpoint      file written every `every` steps, after 20 seconds at most, and at the end. Where it exists the run
                     continues from it, and equals the uninterrupted one bit for bit on a CPU (unless `seconds` set the
-                    pace). It must be of the same model, data and settings, else a ValueError says what differs.
+                    pace). It must be of the same model, data and settings, else a ValueError says what differs; more
+                    `steps` or `seconds` train on, the schedule being at done/steps then.
     progress        show a bar
 
     A loss or gradient that is not finite raises FloatingPointError before it reaches weights or the checkpoint.
@@ -82,7 +84,7 @@ def fit(
     if seed is None:
         settings["seed"] = found["training"]["settings"]["seed"] if found else sk.noise.fresh(None)
     if hasattr(model, "fit"):
-        return _closed_form(model, data, labels, settings, checkpoint, found)
+        return _closed_form(model, data, labels, settings, checkpoint, found, progress)
     if steps is None and seconds is None:
         raise ValueError("steps and seconds are both None: say when to stop")
     run = _Training(model, data, settings, checkpoint, found)
@@ -96,17 +98,19 @@ def fit(
     run.save()
     model.load_state_dict(run.average.module.state_dict())
     model.eval()
+    if hasattr(model, "finished"):
+        model.finished(data[:: -(-len(data) // ROWS)])
     return run.record()
 
 
-def _closed_form(model, data, labels, settings, checkpoint, found):
+def _closed_form(model, data, labels, settings, checkpoint, found, progress):
     """`fit` of a model that has a closed form."""
     begun = time.perf_counter()
     unlabelled(model, labels)
     if found:
         restore(model, found["state"], checkpoint)
     else:
-        model.fit(data, settings["seed"])
+        model.fit(data, settings["seed"], progress)
     if checkpoint is not None:
         write(checkpoint, {**contents(model), "training": {"settings": settings}})
     return Record(torch.empty(0, dtype=torch.float64), 0, time.perf_counter() - begun, settings["seed"])
@@ -218,8 +222,8 @@ def _numbers(steps, seconds, batch, lr, ema, clip, seed):
     """Settings of `fit` as plain numbers; a ValueError for impossible ones."""
     integer, real = sk.checks.integer, sk.checks.real
     return {
-        "steps": None if steps is None else integer("steps", steps, 1),
-        "seconds": None if seconds is None else real("seconds", seconds, above=0),
+        "steps": optional(integer, "steps", steps, 1),
+        "seconds": optional(real, "seconds", seconds, above=0),
         "batch": integer("batch", batch, 1),
         "lr": real("lr", lr, above=0, below=math.inf),
         "ema": real("ema", ema, 0, below=1),
@@ -270,7 +274,11 @@ def _found(checkpoint, settings, model):
     if "training" not in content:
         raise ValueError(f"{checkpoint} holds a model but no training to continue; give another name")
     before = content["training"]["settings"]
-    differ = [name for name, value in settings.items() if before.get(name) != value]
+    done = len(content["training"].get("losses", ()))
+    if settings["steps"] is not None and settings["steps"] < done:
+        raise ValueError(f"steps = {settings['steps']}, but {checkpoint} holds {done} already; ask for more")
+    paces = "steps", "seconds"
+    differ = [name for name, value in settings.items() if name not in paces and before.get(name) != value]
     if differ := [name for name in differ if name != "seed" or settings["seed"] is not None]:
         was = ", ".join(f"{name} = {before.get(name)}" for name in differ)
         raise ValueError(f"{checkpoint} holds a run with {was}; continue with the same, or give another name")

@@ -9,9 +9,10 @@ import pytest
 
 import sdekit as sk
 from benchmarks import samplers
+from benchmarks.chart import _apart
+from benchmarks.chart import work_precision as chart
 from sdekit import convergence, grids
 from sdekit.convergence import WorkPrecision, coupled_rmse, metrics, nfe, sliced_cramer, wasserstein, work_precision
-from sdekit.convergence.chart import _apart
 
 PNG = b"\x89PNG\r\n\x1a\n"
 VP = sk.VP()
@@ -216,7 +217,7 @@ def test_the_table_has_a_column_for_each_budget(record):
 
 def test_the_picture(record, tmp_path):
     pytest.importorskip("matplotlib")
-    record.plot(tmp_path / "a.png", title="two Gaussians")
+    chart(tmp_path / "a.png", record, title="two Gaussians")
     assert (tmp_path / "a.png").read_bytes().startswith(PNG)
 
 

@@ -5,7 +5,6 @@ import functools
 import json
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy as np
 from .. import grids, noise
 from ..checks import integer
 from ..methods import Method
-from . import chart
 from .measures import Run, Setting
 from .metrics import Measured
 
@@ -68,10 +66,6 @@ class WorkPrecision:
             lines.append([f"`{name}`", *(cells.get(budget, "") for budget in budgets)])
         lines.append(["exact samples", *(f"{floors[budget]:.2g}" for budget in budgets)])
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-    def plot(self, path, metric=None, title=None):
-        """Value of one metric against NFE, both logarithmic, with the floor, into a picture file."""
-        chart.work_precision(Path(path), self, metric or self.metrics[0], title or self.target)
 
     def to_json(self):
         """Text; numbers that are not finite become null."""
@@ -128,7 +122,7 @@ def work_precision(
     tol      of the exact flow that `coupled_rmse` and `misplaced` compare with (`reference_flow`).
     tell     called with each `Row`.
 
-    Returns a `WorkPrecision`: rows, JSON, a table and a plot.
+    Returns a `WorkPrecision`: rows, JSON and a table.
     """
     budgets = sorted({integer("nfe", n, 1, 10**6) for n in (nfe if np.iterable(nfe) else [nfe])})
     makers = _labelled([_maker(method) for method in (methods if np.iterable(methods) else [methods])])

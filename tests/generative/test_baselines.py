@@ -11,11 +11,11 @@ needs("torch", "zuko", "sklearn")
 import torch  # noqa: E402
 
 import sdekit as sk  # noqa: E402
+from benchmarks.metrics import in_batches, kl_grid  # noqa: E402
 from generative.baselines import GMM, VAE, RealNVP  # noqa: E402
 from generative.checkpoints import load, save  # noqa: E402
 from generative.data import eight_gaussians  # noqa: E402
 from generative.gan import GAN, WGAN  # noqa: E402
-from generative.metrics import in_batches, kl_grid  # noqa: E402
 from generative.training import fit  # noqa: E402
 
 COV = np.array([[2.0, 0.6], [0.6, 0.5]])

@@ -8,9 +8,9 @@ needs("torch", "zuko", "sklearn")
 import torch  # noqa: E402
 
 import sdekit as sk  # noqa: E402
+from benchmarks.metrics import in_batches  # noqa: E402
 from generative import CNF, GMM, MLP, Diffusion, FlowMatching, RealNVP, fit  # noqa: E402
 from generative.data import two_moons  # noqa: E402
-from generative.metrics import in_batches  # noqa: E402
 
 GAUSSIAN = sk.Gaussian([1.0, -2.0], [[4.0, 3.2], [3.2, 4.0]])  # correlation 0.8
 

@@ -11,7 +11,7 @@ needs("torch", "ot", "sklearn")
 import torch  # noqa: E402
 
 import sdekit as sk  # noqa: E402
-from generative import metrics  # noqa: E402
+from benchmarks import metrics  # noqa: E402
 from generative.data import Set, checkerboard, eight_gaussians, two_moons  # noqa: E402
 
 

@@ -177,7 +177,7 @@ def test_closed_forms(tmp_path):
             super().__init__()
             self.register_buffer("mean", torch.zeros(2))
 
-        def fit(self, data, seed):
+        def fit(self, data, seed, progress):
             self.mean = data.mean(0) + seed
 
     closed, again, path = Closed(), Closed(), tmp_path / "c.pt"

@@ -1,10 +1,11 @@
-"""The chart of a `WorkPrecision`."""
+"""The chart of a `sdekit.convergence.WorkPrecision`: error against the number of network evaluations."""
 
 from itertools import cycle, product
+from pathlib import Path
 
 import numpy as np
 
-from ..drawing import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, figure
+from sdekit.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, figure
 
 __all__ = ["work_precision"]
 
@@ -19,13 +20,14 @@ DISTANCES = {
 }
 
 
-def work_precision(path, record, metric, title):
+def work_precision(path, record, metric=None, title=None):
     """Error against NFE of each method of a `WorkPrecision`, both logarithmic, with the floor of exact samples.
 
     Names stand at the ends of their lines. Values far above those of most methods at the fewest evaluations are cut.
     """
+    metric, title = metric or record.metrics[0], title or record.target
     methods = record.of(metric)
-    with figure(path, 9, 6) as drawn:
+    with figure(Path(path), 9, 6) as drawn:
         panel = drawn.subplots()
         colors, lines = (BLUE, RED, GREEN, PINK, ORANGE, SKY, BLACK), (("o", "-"), ("s", "--"), ("^", ":"))
         ends = []

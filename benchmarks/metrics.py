@@ -13,8 +13,7 @@ import numpy as np
 import torch
 
 import sdekit as sk
-
-from .standard import word
+from generative.standard import optional, word
 
 __all__ = [
     "cell_probabilities", "energy_distance", "kl_exact", "kl_grid", "kl_knn", "measure", "mmd", "modes_found", "nll",
@@ -194,8 +193,7 @@ def _vectors(x, name="samples"):
 
 def _pair(samples, other, limit=None):
     """Two sets of samples as vectors of one length, the first `limit` of each."""
-    limit = None if limit is None else sk.checks.integer("limit", limit, 2)
-    x, y = _vectors(samples), _vectors(other, "other")
+    limit, x, y = optional(sk.checks.integer, "limit", limit, 2), _vectors(samples), _vectors(other, "other")
     if x.shape[1] != y.shape[1]:
         raise ValueError(
             f"samples and other must be of the same events, got {x.shape[1]} and {y.shape[1]} numbers each"
