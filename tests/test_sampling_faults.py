@@ -281,3 +281,58 @@ def test_e16_errors_say_the_cure():
         sk.solve(rev, x0, method="dpmpp", grid=[1.0, 0.5])
     with pytest.raises(ValueError, match=r"got 'qqqq'$"):
         sk.solve(rev, x0, method="qqqq", grid=[1.0, 0.5])
+
+
+# --- e13: networks that are not what they are given as -------------------------------------------
+
+IMAGES = np.clip(0.5 + 0.35 * RING.sample(256, seed=3) / 2, 0, 1)  # in [0, 1]
+SIGNED = sk.GaussianMixture(RING.weights, 0.35 * RING.means, stds=0.07)  # of 2·IMAGES − 1
+LATENTS = sk.GaussianMixture(RING.weights, RING.means / 1.428, stds=0.14)  # of unit variance
+EDM = sk.EDM()
+TABLE = sk.DiscreteVP()
+SCALED = sk.DiscreteVP(np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2))
+
+
+def exact(kind, process, target=LATENTS):
+    return getattr(sk.scores, f"as_{kind}")(target.score(process))
+
+
+def level(log):
+    return np.exp(log).clip(1e-6, 80)
+
+
+def inner(t, x):
+    """EDM's F with sigma_data = 0.5, called with (log(sigma)/4, c_in x)."""
+    sigma = level(4 * t)[:, None]
+    x = x * np.sqrt(sigma**2 + 0.25)
+    clean = exact("denoiser", EDM)(sigma[:, 0], x)
+    return (clean - 0.25 / (sigma**2 + 0.25) * x) * np.sqrt(sigma**2 + 0.25) / (0.5 * sigma)
+
+
+MISTAKES = {
+    "its times run from 0 to 999": ("noise", VP, lambda t, x: exact("noise", VP)(t / 999, x), 0),
+    "its times run from 0 to 1 ": ("noise", TABLE, lambda t, x: exact("noise", TABLE)(np.clip(999 * t, 0, 999), x), 0),
+    r"the data lie in \[0, 1\]": ("noise", VP, exact("noise", VP, SIGNED), IMAGES),
+    r"the data lie in \[0, 255\]": ("v", VP, exact("v", VP, SIGNED), 255 * IMAGES),
+    "the data lack a factor": ("noise", VP, exact("noise", VP), 5.4),
+    "its table is that of √betas": ("noise", TABLE, exact("noise", SCALED), 0),
+    "it is EDM's network inside its preconditioning, with sigma_data = 0.5": ("denoiser", EDM, inner, 0),
+    r"its times are log\(sigma\)/4": ("denoiser", EDM, lambda t, x: exact("denoiser", EDM)(level(4 * t), x), 0),
+    r"its times are log\(sigma\) ": ("noise", EDM, lambda t, x: exact("noise", EDM)(level(t), x), 0),
+}
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_e13_mistakes_are_named(mistake):
+    kind, process, network, data = MISTAKES[mistake]
+    if not isinstance(data, np.ndarray):
+        data = LATENTS.sample(256, seed=2) * (data or 1)
+    with pytest.raises(ValueError, match=mistake):
+        getattr(sk.scores, f"from_{kind}")(network, process).check(data)
+
+
+def test_e13_good_networks_pass_on_data_of_any_scale():
+    for target, data in ((LATENTS, LATENTS.sample(256, seed=5)), (SIGNED, 2 * IMAGES - 1)):
+        for process in (VP, TABLE, SCALED, EDM):
+            sk.scores.from_noise(exact("noise", process, target), process).check(data)
