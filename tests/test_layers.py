@@ -40,6 +40,7 @@ LAYERS = {
     "sdekit.arguments": 3,
     "sdekit.matching": 3,
     "sdekit.solve": 3,
+    "sdekit.clients": 4,
     "sdekit.convergence": 4,
     "sdekit.likelihood": 4,
     "sdekit.restart": 4,

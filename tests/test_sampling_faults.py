@@ -281,3 +281,146 @@ def test_e16_errors_say_the_cure():
         sk.solve(rev, x0, method="dpmpp", grid=[1.0, 0.5])
     with pytest.raises(ValueError, match=r"got 'qqqq'$"):
         sk.solve(rev, x0, method="qqqq", grid=[1.0, 0.5])
+
+
+# --- e13: networks that are not what they are given as -------------------------------------------
+
+IMAGES = np.clip(0.5 + 0.35 * RING.sample(256, seed=3) / 2, 0, 1)  # in [0, 1]
+SIGNED = sk.GaussianMixture(RING.weights, 0.35 * RING.means, stds=0.07)  # of 2·IMAGES − 1
+LATENTS = sk.GaussianMixture(RING.weights, RING.means / 1.428, stds=0.14)  # of unit variance
+EDM = sk.EDM()
+TABLE = sk.DiscreteVP()
+SCALED = sk.DiscreteVP(np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2))
+
+
+def exact(kind, process, target=LATENTS):
+    return getattr(sk.scores, f"as_{kind}")(target.score(process))
+
+
+def level(log):
+    return np.exp(log).clip(1e-6, 80)
+
+
+def inner(t, x):
+    """EDM's F with sigma_data = 0.5, called with (log(sigma)/4, c_in x)."""
+    sigma = level(4 * t)[:, None]
+    x = x * np.sqrt(sigma**2 + 0.25)
+    clean = exact("denoiser", EDM)(sigma[:, 0], x)
+    return (clean - 0.25 / (sigma**2 + 0.25) * x) * np.sqrt(sigma**2 + 0.25) / (0.5 * sigma)
+
+
+MISTAKES = {
+    "its times run from 0 to 999": ("noise", VP, lambda t, x: exact("noise", VP)(t / 999, x), 0),
+    "its times run from 0 to 1 ": ("noise", TABLE, lambda t, x: exact("noise", TABLE)(np.clip(999 * t, 0, 999), x), 0),
+    r"the data lie in \[0, 1\]": ("noise", VP, exact("noise", VP, SIGNED), IMAGES),
+    r"the data lie in \[0, 255\]": ("v", VP, exact("v", VP, SIGNED), 255 * IMAGES),
+    "the data lack a factor": ("noise", VP, exact("noise", VP), 5.4),
+    "its table is that of √betas": ("noise", TABLE, exact("noise", SCALED), 0),
+    "it is EDM's network inside its preconditioning, with sigma_data = 0.5": ("denoiser", EDM, inner, 0),
+    r"its times are log\(sigma\)/4": ("denoiser", EDM, lambda t, x: exact("denoiser", EDM)(level(4 * t), x), 0),
+    r"its times are log\(sigma\) ": ("noise", EDM, lambda t, x: exact("noise", EDM)(level(t), x), 0),
+}
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_e13_mistakes_are_named(mistake):
+    kind, process, network, data = MISTAKES[mistake]
+    if not isinstance(data, np.ndarray):
+        data = LATENTS.sample(256, seed=2) * (data or 1)
+    with pytest.raises(ValueError, match=mistake):
+        getattr(sk.scores, f"from_{kind}")(network, process).check(data)
+
+
+def test_e13_good_networks_pass_on_data_of_any_scale():
+    for target, data in ((LATENTS, LATENTS.sample(256, seed=5)), (SIGNED, 2 * IMAGES - 1)):
+        for process in (VP, TABLE, SCALED, EDM):
+            sk.scores.from_noise(exact("noise", process, target), process).check(data)
+
+
+# --- e12: guidance -------------------------------------------------------------------------------
+
+
+class Own:
+    """A score without `given`."""
+
+    event_dims = 1
+
+    def __init__(self, mean):
+        self.process, self.exact = VP, sk.Gaussian(mean, std=0.5).score(VP)
+
+    def pair(self, t, x):
+        return self.exact.pair(t, x)
+
+    def __call__(self, t, x):
+        return self.exact(t, x)
+
+
+def moved(weight):
+    return sk.Gaussian([weight, -weight], std=0.5).score(VP)  # of equal variances, exact
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
+def test_e12_weights_of_each_path_and_of_the_time(make):
+    x = make(np.random.default_rng(0).normal(size=(3, 2)))
+    pair = Own([1.0, -1.0]), Own([0.0, 0.0])
+
+    def same(guided, weights, t=0.4):
+        for i, weight in enumerate(weights):
+            for got, want in zip(guided.pair(t, x), moved(weight).pair(t, x), strict=True):
+                np.testing.assert_allclose(got[i], want[i], rtol=0, atol=1e-12)
+            np.testing.assert_allclose(guided(t, x)[i], moved(weight)(t, x)[i], rtol=0, atol=1e-11)
+
+    guided = sk.scores.guided
+    same(guided(*pair, make(np.array([0.0, 2.0, 5.5]))), [0.0, 2.0, 5.5])
+    same(guided(*pair, lambda t: 3 * t), [1.2] * 3)
+    times = make(np.array([0.1, 0.4, 0.9]))
+    for weight, want in ((lambda t: 3 * t, [0.3, 1.2, 2.7]), (lambda t: 4.0, [4.0] * 3)):
+        for i, value in enumerate(want):
+            exact = moved(value).pair(float(times[i]), x)[0][i]
+            np.testing.assert_allclose(guided(*pair, weight).pair(times, x)[0][i], exact, rtol=0, atol=1e-12)
+    limited = guided(*pair, 4.0, interval=(0.2, 0.6))
+    same(limited, [4.0] * 3)
+    same(limited, [1.0] * 3, t=0.7)
+    assert rms(np.asarray(limited.pair(times, x)[0][0]), np.asarray(moved(1.0).pair(0.1, x)[0][0])) < 1e-12
+    with pytest.raises(ValueError, match=r"weight has shape \(2,\); expected a number or one value per path"):
+        guided(*pair, make(np.ones(2))).pair(0.4, x)
+    for wrong in (3.0, (0.5, 0.2), (1,)):
+        with pytest.raises(ValueError, match="interval"):
+            guided(*pair, 2.0, interval=wrong)
+
+
+@pytest.mark.parametrize("kind", ["noise", "v", "denoiser"])
+def test_e12_rescaled_guidance_acts_on_what_the_network_predicts(kind):
+    """(1 − φ) out + φ out std(out_c)/std(out), with the standard deviation over each sample."""
+    x, weight, share = np.random.default_rng(0).normal(size=(3, 4, 5)), 7.0, 0.7
+
+    def network(t, x, c):
+        return np.sin(x + c.reshape(-1, 1, 1)) * (1 + 0.3 * c.reshape(-1, 1, 1))
+
+    score = getattr(sk.scores, f"from_{kind}")(network, VP)
+    cond, null = (network(None, x, np.full(3, c)) for c in (1.0, 0.0))
+    plain = null + weight * (cond - null)
+    ratio = cond.std((1, 2), keepdims=True) / plain.std((1, 2), keepdims=True)
+    want = getattr(sk.scores, f"from_{kind}")(lambda t, x: plain * (1 - share + share * ratio), VP)
+    guided = sk.scores.guided(score.given(1.0), score.given(0.0), weight, rescale=share)
+    for got, exact in zip(guided.pair(0.4, x), want.pair(0.4, x), strict=True):
+        np.testing.assert_allclose(got, exact, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(guided(0.4, x), want(0.4, x), rtol=0, atol=1e-12)
+
+
+def test_e12_dynamic_thresholding():
+    x = 5 * np.random.default_rng(0).normal(size=(3, 4, 5))
+    network = sk.scores.from_denoiser(lambda t, x: x, VP)
+    clean, eps = sk.scores.thresholded(network, 0.9).pair(0.4, x)
+    s = np.quantile(np.abs(x.reshape(3, -1)), 0.9, axis=1).reshape(3, 1, 1)
+    np.testing.assert_allclose(clean, x.clip(-s, s) / s, rtol=1e-14)
+    alpha, sigma = VP.marginal(0.4)
+    np.testing.assert_allclose(alpha * clean + sigma * eps, x, rtol=0, atol=1e-12)
+    kept = sk.scores.thresholded(network, 0.9, noise="kept").pair(0.4, torch.as_tensor(x))
+    np.testing.assert_allclose(kept[0], clean, rtol=1e-12)
+    np.testing.assert_allclose(kept[1], network.pair(0.4, x)[1], rtol=1e-12)
+    most = sk.scores.thresholded(network, 0.9, most=2.0).pair(0.4, x)[0]
+    np.testing.assert_allclose(most, x.clip(-2, 2) / 2, rtol=1e-14)
+    with pytest.raises(ValueError, match="noise must be 'moved' .* or 'kept', got 'lost'"):
+        sk.scores.clipped(network, noise="lost")

@@ -22,6 +22,7 @@ from ..protocols import Score
 from .checks import check
 from .clients import from_karras
 from .combined import inpainted, on_path
+from .conditioned import classified, measured
 from .evaluation import (  # noqa: F401  (what other modules make scores with)
     checked,
     differs,
@@ -54,7 +55,7 @@ from .predictions import (
 from .schedulers import from_diffusers, scheduler_grid
 
 __all__ = [
-    "Score", "as_denoiser", "as_noise", "as_score", "as_v", "as_velocity", "check", "clipped", "from_denoiser",
-    "from_diffusers", "from_karras", "from_noise", "from_score", "from_v", "from_velocity", "guided", "inpainted",
-    "on_path", "scheduler_grid", "thresholded",
+    "Score", "as_denoiser", "as_noise", "as_score", "as_v", "as_velocity", "check", "classified", "clipped",
+    "from_denoiser", "from_diffusers", "from_karras", "from_noise", "from_score", "from_v", "from_velocity", "guided",
+    "inpainted", "measured", "on_path", "scheduler_grid", "thresholded",
 ]  # fmt: skip

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import noise
-from ..processes import forms
+from ..processes import EDM, DiscreteVP, forms
 from ..protocols import Array, Score
 from .evaluation import evaluate, floating, known_time, like, path_axes
 from .predictions import RULES, as_noise, from_noise
@@ -32,12 +34,14 @@ def check(score: Score, data: Array, seed: int = 0) -> Score:
 
     which is about 1 for the best linear denoiser of independent entries that have the data's means and standard
     deviations s_j. Other readings of the network are: the output's sign flipped, the output times or over sigma,
-    times in the other direction (with either sign), and the other predictions. The best of them is named where its
+    times in the other direction (with either sign), the other predictions, times on other scales (0 … 999, log sigma),
+    another table of a `DiscreteVP`, EDM's inner network, and data of another scale ([0, 1], without unit variance).
+    The best of them is named where its
     loss is clearly below that of the given reading and of no output at all, and not far above the linear denoiser's.
     Otherwise it raises only where the given reading is far worse than the linear denoiser and than no output.
 
-    The network is called with all rows, twice, or more often where the data have fewer than 4096 entries. A
-    condition (`score.given(c)`) holds for each row, or for all. Draws depend on `seed`.
+    The network is called with all rows, once and for each of these, more often where the data have fewer than 4096
+    entries. A condition (`score.given(c)`) holds for each row, or for all. Draws depend on `seed`.
     """
     if getattr(score, "process", None) is None:
         raise ValueError(f"score must be a Score of a noising process, got {score!r}")
@@ -48,18 +52,16 @@ def check(score: Score, data: Array, seed: int = 0) -> Score:
     data = data.reshape((-1, *data.shape[len(path_axes(data, score.event_dims)) :]))
     trial = _trial(score.process, forms.on_host(data), seed)
 
-    others = _others(score, kind, trial, data)
-    out = others.pop(None)
-    given = trial.loss(kind, out)
-    losses = {reason: trial.loss(*reading) for reason, reading in others.items()}
-    reason = min(losses, key=lambda reason: losses[reason].mean())
-    best, silent, linear = losses[reason], trial.loss(others[reason][0], 0 * out), trial.linear
+    reading, others = _readings(score, kind, trial, data, seed)
+    given, linear, out = reading.losses(), trial.linear, reading.out
+    best = min(others, key=lambda other: (other.losses() / other.trial.linear.mean()).mean())
+    losses, silent = best.losses(), best._replace(out=0 * best.out).losses()
     what = f"the network does not predict {NAMES[kind]}"
     if not np.isfinite(out).all():
         raise ValueError(f"{what}: its output is not finite")
     numbers = f"as given its loss is {given.mean():.3g}, that of the best linear denoiser {linear.mean():.3g}"
-    if _below(best, given) and _below(best, silent) and best.mean() < PLAUSIBLE * linear.mean():
-        raise ValueError(f"{what}: {reason} ({numbers}, and read so {best.mean():.3g})")
+    if _below(losses, given) and _below(losses, silent) and losses.mean() < PLAUSIBLE * best.trial.linear.mean():
+        raise ValueError(f"{what}: {best.reason} ({numbers}, and read so {losses.mean():.3g})")
     if _below(linear, given / HOPELESS) and _below(trial.loss(kind, 0 * out), given / PLAUSIBLE):
         raise ValueError(f"{what} of these data at all ({numbers}); is their scale that of training, and the process?")
     return score
@@ -103,36 +105,116 @@ def _within(process, log_snr):
     return np.clip(log_snr, low, forms.log_ratio(process, start if start > -math.inf else 0.0))
 
 
-def _others(score, kind, trial, data):
-    """{what is wrong: (kind, output) of the reading that puts it right}, and the output itself under None."""
+class Reading(NamedTuple):
+    """One way to understand the network, and what is wrong if it is the right one."""
 
-    process = score.process
+    reason: str
+    trial: Trial
+    kind: str
+    out: np.ndarray
 
-    def output(t):
+    def losses(self):
+        return self.trial.loss(self.kind, self.out)
+
+
+def _readings(score, kind, trial, data, seed):
+    """The reading as given, and those of other mistakes."""
+    process, t = score.process, trial.t
+
+    def output(trial, t=None, x=None):
+        t, x = known_time(process, trial.t) if t is None else t, trial.x if x is None else x
         rounds = len(t) // len(data)
-        calls = zip(np.split(t, rounds), np.split(trial.x, rounds), strict=True)
-        outs = [
-            evaluate(score.network, known_time(process, s), like(x, data), score.event_dims, score.condition)
-            for s, x in calls
-        ]
+        calls = zip(np.split(t, rounds), np.split(x, rounds), strict=True)
+        outs = [evaluate(score.network, s, like(x, data), score.event_dims, score.condition) for s, x in calls]
         return np.concatenate([forms.on_host(out) for out in outs])
 
-    t, out = trial.t, output(trial.t)
+    out = output(trial)
     sigma = np.reshape(process.marginal(t)[1], (-1, *[1] * (out.ndim - 1)))
-    readings = {
-        None: out,
-        "its output has the wrong sign": (kind, -out),
-        "its output is multiplied by sigma": (kind, out / sigma),
-        "its output is divided by sigma": (kind, out * sigma),
-    }
+    given = Reading("", trial, kind, out)
+    others = [
+        given._replace(reason="its output has the wrong sign", out=-out),
+        given._replace(reason="its output is multiplied by sigma", out=out / sigma),
+        given._replace(reason="its output is divided by sigma", out=out * sigma),
+    ]
     start, end = process.domain
     if end < math.inf:
-        back, reason = output(start + end - t), f"its times run the other way, with clean data at {end:g}"
-        readings |= {reason: (kind, back), f"{reason}, and its output has the wrong sign": (kind, -back)}
+        back, reason = output(trial, start + end - t), f"its times run the other way, with clean data at {end:g}"
+        others += [given._replace(reason=reason, out=back)]
+        others += [given._replace(reason=f"{reason}, and its output has the wrong sign", out=-back)]
     for name in RULES:
         if name != kind and (name != "velocity" or hasattr(process, "rates")):
-            readings[f"it predicts {NAMES[name]}; use from_{name}"] = name, out
-    return readings
+            others.append(given._replace(reason=f"it predicts {NAMES[name]}; use from_{name}", kind=name))
+    probes = [functools.partial(_timed, given, output, why, time) for why, time in _times(process, t)]
+    if isinstance(process, EDM) and kind == "denoiser":
+        probes += [functools.partial(_raw, given, output, scale) for scale in (0.5, 1.0)]
+    for reason, clean in _rescaled(forms.on_host(data)):
+        other = _trial(process, clean, seed)
+        others.append(Reading(reason, other, kind, output(other)))
+    return given, [*others, *_answered(probes)]
+
+
+def _answered(probes):
+    """The readings for which the network has an answer: at times that it does not know it may raise what it likes."""
+    for probe in probes:
+        with contextlib.suppress(Exception), np.errstate(all="ignore"):
+            reading = probe()
+            if np.isfinite(reading.out).all():
+                yield reading
+
+
+def _timed(given, output, reason, t):
+    return given._replace(reason=reason, out=output(given.trial, t))
+
+
+def _times(process, t):
+    """(what is wrong, the times at which the network is then right)."""
+    log_snr = forms.log_ratio(process, t)
+    if isinstance(process, EDM):
+        yield "its times are log(sigma)", np.log(t)
+        yield "its times are log(sigma)/4", 0.25 * np.log(t)
+    elif process.domain == (0.0, 1.0):
+        yield "its times run from 0 to 999", 999.0 * t
+    elif isinstance(process, DiscreteVP):
+        yield "its times run from 0 to 1", t.clip(0.0) / max(process.domain[1], 1.0)
+        for name, table in TABLES.items():
+            other = DiscreteVP(table)
+            yield f"its table is that of {name}", known_time(other, other.time(_within(other, log_snr)))
+
+
+def _betas(first, last, power):
+    return np.cumprod(1.0 - np.linspace(first ** (1.0 / power), last ** (1.0 / power), 1000) ** power)
+
+
+ANGLES = (np.arange(1001) / 1000 + 0.008) / 1.008 * math.pi / 2
+TABLES = {
+    "betas linear from 1e-4 to 0.02": _betas(1e-4, 0.02, 1),
+    "√betas linear from √0.00085 to √0.012": _betas(0.00085, 0.012, 2),
+    "the cosine schedule": np.cumprod(1.0 - (1.0 - (np.cos(ANGLES[1:]) / np.cos(ANGLES[:-1])) ** 2).clip(0, 0.999)),
+}
+
+
+def _raw(given, output, scale):
+    """A network F of D = c_skip x + c_out F(c_in x, log(sigma)/4), given as D itself."""
+    trial = given.trial
+    t = trial.t.reshape(-1, *[1] * (trial.x.ndim - 1))
+    total = t * t + scale * scale
+    inner = output(trial, 0.25 * np.log(trial.t), trial.x / np.sqrt(total))
+    clean = scale * scale / total * trial.x + t * scale / np.sqrt(total) * inner
+    reason = f"it is EDM's network inside its preconditioning, with sigma_data = {scale:g}"
+    return given._replace(reason=reason, out=clean)
+
+
+def _rescaled(clean):
+    """(what is wrong with the data, the data put right)."""
+    low, high, spread = clean.min(), clean.max(), clean.std()
+    for top in (1.0, 255.0):
+        if low >= 0.0 and 0.5 * top < high <= top:
+            yield f"the data lie in [0, {top:g}], but it knows [-1, 1]", 2.0 / top * clean - 1.0
+    if not 0.8 < spread < 1.25:
+        yield (
+            f"the data lack a factor: it knows them times {1.0 / spread:.3g}, of unit variance",
+            clean / spread,
+        )
 
 
 def _squares(residual):

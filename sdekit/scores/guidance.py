@@ -78,7 +78,8 @@ class Threshold(NamedTuple):
     def __call__(self, clean, event_dims):
         rows = abs(clean.reshape((*clean.shape[: clean.ndim - event_dims], -1)))
         if arrays.is_tensor(clean):
-            s = rows.float().quantile(self.ratio, -1).to(clean.dtype)
+            rows = rows if rows.element_size() >= 4 else rows.float()  # quantile knows no half precision
+            s = rows.quantile(self.ratio, -1).to(clean.dtype)
         else:
             s = np.quantile(rows, self.ratio, -1).astype(clean.dtype)
         s = sm.minimum(sm.maximum(s, 1.0), max(self.most, 1.0)).reshape((*s.shape, *[1] * event_dims))

@@ -1,0 +1,192 @@
+"""Our samplers inside of other people's programs: the images are those of `solve`."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import sdekit as sk
+from sdekit import scores
+from sdekit.clients import diffusers_scheduler, karras_sampler, karras_sigmas
+
+torch = pytest.importorskip("torch")
+diffusers = pytest.importorskip("diffusers")
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
+DDIM = {"clip_sample": False, "timestep_spacing": "leading"}
+
+
+@pytest.fixture(scope="module")
+def unet():
+    torch.manual_seed(0)
+    return diffusers.UNet2DModel(
+        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8,), norm_num_groups=4,
+        down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), add_attention=False,
+    ).eval()  # fmt: skip
+
+
+def images(unet, scheduler, steps, seed=3):
+    """What `DDPMPipeline` gives, before it is clipped to [0, 1]: its own loop, and its own public images."""
+    pipeline = diffusers.DDPMPipeline(unet, scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(seed)
+    return pipeline(2, generator, num_inference_steps=steps, output_type="np").images
+
+
+@torch.no_grad()
+def wanted(unet, like, method, grid, seed=3):
+    """The same by `solve`, from the pipeline's start and with the seed that is drawn next."""
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randn((2, 1, 8, 8), generator=generator)
+    noise = int(torch.randint(2**62, (), generator=generator))
+    score = scores.from_diffusers(unet, like)
+    rev = sk.Reverse(score.process, score, 1.0 if method.normals else 0.0)
+    sol = sk.solve(rev, start, grid=grid, method=method, seed=noise)
+    return ((sol.final / 2 + 0.5).clamp(0, 1)).permute(0, 2, 3, 1).numpy(), sol.nfe
+
+
+METHODS = [
+    sk.ddim, sk.ddim(0.5), sk.ancestral, sk.dpmpp_2m, sk.dpmpp_3m, sk.unipc(3), sk.deis(3), sk.lms, sk.edm_heun,
+    sk.dpm_solver(2), sk.dpm_solver(3), sk.dpmpp_sde, sk.dpmpp_2m_sde,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_a_pipeline_gives_the_images_of_solve(unet, method):
+    like = diffusers.DDIMScheduler(**DDIM, beta_schedule="scaled_linear")
+    scheduler = diffusers_scheduler(method, like=like)
+    got = images(unet, scheduler, 6)
+    like.set_timesteps(6)
+    want, nfe = wanted(unet, like, method, scores.scheduler_grid(like))
+    assert len(scheduler.timesteps) == nfe
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+    assert got.std() > 0.05
+
+
+class Plan(NamedTuple):
+    grid: list
+    method: sk.Method
+
+
+def test_grids_of_ours_and_plans(unet):
+    like = diffusers.DDPMScheduler()  # which clips
+    process = scores.from_diffusers(unet, like).process
+    grid = sk.grids.log_snr(process, 5, final=True)
+    for method in (sk.unipc(2), sk.edm_heun(churn=5, steps=5)):
+        want, _ = wanted(unet, like, method, grid)
+        for scheduler in (
+            diffusers_scheduler(method, like, sk.grids.log_snr),
+            diffusers_scheduler(Plan(grid.tolist(), method), like),
+        ):
+            np.testing.assert_allclose(images(unet, scheduler, 5), want, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", [sk.dpmpp_2m, sk.dpmpp_sde, sk.edm_heun(churn=2, steps=4)], ids=repr)
+def test_a_saved_pipeline_is_equal(unet, method, tmp_path):
+    scheduler = diffusers_scheduler(method, diffusers.DDIMScheduler(**DDIM), sk.grids.log_snr)
+    before = images(unet, scheduler, 4)
+    diffusers.DDPMPipeline(unet, scheduler).save_pretrained(tmp_path)
+    loaded = diffusers.DDPMPipeline.from_pretrained(tmp_path)
+    assert type(loaded.scheduler) is type(scheduler) and loaded.scheduler.method is method
+    assert np.array_equal(images(loaded.unet, loaded.scheduler, 4), before)
+    scheduler.save_pretrained(tmp_path / "alone")
+    again = type(scheduler).from_pretrained(tmp_path / "alone")
+    assert np.array_equal(images(unet, again, 4), before)
+
+
+def test_only_methods_of_this_package_are_loaded():
+    scheduler = diffusers_scheduler(sk.ddim, diffusers.DDIMScheduler(**DDIM))
+    for module, name in (("os", "system"), ("sdekit.methods.exponential", "phi")):
+        method = {"module": module, "name": name, "args": [], "kwargs": {}}
+        with pytest.raises(ValueError, match="is no method of sdekit"):
+            type(scheduler)(method=method, like=scheduler.config.like)
+    assert type(scheduler).from_config(scheduler.config).method is sk.ddim
+
+
+@torch.no_grad()
+def test_a_conditional_pipeline(unet):
+    """DiT's: class labels, guidance, and a decoder; against the same pipeline with diffusers' own scheduler."""
+    torch.manual_seed(0)
+    dit = diffusers.DiTTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=4, in_channels=4, out_channels=8, num_layers=1, sample_size=4,
+        num_embeds_ada_norm=1000, norm_num_groups=4, patch_size=2,
+    ).eval()  # fmt: skip
+    vae = diffusers.AutoencoderKL(block_out_channels=(4,), norm_num_groups=2, latent_channels=4).eval()
+    like = diffusers.DDIMScheduler(**DDIM)
+    results = []
+    for scheduler in (like, diffusers_scheduler(sk.ddim, like)):
+        pipeline = diffusers.DiTPipeline(dit, vae, scheduler)
+        pipeline.set_progress_bar_config(disable=True)
+        random = torch.Generator().manual_seed(1)
+        results.append(pipeline([3, 7], generator=random, num_inference_steps=5, output_type="np").images)
+    np.testing.assert_allclose(*results, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_flow_matching_and_starts_in_the_middle():
+    def network(x, t):
+        return torch.tanh(x.flip(-1)) + 0.001 * torch.as_tensor(t).reshape(-1, 1, 1, 1)
+
+    like = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler = diffusers_scheduler(sk.dpmpp_2m, like)
+    score = scores.from_diffusers(network, like)
+    clean, noise = (torch.randn(2, 1, 3, 3, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    scheduler.set_timesteps(6)
+    for begin in (0, 2):
+        scheduler.set_begin_index(begin)
+        timesteps = scheduler.timesteps[begin:]
+        x = scheduler.scale_noise(clean, timesteps[:1], noise)
+        t = scheduler.times[begin]
+        torch.testing.assert_close(x, (1 - t) * clean + t * noise)
+        want = sk.solve(
+            sk.Reverse(score.process, score, 0.0), x, grid=scheduler.times[begin:], method=sk.dpmpp_2m
+        ).final
+        for s in timesteps:
+            x = scheduler.step(network(x, s), s, x, return_dict=False)[0]
+        torch.testing.assert_close(x, want, rtol=1e-5, atol=1e-5)
+
+
+def test_errors():
+    like = diffusers.DDIMScheduler(**DDIM)
+    with pytest.raises(ValueError, match=r"grid must be one of sdekit\.grids"):
+        diffusers_scheduler(sk.ddim, like, np.linspace)
+    with pytest.raises(ValueError, match="method must be a Method"):
+        diffusers_scheduler("ddim", like)
+    with pytest.raises(ValueError, match="adds noise before its first evaluation; begin at the end of the table"):
+        diffusers_scheduler(sk.edm_heun(churn=5, steps=6), like).set_timesteps(6)
+    with pytest.raises(ValueError, match="like is a EDMEulerScheduler"):
+        diffusers_scheduler(sk.ddim, diffusers.EDMEulerScheduler())
+    with pytest.raises(ValueError, match="method must be a Method"):
+        karras_sampler("euler")
+
+
+# --- k-diffusion ---------------------------------------------------------------------------------
+
+TARGET = sk.GaussianMixture([0.3, 0.7], [[1.0, -1.0], [-0.5, 2.0]], stds=[0.4, 0.9])
+
+
+def denoiser(x, sigma, shift=0.0, seed=None):
+    return TARGET.score(sk.EDM()).pair(sigma, x)[0] + shift
+
+
+@pytest.mark.parametrize("method", [sk.dpmpp_2m, sk.unipc(3), sk.edm_heun, sk.dpmpp_2m_sde], ids=repr)
+def test_a_sampler_in_the_form_of_k_diffusion(method):
+    edm = sk.EDM()
+    sigmas = karras_sigmas(sk.grids.karras(edm, 8, start=20.0, final=True), edm)
+    assert sigmas.dtype == torch.float32 and sigmas[-1] == 0 and sigmas[0] == 20
+    x, steps = 20 * torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), []
+    got = karras_sampler(method)(denoiser, x, sigmas, {"shift": 0.1, "seed": 4}, steps.append, True)
+    score = scores.from_karras(lambda x, sigma: denoiser(x, sigma, 0.1), 20.1)
+    rev = sk.Reverse(score.process, score, 1.0 if method.normals else 0.0)
+    want = sk.solve(rev, x, grid=sigmas.double(), method=method, seed=4).final
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+    assert [step["i"] for step in steps] == list(range(8)) and torch.equal(steps[0]["x"], x)
+    assert {"x", "i", "sigma", "sigma_hat", "denoised"} == set(steps[0])
+
+
+def test_sigmas_of_other_processes_and_plans():
+    vp = sk.VP()
+    plan = Plan([0.9, 0.3, 0.01], sk.dpmpp_2m)
+    want = [sigma / alpha for alpha, sigma in map(vp.marginal, plan.grid)]
+    np.testing.assert_allclose(karras_sigmas(plan, vp), want, rtol=1e-6)
