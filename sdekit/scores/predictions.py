@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from .. import math as sm
 from ..arrays import combined
+from ..processes import forms
 from ..protocols import Network as Client
 from ..protocols import NoisingProcess, Score
 from ..reprs import line
@@ -66,9 +67,7 @@ class Prediction(NamedTuple):
 
 
 def _prediction(net, process, event_dims, to_pair):
-    if isinstance(process, type) or not hasattr(process, "marginal"):
-        raise ValueError(f"process must be a noising process with a marginal, such as sdekit.VP(), got {process!r}")
-    return Prediction(net, process, event_dims, to_pair)
+    return Prediction(net, forms.noising(process), event_dims, to_pair)
 
 
 def from_score(fn: Client, process: NoisingProcess | None = None, event_dims: int | None = None) -> Prediction:
