@@ -35,6 +35,7 @@ class Sampler(nn.Module):
     def __init__(self, net, process, shape=None, end=None, drop=0.0):
         super().__init__()
         shape = event_shape(net, shape)
+        sk.scores.from_velocity(net, process)  # refuses what is no noising process
         self.net, self.process, self.drop = net, process, sk.checks.real("drop", drop, 0, 1)
         self.units = Standard(shape, shared=len(shape) > 1)
         self.clean, self.begin, self.end = times_of(process, end)
@@ -178,8 +179,6 @@ def eta_of(method, eta):
 
 def times_of(process, end=None):
     """(time of clean data, earliest, last time at which a network is used)."""
-    if isinstance(process, type) or not hasattr(process, "marginal"):
-        raise ValueError(f"process must be a noising process with a marginal, such as sk.VP(), got {process!r}")
     first, last = process.domain
     end = last if end is None else sk.checks.real("end", end)
     clean = first if math.isfinite(first) else 0.0

@@ -114,10 +114,7 @@ def _grid(process, n, start, end, final, forward, backward):
 
 def _bare(process):
     """The process itself, where a `Reverse` or a score of it is given."""
-    process = getattr(process, "process", process)
-    if not hasattr(process, "marginal"):
-        raise ValueError(f"process must be a noising process, such as sdekit.VP(), got {process!r}")
-    return process
+    return forms.noising(getattr(process, "process", process))
 
 
 def _log_snr(process, t):

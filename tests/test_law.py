@@ -310,7 +310,7 @@ def test_laws_that_overflow_are_nan():
     ("call", "message"),
     [
         (lambda: gaussian_law(sk.GaussianMixture([1.0], [0.0], stds=1.0), VP, sk.ddim, [1, 0.1]), "target must be"),
-        (lambda: gaussian_law(DATA, sk.GBM(), sk.euler_maruyama, [1, 0.1]), "no marginal"),
+        (lambda: gaussian_law(DATA, sk.GBM(), sk.euler_maruyama, [1, 0.1]), "process must be a noising process"),
         (lambda: gaussian_law(DATA, VP, sk.euler, [1, 0.1], eta=1.0), "use eta=0"),
         (lambda: gaussian_law(DATA, VP, sk.euler, [0.1, 1]), "grid must hold two or more decreasing"),
         (lambda: gaussian_law(DATA, VP, sk.euler, [1.0]), "grid must hold two or more decreasing"),

@@ -178,7 +178,7 @@ def test_methods_that_know_the_number_of_steps():
         ({"methods": []}, "no method is given that takes a step within them"),
         ({"nfe": [0]}, "nfe must be an integer from 1"),
         ({"samples": 1}, "samples must be an integer >= 2"),
-        ({"methods": [sk.ancestral]}, "coupled_rmse follows the flow, but ancestral draws noise"),
+        ({"methods": [sk.ancestral]}, "the metric follows the flow, but ancestral draws noise"),
         ({"end": 2.0}, "end = 2.0"),
     ],
 )

@@ -1,6 +1,5 @@
 """The metrics of `work_precision`, and what they see: one setting, and a run of each method in it."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,76 +67,52 @@ class Run:
         return solve(reverse, x0, grid=self.times, method=self.method, seed=self.setting.seed)
 
 
-# --- metrics -------------------------------------------------------------------------------------
+# --- metrics: functions of the `Setting` that return a function of a `Run` -------------------------
 
 
-def _of_samples(metric):
-    """A metric for `work_precision` from a function of the `Setting` that returns a function of the samples."""
-
-    @functools.wraps(metric)
-    def prepared(setting):
-        measure = metric(setting)
-        return lambda run: measure(run.x)
-
-    return prepared
+def _deterministic(run):
+    """The run itself; raises for methods that draw noise and follow no flow."""
+    if run.method.normals:
+        raise ValueError(f"the metric follows the flow, but {run.method!r} draws noise: compare laws")
+    return run
 
 
-def _of_flows(metric):
-    """A metric that follows the flow: raises for methods that draw noise."""
-
-    @functools.wraps(metric)
-    def prepared(setting):
-        measure = metric(setting)
-
-        def measured(run):
-            if run.method.normals:
-                raise ValueError(f"{metric.__name__} follows the flow, but {run.method!r} draws noise: compare laws")
-            return measure(run)
-
-        return measured
-
-    return prepared
-
-
-@_of_flows
-@_of_samples
 def coupled_rmse(setting):
     """`metrics.rmse` to the exact flow from the same starts."""
-    return metrics.rmse(setting.flow, setting.tol)
+    measure = metrics.rmse(setting.flow, setting.tol)
+    return lambda run: measure(_deterministic(run).x)
 
 
-@_of_flows
-@_of_samples
 def misplaced(setting):
     """`metrics.misplaced` for an `Empirical` target: the share at another data point than the exact flow."""
-    return metrics.misplaced(setting.flow, setting.target.data)
+    measure = metrics.misplaced(setting.flow, setting.target.data)
+    return lambda run: measure(_deterministic(run).x)
 
 
-@_of_flows
 def flow_kl(setting):
     """`metrics.kl`: of the method's law from the exact one, from exact starts; by torch's differentiation."""
     measure = metrics.kl(setting.law(setting.start), setting.law(setting.end))
-    return lambda run: measure(setting.x0, lambda x: run.solve(x).x[-1])
+    return lambda run: measure(setting.x0, lambda x: _deterministic(run).solve(x).x[-1])
 
 
-@_of_samples
 def sliced_cramer(setting):
     """`metrics.sliced_cramer` from the exact law at the end."""
-    return metrics.sliced_cramer(setting.law(setting.end))
+    measure = metrics.sliced_cramer(setting.law(setting.end))
+    return lambda run: measure(run.x)
 
 
-@_of_samples
 def kernel_mmd(setting):
     """`metrics.kernel_mmd` from the exact law at the end."""
-    return metrics.kernel_mmd(setting.law(setting.end))
+    measure = metrics.kernel_mmd(setting.law(setting.end))
+    return lambda run: measure(run.x)
 
 
 def class_frequencies(labels):
     """`metrics.class_frequencies` for an `Empirical` target whose data have these labels."""
 
-    @_of_samples
     def class_frequencies(setting):
-        return metrics.class_frequencies(setting.target.data, labels)
+        measure = metrics.class_frequencies(setting.target.data, labels)
+        return lambda run: measure(run.x)
 
     return class_frequencies
 

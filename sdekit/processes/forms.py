@@ -54,6 +54,13 @@ def root(variance):
     return sm.where(zero, 0.0, sm.sqrt(sm.where(zero, 1.0, variance)))
 
 
+def noising(process):
+    """The process itself; raises for what has no marginal alpha·x_0 + sigma·ε."""
+    if isinstance(process, type) or not hasattr(process, "marginal"):
+        raise ValueError(f"process must be a noising process with a marginal, such as sdekit.VP(), got {process!r}")
+    return process
+
+
 # Checks are made on the host. Code for compiled kernels cannot raise with a text or look at types,
 # so such a function names the arithmetic that stands in for it there.
 

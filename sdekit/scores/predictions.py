@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from .. import math as sm
 from ..arrays import combined
+from ..processes import forms
 from ..protocols import Network as Client
 from ..protocols import NoisingProcess, Score
 from ..reprs import line
@@ -67,9 +68,7 @@ class Prediction(NamedTuple):
 
 
 def _prediction(net, process, event_dims, to_pair, module):
-    if isinstance(process, type) or not hasattr(process, "marginal"):
-        raise ValueError(f"process must be a noising process with a marginal, such as sdekit.VP(), got {process!r}")
-    return Prediction(_held(net, module), process, event_dims, to_pair)
+    return Prediction(_held(net, module), forms.noising(process), event_dims, to_pair)
 
 
 def _held(net, module):

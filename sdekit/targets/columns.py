@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import arrays
 from .. import math as sm
+from ..processes import forms
 from ..scores import floating, like, path_axes, per_path, weak
 
 TINY = 1e-290  # stands for a variance of zero, so that 0/0 becomes 0
@@ -62,9 +63,7 @@ def concatenate(parts, axis):
 
 
 def with_marginal(process):
-    if process is not None and not hasattr(process, "marginal"):
-        raise ValueError(f"{type(process).__name__} has no marginal(t), so there is no exact score under it")
-    return process
+    return None if process is None else forms.noising(process)
 
 
 def typed(value, x):
