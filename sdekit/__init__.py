@@ -7,6 +7,7 @@ sol = sk.solve(sk.OU(theta=1.0, mu=0.0, sigma=0.3), 1.0, ts=[0, 0.5, 1], h=1e-3,
 from . import (
     backends,
     checks,
+    clients,
     convergence,
     files,
     grids,
@@ -34,7 +35,7 @@ __version__ = "0.2.0"
 
 __all__ = [
     "Empirical", "Gaussian", "GaussianMixture", "Langevin", "Method", "Reverse", "Solution", "Taken", "Tolerance",
-    "backends", "checks", "convergence", "files", "grids", "laws", "likelihood", "math", "method", "methods", "noise",
-    "noiseless", "process", "processes", "protocols", "restart", "scores", "solve", "targets", "transforms",
+    "backends", "checks", "clients", "convergence", "files", "grids", "laws", "likelihood", "math", "method", "methods",
+    "noise", "noiseless", "process", "processes", "protocols", "restart", "scores", "solve", "targets", "transforms",
     *methods.__all__, *processes.__all__,
 ]  # fmt: skip

@@ -203,3 +203,36 @@ def test_e5_architectures_sample_as_their_own_loop(which):
         x = scheduler.step(call(x, t), t, x).prev_sample
     assert ours.nfe == 4
     torch.testing.assert_close(ours.final, x, rtol=1e-4, atol=2e-5)
+
+
+def test_e5_processes_of_their_own():
+    """Against the formulas of the classes, where no sampler is shared."""
+    x = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    v_diffusion = scores.from_diffusers(network, made(diffusers.IPNDMScheduler))
+    alpha, sigma = v_diffusion.process.marginal(0.4)
+    a, s = alpha / np.hypot(alpha, sigma), sigma / np.hypot(alpha, sigma)
+    inside = x / np.hypot(alpha, sigma)
+    want = s * inside + a * network(inside, np.arctan2(s, a) * 2 / np.pi)  # their `ets`
+    torch.testing.assert_close(v_diffusion.pair(0.4, x)[1], want, rtol=1e-9, atol=1e-9)
+
+    variance_exploding = scores.from_diffusers(network, made(diffusers.ScoreSdeVeScheduler))
+    level = 0.01 * 134800**0.3
+    torch.testing.assert_close(variance_exploding(0.3, x), network(x, level), rtol=1e-9, atol=1e-9)
+
+    scheduler = made(diffusers.DDPMWuerstchenScheduler)
+    cosine = scores.from_diffusers(network, scheduler)
+    assert cosine.process.marginal(0.3)[0] ** 2 == pytest.approx(float(scheduler._alpha_cumprod(0.3, "cpu")), rel=1e-6)
+    torch.testing.assert_close(cosine.pair(0.3, x)[1], network(x, 0.3), rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="scaler = 2.0; scaler = 1 is read"):
+        scores.from_diffusers(network, diffusers.DDPMWuerstchenScheduler(scaler=2.0))
+
+    scheduler = made(diffusers.CosineDPMSolverMultistepScheduler)
+    level = torch.tensor(3.0, dtype=torch.float64)
+    out = network(scheduler.precondition_inputs(x, level), scheduler.precondition_noise(level))
+    want = scheduler.precondition_outputs(x, out, level)
+    torch.testing.assert_close(scores.from_diffusers(network, scheduler).pair(3.0, x)[0], want, rtol=1e-9, atol=1e-9)
+
+    proteina = scores.from_diffusers(network, made(diffusers.RFD4ProteinaScheduler))
+    want = x + 0.3 * network(x, 0.7)  # data, by a velocity towards data at time 0.7
+    torch.testing.assert_close(proteina.pair(0.3, x)[0], want, rtol=1e-6, atol=1e-6)

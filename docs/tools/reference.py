@@ -28,6 +28,7 @@ PAGES = {
     "restart": ("Restart", ["restart"]),
     "likelihood": ("Likelihood", []),
     "convergence": ("Convergence", []),
+    "clients": ("In other programs", []),
     "noise": ("Noise", []),
     "math": ("Elementary functions", []),
     "backends": ("Backends", []),
