@@ -128,6 +128,19 @@ def test_one_time_and_no_path_axes(name):
     assert sol.summary().mean.shape == (2,)
 
 
+def test_lanes_know_nothing_of_each_other():
+    """100 frequencies in turn on 32 lanes: any order, threads and company give the same bits and counts."""
+    w, order = np.linspace(0.5, 30, 100), np.random.default_rng(0).permutation(100)
+    whole = solve("numba", Spring(w), [0.0, 1.0], [0, 1], sk.dopri5, tol=1e-6)
+    np.testing.assert_allclose(whole.final[:, 0], np.sin(w), atol=1e-3)
+    one = sk.backends.numba(threads=1)
+    shuffled = sk.solve(Spring(w[order]), [0.0, 1.0], [0, 1], sk.dopri5, tol=1e-6, backend=one)
+    alone = sk.solve(Spring(w[70:71]), [0.0, 1.0], [0, 1], sk.dopri5, tol=1e-6)
+    for name in ("final", "nfe", "steps", "rejected"):
+        np.testing.assert_array_equal(getattr(shuffled, name), getattr(whole, name)[order])
+        np.testing.assert_array_equal(getattr(alone, name), getattr(whole, name)[70:71])
+
+
 @pytest.mark.parametrize("batch", [False, True])
 def test_gradients_are_those_of_differences(batch):
     torch = pytest.importorskip("torch")

@@ -44,10 +44,10 @@ def run(problem, threads=None):
         failed_step = max(int(np.isnan(x[:, failed, 0]).argmax(0).min()), 1) - 1
     with np.errstate(over="ignore"):
         out = x.reshape(len(course.t), *problem.shape).astype(problem.dtype, copy=False)
-    size, before, most, *counts = numbers[:T].reshape(-1, *shape)
+    size, before, most, *counts = numbers[:T].reshape(T, *shape)
     steps, rejected, more = (c.astype(np.int64) for c in counts)
     nfe, control = problem.method.drifts * steps + more, controller.Control(size, before, most)
-    last = np.where(failed[:, None], np.nan, x[-1]).reshape(problem.shape)
+    last = x[-1].reshape(problem.shape)
     return Outcome(out, last, failed.reshape(shape), failed_step, None, nfe, steps, rejected, control)
 
 

@@ -81,7 +81,6 @@ def kernel(sde, step, keep, propose, forms, between, paths, plan, room, low, hig
     direction, rtol, atol, q, least_size = plan.direction, plan.rtol, plan.atol, plan.q, plan.least
     states, own, n = within(room.states), within(room.own), within(room.numbers)
     following = attend((sde, forms, between, paths, plan, room, low, high))
-    ticks[slot] += following - low
     left = following - low
     while left > 0 and ticks[0] >= 0:
         left, events = 0, 0  # lanes on their way, and those to attend to
@@ -122,6 +121,5 @@ def kernel(sde, step, keep, propose, forms, between, paths, plan, room, low, hig
             n[BUSY, start] = on_here
             left += on_here
         if events > 0:
-            begun = following
             following = attend((sde, forms, between, paths, plan, room, following, high))
-            ticks[slot] += following - begun
+    ticks[slot] += (following - low) * plan.legs.shape[1]
