@@ -15,6 +15,7 @@ from . import (
     math,
     methods,
     noise,
+    plans,
     processes,
     protocols,
     scores,
@@ -24,6 +25,7 @@ from . import (
 from .control import Tolerance
 from .methods import *
 from .methods import Method, Taken, method
+from .plans import Plan, solved
 from .processes import *
 from .restart import restart
 from .solve import Solution, solve
@@ -33,8 +35,9 @@ from .transforms import Langevin, Reverse, noiseless, process
 __version__ = "0.2.0"
 
 __all__ = [
-    "Empirical", "Gaussian", "GaussianMixture", "Langevin", "Method", "Reverse", "Solution", "Taken", "Tolerance",
+    "Empirical", "Gaussian", "GaussianMixture", "Langevin", "Method", "Plan", "Reverse", "Solution", "Taken", "Tolerance",
     "backends", "checks", "convergence", "files", "grids", "laws", "likelihood", "math", "method", "methods", "noise",
-    "noiseless", "process", "processes", "protocols", "restart", "scores", "solve", "targets", "transforms",
+    "noiseless", "plans", "process", "processes", "protocols", "restart", "scores", "solve", "solved", "targets",
+    "transforms",
     *methods.__all__, *processes.__all__,
 ]  # fmt: skip

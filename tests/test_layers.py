@@ -42,6 +42,7 @@ LAYERS = {
     "sdekit.solve": 3,
     "sdekit.convergence": 4,
     "sdekit.likelihood": 4,
+    "sdekit.plans": 4,
     "sdekit.restart": 4,
     "sdekit.__main__": 5,
     "sdekit.app": 5,
