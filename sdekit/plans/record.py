@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 
 from .. import reprs
 from ..arrays import combined
@@ -39,7 +40,7 @@ class Plan:
 
     def __post_init__(self):
         grid, weights = tuple(self.grid), tuple(map(tuple, self.weights))
-        if not (len(grid) == len(weights) + 1 == self.nfe + 1 and all(a > b for a, b in zip(grid, grid[1:]))):
+        if not (len(grid) == len(weights) + 1 == self.nfe + 1 and all(a > b for a, b in pairwise(grid))):
             raise ValueError(
                 f"a plan has nfe + 1 decreasing times and nfe rows of weights, got nfe = {self.nfe}, {len(grid)} times "
                 f"and {len(weights)} rows"
@@ -55,7 +56,7 @@ class Plan:
     @property
     def method(self) -> Method:
         """The sampler for `grid`, a `Method`."""
-        return planned(self.grid, self.weights)
+        return planned(self)
 
     def to_json(self) -> str:
         """All fields as text."""
@@ -71,15 +72,15 @@ class Plan:
 
 
 @family
-def planned(grid=(), weights=()):
-    """The multistep sampler of a plan, on its grid alone.
+def planned(plan=None):
+    """The multistep sampler of a `Plan`, on its grid alone.
 
         x' = (s1/s0) x + a1 (1 − e^{−h}) [D_0 + Σ_j W_j (D_{−j} − D_0)]
 
     The W_j are given, not those of an order. Cost: 1 evaluation.
     """
-    rows = dict(zip(zip(grid, grid[1:]), weights, strict=True)) if grid else {}
-    near = SLACK * (grid[0] - grid[-1]) if grid else 0.0
+    rows = dict(zip(pairwise(plan.grid), plan.weights, strict=True)) if plan else {}
+    near = SLACK * (plan.grid[0] - plan.grid[-1]) if plan else 0.0
 
     def row(t, t1):
         for (a, b), found in rows.items():
@@ -93,7 +94,7 @@ def planned(grid=(), weights=()):
         clean = sde.process.pair(t, x)[0]
         known = memory.after(t, clean, "planned")
         if len(found) >= len(known.values):
-            raise ValueError(f"the step from t = {t} needs {len(found)} evaluations before it; begin at {grid[0]}")
+            raise ValueError(f"the step from t = {t} needs {len(found)} evaluations before it; begin at {plan.grid[0]}")
         kept, (gain, _) = first_order(schedule(sde, t, t1), x, clean)
         earlier = [(gain * w, value) for w, value in zip(found, known.values[1:])]
         x = combined(kept, (gain * (1 - sum(found)), clean), *earlier)
