@@ -18,10 +18,9 @@ import numpy as np
 from ..methods.multistep import integral
 
 DIMS, POINTS, PATHS = 3, 8, 16  # of a member: dimensions, points, trajectories
-SHRINK = (1.0, 0.6, 0.3)  # of the points along the axes
 SIZES = 24  # of the Gaussians, a number that DIMS divides
 LEAST = 1e-3  # the least of their variances, and their share of the largest where that is below 1
-SMALLEST, FINEST = 0.3, 0.05  # of a mixture: its size, and its blur, as shares of the spread
+SMALLEST, FINEST = 0.3, 0.03  # of a mixture: its size, and its blur, as shares of the spread
 GAUSSIANS = 3.0  # what their errors weigh against those of the mixtures
 LIGHTEST = 0.02  # weight of a point
 FLOW = 400  # steps of the flow: its error is a hundredth of that of twenty steps
@@ -65,7 +64,7 @@ def mixture(rng, spread, noise, count, number):
     """One mixture, and starts from its law at the first level."""
     weights = np.maximum(rng.dirichlet(np.ones(POINTS)), LIGHTEST)
     weights /= weights.sum()
-    points = rng.standard_normal((POINTS, DIMS)) * SHRINK
+    points = rng.standard_normal((POINTS, DIMS))
     points -= weights @ points
     size = math.sqrt(np.linalg.eigvalsh((points.T * weights) @ points)[-1])
     points *= spread * SMALLEST ** rng.random() / size

@@ -11,7 +11,7 @@ from ..processes import forms
 from ..protocols import NoisingProcess
 from .family import family
 from .record import Plan
-from .sampler import Window, sampled, sensitivities
+from .sampler import LAGS, Window, sampled, sensitivities
 
 MOST = 50  # evaluations: with more, fixed methods are as good
 MEMBERS, HELD_OUT = 16, 24  # mixtures to solve on and to choose by
@@ -48,13 +48,17 @@ def solved(
     Moré, "The Levenberg–Marquardt algorithm: implementation and theory", 1978, doi:10.1007/BFb0067700.
     """
     nfe, size = integer("nfe", nfe, 1, MOST), largest_deviation(spread)
+    process = grids.bare(process)
+    low = float(process.domain[0])
+    if math.isfinite(low) and any(getattr(value, "ndim", 0) for value in process.marginal(low)):
+        raise ValueError(f"process: {process!r} has one schedule per path (an array parameter); plans are for one")
     before, times, after = _window(process, nfe, start, end, final)
-    levels = [-forms.log_ratio(process, float(t)) for t in (times[0], times[-1])]
-    window = Window(*map(float, levels), len(times) - 1)
+    first, last = (-float(forms.log_ratio(process, float(t))) for t in (times[0], times[-1]))
+    window = Window(first, last, len(times) - 1)
     parameters, error, fixed, found = _best(window, size)
     inner = forms.time_of(process, -window.levels(parameters[: window.n])[0][1:-1])
     rows = iter(parameters[window.n :].tolist())
-    weights = [tuple(next(rows) for _ in range(min(i, 3))) for i in range(window.n)]
+    weights = [tuple(next(rows) for _ in range(min(i, LAGS))) for i in range(window.n)]
     grid = *before, times[0], *inner, times[-1], *after
     return Plan(
         repr(process), nfe, size, tuple(map(float, grid)), (*[()] * len(before), *weights, *[()] * len(after)), error,
@@ -64,7 +68,7 @@ def solved(
 
 def _window(process, nfe, start, end, final):
     """Times of the first-order step at the start, those between, and that of the last one to sigma = 0."""
-    low, high = (float(edge) for edge in grids._bare(process).domain)
+    low, high = (float(edge) for edge in process.domain)
     first = high if start is None else real("start", start)
     silent = start is not None and low <= first <= high and process.marginal(first)[0] == 0
     if end is not None and end == low and process.marginal(low)[1] == 0:
