@@ -16,6 +16,7 @@ from . import (
     math,
     methods,
     noise,
+    plans,
     processes,
     protocols,
     scores,
@@ -25,6 +26,7 @@ from . import (
 from .control import Tolerance
 from .methods import *
 from .methods import Method, Taken, method
+from .plans import Plan, solved
 from .processes import *
 from .restart import restart
 from .solve import Solution, solve
@@ -34,8 +36,9 @@ from .transforms import Langevin, Reverse, noiseless, process
 __version__ = "0.2.0"
 
 __all__ = [
-    "Empirical", "Gaussian", "GaussianMixture", "Langevin", "Method", "Reverse", "Solution", "Taken", "Tolerance",
-    "backends", "checks", "clients", "convergence", "files", "grids", "laws", "likelihood", "math", "method", "methods",
-    "noise", "noiseless", "process", "processes", "protocols", "restart", "scores", "solve", "targets", "transforms",
+    "Empirical", "Gaussian", "GaussianMixture", "Langevin", "Method", "Plan", "Reverse", "Solution", "Taken",
+    "Tolerance", "backends", "checks", "clients", "convergence", "files", "grids", "laws", "likelihood", "math",
+    "method", "methods", "noise", "noiseless", "plans", "process", "processes", "protocols", "restart", "scores", "solve",
+    "solved", "targets", "transforms",
     *methods.__all__, *processes.__all__,
 ]  # fmt: skip

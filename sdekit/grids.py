@@ -85,7 +85,7 @@ def cosine(process, n, start=None, end=None, final=False):
 
 def _grid(process, n, start, end, final, forward, backward):
     """Times that `forward` makes equidistant; `backward` inverts it for arrays."""
-    process = _bare(process)
+    process = bare(process)
     n = integer("n", n, 1, MOST)
     low, high = (float(edge) for edge in process.domain)
     start = high if start is None else real("start", start)
@@ -112,7 +112,7 @@ def _grid(process, n, start, end, final, forward, backward):
     return times
 
 
-def _bare(process):
+def bare(process):
     """The process itself, where a `Reverse` or a score of it is given."""
     return forms.noising(getattr(process, "process", process))
 
@@ -129,7 +129,7 @@ def _log_snr(process, t):
 
 def _faintest(process):
     """The end of the domain, or, where alpha = 0 there, the time where alpha/sigma = 1e-3."""
-    process = _bare(process)
+    process = bare(process)
     high = float(process.domain[1])
     return (
         high if not math.isfinite(high) or process.marginal(high)[0] > 0 else forms.time_of(process, math.log(FAINTEST))

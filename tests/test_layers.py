@@ -43,6 +43,7 @@ LAYERS = {
     "sdekit.clients": 4,
     "sdekit.convergence": 4,
     "sdekit.likelihood": 4,
+    "sdekit.plans": 4,
     "sdekit.restart": 4,
     "sdekit.__main__": 5,
     "sdekit.app": 5,

@@ -25,6 +25,7 @@ PAGES = {
     "grids": ("Grids", []),
     "targets": ("Targets", []),
     "laws": ("Laws", []),
+    "plans": ("Plans", ["Plan", "solved"]),
     "restart": ("Restart", ["restart"]),
     "likelihood": ("Likelihood", []),
     "convergence": ("Convergence", []),

@@ -5,6 +5,7 @@ import functools
 import json
 import math
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from .. import grids, noise
 from ..checks import integer
 from ..methods import Method
+from ..plans import Plan
 from .measures import Run, Setting
 from .metrics import Measured
 
@@ -108,7 +110,8 @@ def work_precision(
 
     target   a `Gaussian`, `GaussianMixture` or `Empirical`, whose score is exact; or a `Score`, with `x0`.
     methods  one sampler or several, run on `Reverse` with eta = 1 where they draw noise, else 0; or functions of the
-             number of steps that return one, such as `lambda steps: sdekit.edm_heun(churn=10, steps=steps)`. Of equal
+             number of steps that return one, such as `lambda steps: sdekit.edm_heun(churn=10, steps=steps)`; or plans
+             of `sdekit.solved` from `start` to `end`, each a row on its own grid where its NFE is a budget. Of equal
              names the second is labelled `name #2`, and so are those of metrics.
     nfe      one budget or several. Steps are as many as `solve` counts at most that many evaluations for; a method
              that needs more for one step has no row there.
@@ -125,7 +128,9 @@ def work_precision(
     Returns a `WorkPrecision`: rows, JSON and a table.
     """
     budgets = sorted({integer("nfe", n, 1, 10**6) for n in (nfe if np.iterable(nfe) else [nfe])})
-    makers = _labelled([_maker(method) for method in (methods if np.iterable(methods) else [methods])])
+    given = list(methods) if np.iterable(methods) else [methods]
+    plans = [method for method in given if isinstance(method, Plan)]
+    makers = _labelled([_maker(method) for method in given if not isinstance(method, Plan)])
 
     def times(steps):
         return np.asarray(grid(process, steps, start=start, end=end, final=final), np.float64)
@@ -134,13 +139,13 @@ def work_precision(
     wanted = metric if isinstance(metric, (tuple, list)) else [metric]
     measures = dict(_labelled([(_name(m), m(setting)) for m in wanted]))
     rows = []
-    for label, make in makers:
-        for budget in budgets:
-            run, count = _within(setting, make, budget)
-            for name, measure in measures.items() if run else ():
-                rows.append(Row(name, label, budget, len(run.times) - 1, count, *_measured(measure(run))))
-                if tell:
-                    tell(rows[-1])
+    fitted = ((label, budget, *_within(setting, make, budget)) for label, make in makers for budget in budgets)
+    planned = (("solved", plan.nfe, *_planned(setting, plan)) for plan in plans if plan.nfe in budgets)
+    for label, budget, run, count in chain(fitted, planned):
+        for name, measure in measures.items() if run else ():
+            rows.append(Row(name, label, budget, len(run.times) - 1, count, *_measured(measure(run))))
+            if tell:
+                tell(rows[-1])
     if not rows:
         raise ValueError(f"nfe = {budgets}: no method is given that takes a step within them")
     names = type(target).__name__, repr(process), grid.__name__
@@ -195,6 +200,17 @@ def _labelled(named):
         seen[label] += 1
         named[i] = (label if seen[label] == 1 else f"{label} #{seen[label]}", thing)
     return named
+
+
+def _planned(setting, plan):
+    """(the `Run` of a plan, its counted NFE)."""
+    if (plan.grid[0], plan.grid[-1]) != (setting.start, setting.end):
+        raise ValueError(
+            f"methods: {plan!r} leads from {plan.grid[0]} to {plan.grid[-1]}, the others from {setting.start} to "
+            f"{setting.end}; give start, end and final that agree"
+        )
+    run = Run(setting, plan.method, np.array(plan.grid))
+    return run, run.solve(setting.x0[:2]).nfe
 
 
 def _within(setting, make, budget):
