@@ -38,7 +38,7 @@ __version__ = "0.2.0"
 __all__ = [
     "Empirical", "Gaussian", "GaussianMixture", "Langevin", "Method", "Plan", "Reverse", "Solution", "Taken",
     "Tolerance", "backends", "checks", "clients", "convergence", "files", "grids", "laws", "likelihood", "math",
-    "method", "methods", "noise", "noiseless", "plans", "process", "processes", "protocols", "restart", "scores", "solve",
-    "solved", "targets", "transforms",
+    "method", "methods", "noise", "noiseless", "plans", "process", "processes", "protocols", "restart", "scores",
+    "solve", "solved", "targets", "transforms",
     *methods.__all__, *processes.__all__,
 ]  # fmt: skip
