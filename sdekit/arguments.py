@@ -101,16 +101,15 @@ def state(x0):
             raise ValueError(
                 f"x0 must be real, got a tensor of {x0.dtype}; pass real and imaginary parts as components"
             )
+        if x0.layout != torch.strided or x0.is_quantized or x0.is_meta:
+            raise ValueError(f"x0 must be a dense tensor that holds numbers, got {shown(x0)}, {x0.dtype}, {x0.layout}")
         dtype = x0.dtype if x0.is_floating_point() else torch.get_default_dtype()
         x0 = x0.to(torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype)
         finite = not arrays.concrete(x0) or bool(torch.isfinite(x0).all())
     else:
         if isinstance(x0, np.ma.MaskedArray):
             raise ValueError("x0 is a masked array; fill it, or drop the masked paths")
-        try:
-            x0 = np.asarray(x0)
-        except ValueError as error:
-            raise ValueError(f"x0 must be a number or an array of one shape: {error}") from None
+        x0 = np.asarray(array("x0", x0))
         if x0.dtype.kind not in "biuf":
             raise ValueError(f"x0 must hold real numbers, got {x0.dtype}")
         dtype = x0.dtype if x0.dtype in (np.float16, np.float32, np.float64) else np.dtype(np.float64)
@@ -119,6 +118,14 @@ def state(x0):
     if not finite:
         raise ValueError("x0 must be finite, got NaN or infinite entries")
     return x0, dtype
+
+
+def array(name, value):
+    """`value` as a numpy array."""
+    try:
+        return np.asanyarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:  # of several shapes; tensors that require grad
+        raise ValueError(f"{name} must be a number, an array of one shape, or one tensor: {error}") from None
 
 
 def fits(saves, shape, dtype):
@@ -148,10 +155,10 @@ class When(NamedTuple):
 
     @property
     def words(self):
-        """For the record of a Solution."""
+        """{h, tol or grid: its value}, for the record of a Solution."""
         if self.h is not None:
-            return f"h = {self.h}"
-        return f"tol = {self.tolerance}" if self.tolerance else f"grid of {len((self.grid or self.ts).t)} times"
+            return {"h": float(self.h)}
+        return {"tol": str(self.tolerance)} if self.tolerance else {"grid": f"{len((self.grid or self.ts).t)} times"}
 
 
 def when(ts, h, grid, tol, events, start):
@@ -278,7 +285,7 @@ def explicit(problem, noise):
         raise ValueError("noise is a tensor, but x0 is not")
     if not draws:
         raise ValueError(f"noise is given, but {problem.method.name} on {problem.system.name} takes none; leave it out")
-    noise = noise if arrays.is_tensor(noise) else np.asanyarray(noise)
+    noise = noise if arrays.is_tensor(noise) else array("noise", noise)
     if not arrays.is_real(noise):
         raise ValueError(f"noise must be an array of standard normals, got {shown(noise)}, {noise.dtype}")
     noise = arrays.beside(noise, like)

@@ -1,6 +1,7 @@
 """Records, which are NamedTuples or dataclasses, and the arrays of one value per path that processes hold."""
 
 import dataclasses
+import functools
 
 from . import arrays
 
@@ -9,6 +10,7 @@ __all__ = ["fields", "parameters", "path_parameters", "replaced", "values", "wit
 SHARED = ("correlation", "jumps")  # fields that hold one value for all paths, whatever the process
 
 
+@functools.lru_cache(1024)  # asked some thirty times by a solve
 def fields(cls):
     """Names of the fields of a NamedTuple or dataclass, else None."""
     if dataclasses.is_dataclass(cls):
@@ -33,7 +35,11 @@ def replaced(record, **changes):
 
 def path_parameters(record):
     """Names of the fields in which an array holds one value per path: those of a process but its `shared` ones."""
-    kind = type(record)
+    return _path_fields(type(record))
+
+
+@functools.lru_cache(1024)
+def _path_fields(kind):
     shared = (*getattr(kind, "shared", ()), *SHARED)
     return tuple(n for n in fields(kind) or () if n not in shared) if hasattr(kind, "drift") else ()
 

@@ -84,7 +84,7 @@ def solve(
     engine = matching.backend(backend, system, method, start.x0)
     with _progress(progress) as ticker:
         outcome = engine.run(problem._replace(ticker=ticker))
-    how = {"process": repr(process), "method": repr(method), "steps": said.words, "backend": repr(engine)}
+    how = {"process": repr(process), "method": repr(method), **said.words, "backend": repr(engine)}
     return _solution(problem, outcome, start, how)
 
 

@@ -91,19 +91,20 @@ def fitted(ts, h, jumps=()):
     step = real("h", h, above=0, below=math.inf)
     stops, saves = with_jumps(ts.t, jumps, min(0.25 * step, max(SLACK * step, ts.rounding)))
     slack = min(0.25, max(SLACK, ts.rounding / step))
+    gaps = np.diff(stops)
     with np.errstate(over="ignore"):
-        counts = np.maximum(1, np.ceil(np.abs(np.diff(stops)) / step - slack))
-    if counts.sum() * 4 * stops.itemsize > min(machine.memory(), 2**40):
-        raise ValueError(
-            f"h = {h!r} makes {counts.sum():.3g} steps, whose times do not fit in memory; use a larger one"
-        )
-    if counts.size == 0 or counts.max() == 1:
+        counts = np.maximum(1, np.ceil(np.abs(gaps) / step - slack))
+    total = counts.sum()
+    if total * 4 * stops.itemsize > min(machine.memory(), 2**40):
+        raise ValueError(f"h = {h!r} makes {total:.3g} steps, whose times do not fit in memory; use a larger one")
+    if total == counts.size:
         return with_sides(stops, saves, jumps)
     counts = counts.astype(np.int64)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    within = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)
+    starts = np.zeros(counts.size + 1, np.int64)
+    counts.cumsum(out=starts[1:])
     t = np.empty(starts[-1] + 1)
-    t[:-1] = np.repeat(stops[:-1], counts) + within * np.repeat(np.diff(stops) / counts, counts)
+    within = np.arange(starts[-1]) - starts[:-1].repeat(counts)
+    t[:-1] = stops[:-1].repeat(counts) + within * (gaps / counts).repeat(counts)
     t[starts] = stops
     return with_sides(t, starts[saves], jumps)
 

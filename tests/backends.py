@@ -1,6 +1,7 @@
 """The three backends as tests call them: numpy in, numpy out."""
 
 import dataclasses
+import importlib.util
 import math
 
 import numpy as np
@@ -11,6 +12,13 @@ from sdekit.solution import State
 
 NAMES = ("numba", "numpy", "torch")
 each_backend = pytest.mark.parametrize("name", NAMES)
+
+
+def needs(*modules):
+    """Skip a test module where one of these is missing; nothing is imported, so that collecting stays quick."""
+    for name in modules:
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"could not import {name!r}", allow_module_level=True)
 
 
 def begin(x0, first_step=0, memory=None, seed=0, first_path=0):

@@ -371,6 +371,23 @@ def test_what_is_not_reached_is_not_refused():
 TABLE = np.sin(np.arange(501.0))
 
 
+def test_numbers_are_rounded_as_written():
+    """A8: t fs - 2, with t a multiple of 1/fs, is a whole number where the product is rounded, as in numpy."""
+
+    class Samples(NamedTuple):
+        fs: float = 49.0
+        noise = "none"
+
+        def drift(self, t, x):
+            return math.floor(t * self.fs - 2.0)
+
+    grid = np.arange(1, 2001) / 49.0
+    ours, oracle = (
+        sk.solve(Samples(), 0.0, grid, sk.euler, grid=grid, seed=0, backend=b).x for b in (NUMBA, sk.backends.numpy())
+    )
+    np.testing.assert_allclose(ours, oracle, rtol=1e-13)
+
+
 def test_quotients_are_those_of_numpy():
     """A8: int(t/h) as index, floor(t/h); A14: no constant of float32 overflows. h and kT are numbers of the process."""
 

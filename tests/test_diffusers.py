@@ -7,14 +7,14 @@ import math
 
 import numpy as np
 import pytest
-from backends import begin
+from backends import begin, needs
 
 import sdekit as sk
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of diffusers' use of numpy
 
 torch = pytest.importorskip("torch")
-diffusers = pytest.importorskip("diffusers")
+needs("diffusers")
 
 TARGET = sk.GaussianMixture([0.3, 0.7], [[-1.0, 0.2], [0.8, -0.5]], stds=[0.3, 0.4])
 SETTINGS = {"beta_start": 1e-4, "beta_end": 0.02, "timestep_spacing": "linspace"}
@@ -22,6 +22,8 @@ SETTINGS = {"beta_start": 1e-4, "beta_end": 0.02, "timestep_spacing": "linspace"
 
 def make(name, n, **options):
     """(the scheduler with n steps, the same process, its grid down to sigma = 0)."""
+    import diffusers
+
     scheduler = getattr(diffusers, name)(**{**SETTINGS, **options})
     scheduler.set_timesteps(n)
     process = sk.DiscreteVP(scheduler.alphas_cumprod.double().numpy())
@@ -69,6 +71,8 @@ def test_flows_agree_to_the_end(method, name, options, n):
 @pytest.mark.parametrize("n", [5, 10, 20])
 def test_heun_agrees_to_the_end(n):
     """Their states are x/alpha, and each time but the first is there twice, for both stages."""
+    import diffusers
+
     scheduler = diffusers.HeunDiscreteScheduler(**SETTINGS, beta_schedule="linear")
     scheduler.set_timesteps(n)
     process = sk.DiscreteVP(scheduler.alphas_cumprod.double().numpy())
@@ -113,6 +117,8 @@ def test_the_third_order_differs_and_theirs_is_of_second():
     """From exact values, in float64: their second difference lacks a factor 2, and the slope shows it."""
     process, mean, var, ends = sk.VP(), 0.7, 0.25, (0.5, 0.05)
     rev = sk.Reverse(process, sk.Gaussian(mean, std=0.5).score(process), 0.0)
+    import diffusers
+
     scheduler = diffusers.DPMSolverMultistepScheduler(solver_order=3)
 
     def path(t):

@@ -69,6 +69,19 @@ def test_a4_functions_that_change_their_argument_are_named(where, kind):
     assert torch.equal(x0, kept)
 
 
+@pytest.mark.parametrize("change", [lambda x: x.data.mul_(2), lambda x: np.multiply(x, 2, out=x.numpy())])
+@pytest.mark.parametrize("how", [{"h": 0.1}, {"tol": 1e-3}])
+def test_a4_changes_that_no_tensor_counts_are_named(change, how):
+    torch = pytest.importorskip("torch")
+
+    def drift(t, x):
+        change(x)
+        return -x
+
+    with pytest.raises(ValueError, match="drift of .* changes its argument"):
+        sk.solve(sk.noiseless(sk.process(drift, lambda t, x: x)), torch.ones(3), [0, 1], seed=0, **how)
+
+
 def test_a4_networks_that_work_in_place_are_named():
     torch = pytest.importorskip("torch")
     vp, x = sk.VP(), torch.ones(3, 2)

@@ -119,7 +119,7 @@ REFUSED = {
     "complex": ((OU, 1j, TS), {}, "x0 must hold real numbers, got complex128"),
     "words": ((OU, "größe", TS), {}, "x0 must hold real numbers"),
     "nothing": ((OU, None, TS), {}, "x0 must hold real numbers"),
-    "ragged": ((OU, [[1.0], [1.0, 2.0]], TS), {}, "x0 must be a number or an array of one shape"),
+    "ragged": ((OU, [[1.0], [1.0, 2.0]], TS), {}, "x0 must be a number, an array of one shape"),
     "trailing axis": ((LORENZ, np.ones((3, 4)), TS), {}, r"x0 has shape \(3, 4\), but Lorenz has 3 components"),
     "no axis": ((LORENZ, 1.0, TS), {}, r"x0 has shape \(\), but Lorenz has 3 components"),
     "event axes": (
@@ -225,6 +225,9 @@ def test_refused_tensors():
     for x0, message in (
         (torch.tensor(1j), "x0 must be real"),
         (torch.tensor([math.nan]), "x0 must be finite"),
+        (torch.ones(2, 2).to_sparse(), "x0 must be a dense tensor .*sparse_coo"),
+        (torch.ones(2, device="meta"), "x0 must be a dense tensor that holds numbers"),
+        ([torch.ones(2, requires_grad=True), torch.ones(2)], "x0 must be a number, an array .*, or one tensor"),
         (torch.ones(2, 4), None),
     ):
         with pytest.raises(ValueError, match=message or r"x0 has shape \(2, 4\), but Lorenz has 3 components"):
@@ -235,6 +238,8 @@ def test_refused_tensors():
     for noise in (torch.full((1, 2), 1j), np.full((1, 2), 1j), "weiß"):
         with pytest.raises(ValueError, match="noise must be an array of standard normals"):
             sk.solve(OU, torch.ones(2), TS, noise=noise, grid=TS)
+    with pytest.raises(ValueError, match=r"noise must be .* one tensor"):
+        sk.solve(OU, np.ones(2), TS, noise=[torch.ones(2, requires_grad=True)], grid=TS)
     with pytest.raises(ValueError, match="noise is a tensor, but x0 is not"):
         sk.solve(OU, np.ones(2), TS, noise=torch.ones(1, 2), grid=TS)
 

@@ -22,7 +22,6 @@ def protected(x):
 def call(step, sde, t, t1, x, h, *rest):
     """The step at x; a ValueError where it changes x in place."""
     before = _version(x)
-    copy = x.clone() if before is None else None  # of inference tensors nobody counts the changes
     try:
         taken = step(sde, t, t1, x, h, *rest)
     except (ValueError, RuntimeError) as error:
@@ -34,23 +33,30 @@ def call(step, sde, t, t1, x, h, *rest):
                 f"sdekit.math.where(x > 0, a, b) for if x > 0, which gives each path its own"
             ) from error
         raise
-    if before is None and not bool((copy == x).all() | (x != x).any()):
-        raise ValueError(_complaint(sde, t, copy))
-    if before is not None and _version(x) != before:
+    if _version(x) != before:
         raise ValueError(_complaint(sde, t, x))
+    return taken
+
+
+def closely(step, sde, t, t1, x, h, *rest):
+    """`call`, by the numbers: nobody counts the changes of inference tensors, x.data and x.numpy()."""
+    if not arrays.is_tensor(x) or not arrays.concrete(x):
+        return call(step, sde, t, t1, x, h, *rest)
+    copy = x.detach().clone()
+    taken = call(step, sde, t, t1, x, h, *rest)
+    if not bool(((copy == x) | (copy != copy)).all()):
+        raise ValueError(_complaint(sde, t, copy))
     return taken
 
 
 def drift(sde, t, x):
     """The drift at x, in the type of x; a ValueError where it changes x in place."""
-    return call(lambda sde, t, t1, x, h: sde.drift(t, x), sde, t, t, x, 0.0)
+    return closely(lambda sde, t, t1, x, h: sde.drift(t, x), sde, t, t, x, 0.0)
 
 
 def _version(x):
-    """A count of the changes in place; 0 for arrays, which are read-only, None where there is none."""
-    if not arrays.is_tensor(x):
-        return 0
-    return None if x.is_inference() else x._version
+    """A count of the changes in place; 0 where there is none, and for arrays, which are read-only."""
+    return x._version if arrays.is_tensor(x) and not x.is_inference() else 0
 
 
 def _complaint(sde, t, x):

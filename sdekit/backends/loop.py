@@ -40,13 +40,14 @@ def march(problem, rows):
         h = float(steps.t[s + 1]) - float(steps.t[s])
         rest = [dw * math.sqrt(abs(h)) for dw in dws] + ([] if method.init is None else [memory])
 
+        guarded = guard.call if s else guard.closely
         if t != steps.t[s]:  # behind a jump
             slope = None
 
-        def step(x, t=t, t1=t1, h=h, rest=rest, slope=slope, at=at):
+        def step(x, t=t, t1=t1, h=h, rest=rest, slope=slope, at=at, guarded=guarded):
             if method.first_same_as_last:
                 rest = [*rest, guard.drift(sde, t, x) if slope is None or x is not at else slope]
-            taken = guard.call(method.step, sde, t, t1, x, h, *rest)
+            taken = guarded(method.step, sde, t, t1, x, h, *rest)
             return taken if isinstance(taken, Taken) else Taken(taken)
 
         taken = watch.through(s, step, x, counter)

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from backends import needs
 
-for _name in ("torch", "zuko", "sklearn", "ot", "matplotlib", "tqdm"):
-    pytest.importorskip(_name)
+needs("torch", "zuko", "sklearn", "ot", "matplotlib", "tqdm")
 
 from commands import PNG, explains, names  # noqa: E402
 

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from backends import needs
 
-pytest.importorskip("torch")
-pytest.importorskip("sklearn")
+needs("torch", "sklearn")
 
-import torch
+import torch  # noqa: E402
 
-from generative.data import digits, eight_gaussians, sets
+from generative.data import digits, eight_gaussians, sets  # noqa: E402
 
 SETS = pytest.mark.parametrize("target", sets.values(), ids=sets)
 

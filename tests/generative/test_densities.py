@@ -1,9 +1,9 @@
 """log_prob of every model with an exact density: it integrates to 1, and is the closed form on Gaussian data."""
 
 import pytest
+from backends import needs
 
-for _name in ("torch", "zuko", "sklearn"):
-    pytest.importorskip(_name)
+needs("torch", "zuko", "sklearn")
 
 import torch  # noqa: E402
 

@@ -3,9 +3,9 @@
 import math
 
 import pytest
+from backends import needs
 
-for _name in ("torch", "zuko"):
-    pytest.importorskip(_name)
+needs("torch", "zuko")
 
 import torch  # noqa: E402
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from backends import needs
 
-for _name in ("torch", "zuko", "sklearn", "ot", "matplotlib", "tqdm"):
-    pytest.importorskip(_name)
+needs("torch", "zuko", "sklearn", "ot", "matplotlib", "tqdm")
 
 import torch  # noqa: E402
 from commands import explains, names  # noqa: E402

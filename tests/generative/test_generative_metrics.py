@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from backends import needs
 
-for _name in ("torch", "ot", "sklearn"):
-    pytest.importorskip(_name)
+needs("torch", "ot", "sklearn")
 
 import torch  # noqa: E402
 

@@ -1,7 +1,6 @@
 """Steps of adaptive size on the CPU: what an adaptive run gives its kernel, and the run on a pool of threads."""
 
 import numpy as np
-from numba import typeof
 
 from ... import control as controller
 from ... import machine
@@ -11,7 +10,7 @@ from .attending import (
     BEFORE, LANES, MOST, OF_PATH, SIZE, T, Forms, Paths, Plan, access, dense, room, sparse,
 )  # fmt: skip
 from .records import compiled, prepare
-from .run import _in_threads, _per_lane, _preparing, _ready, _starts, check
+from .run import _in_threads, _per_lane, _preparing, _ready, _starts, call, check, kind
 from .stepping import kernel, measure, plain
 
 __all__ = ["run"]
@@ -78,9 +77,10 @@ def _share(problem, x, numbers):
 
     def share(low, high, slot, ticks, first_bad):
         space = room(k or 1, dtype, len(paths.columns), slopes)
-        kernel(sde, step, keep, propose, forms, paths, plan, space, low, high, slot, ticks)
+        call(kernel, types, sde, step, keep, propose, forms, paths, plan, space, low, high, slot, ticks)
 
-    return share, ("adaptive", typeof(sde), step, keep, propose, *forms, dtype)
+    types = "adaptive", kind(sde), step, keep, propose, *forms, dtype
+    return share, types
 
 
 def _complete(sde, t, x, h, taken):

@@ -8,6 +8,8 @@ the functions, and whatever was changed since the last solve gives another descr
 import dis
 import functools
 import inspect
+import itertools
+import operator
 import types
 
 import numpy as np
@@ -85,7 +87,9 @@ class Watch:
 
     def __init__(self):
         self.steady = True  # nothing that was read can change in itself, as arrays and lists do
-        self.read: list = []  # (dict, name, value found there)
+        self.lookups: list = []  # the `get` of a dict,
+        self.names: list = []  # what it was asked for,
+        self.found: list = []  # and what it found
         self.cells: list = []  # (cell, its content)
         self.functions: list = []  # (function, its code, its defaults)
         self.done: dict = {}  # id of a function or class: its description
@@ -93,14 +97,17 @@ class Watch:
     def get(self, names, name, missing=Ellipsis):
         """names[name], watched from now on."""
         value = names.get(name, missing)
-        self.read.append((names, name, value))
+        self.lookups.append(names.get)
+        self.names.append(name)
+        self.found.append(value)
         return value
 
     def holds(self):
         """Whether all is as it was."""
+        found = map(operator.call, self.lookups, self.names, itertools.repeat(Ellipsis))
         return (
             self.steady
-            and all(names.get(name, Ellipsis) is value for names, name, value in self.read)
+            and all(map(operator.is_, found, self.found))
             and all(_content(cell) is value for cell, value in self.cells)
             and all(f.__code__ is code and f.__defaults__ is defaults for f, code, defaults in self.functions)
         )

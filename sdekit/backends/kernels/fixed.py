@@ -75,6 +75,7 @@ class Layout(NamedTuple):
         return self.chunk * int(self.counts.sum())
 
 
+@functools.cache
 def layout(drawn, channels, most):
     """The `Layout` of one dw of `channels` normals for each stream in `drawn`, in about `most` rows for each stream."""
     distinct = sorted(set(drawn))

@@ -22,9 +22,10 @@ from .captured import REFUSED, Watch, describe, is_record
 from .explain import COMPILES
 from .lane import INLINE, real, source
 
-# Formulas of users, processes and methods are rounded as written, but for a·b + c. Reassociation serves the kernel's
-# own sums alone: x/k/m must not become x/(k·m), which can overflow, nor t/h be t·(1/h), which misses whole numbers.
-FORMULA = {"error_model": "numpy", "fastmath": {"contract", "nsz", "afn"}, "nogil": True}
+# Formulas of users, processes and methods are rounded as written, but for a·b + c of states (`lane`): of times and
+# parameters floor(t·f − 2) must be what numpy says. Reassociation serves the kernel's own sums alone: x/k/m must not
+# become x/(k·m), which can overflow, nor t/h be t·(1/h), which misses whole numbers.
+FORMULA = {"error_model": "numpy", "fastmath": {"nsz", "afn"}, "nogil": True}
 OPTIONS = {**FORMULA, "fastmath": {"contract", "nsz", "afn", "reassoc"}}
 
 _current: dict = {}  # id of a function or class: itself, which keeps the id its own, its Watch, what it became

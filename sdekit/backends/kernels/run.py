@@ -25,7 +25,7 @@ LEAST = 2**18  # for one thread: less is done before another has started
 FEW = 64  # lanes that are a block of their own, whose normals are made along the steps
 MOST = 32  # components, or entries of a diffusion matrix: they are unrolled, and compile time grows with them
 _preparing = threading.Lock()
-_compiled: set = set()  # types for which there is a kernel
+_kernels: dict = {}  # types of all that varies between kernels: machine code
 
 
 def run(problem, threads=None):
@@ -81,12 +81,30 @@ def _share(problem, out):
             np.empty(lanes, np.bool_),
             block(4 if along else 0, dtype),
         )
-        fixed.run(
-            sde, step, *forms, x0, out, saves, t, begin, end, columns, source, plan, room,
-            low, high, slot, ticks, first_bad,
+        times = saves, t, begin, end
+        call(
+            fixed.run, types,
+            sde, step, *forms, x0, out, *times, columns, source, plan, room, low, high, slot, ticks, first_bad,
         )  # fmt: skip
 
-    return share, (typeof(sde), step, *forms, dtype)
+    types = kind(sde), step, *forms, dtype
+    return share, types
+
+
+def call(kernel, types, *args):
+    """kernel(*args), by its machine code if these types were met before: numba would name the type of each anew."""
+    if types not in _kernels:
+        kernel(*args)
+        _kernels[types] = kernel.overloads[tuple(map(typeof, args))].entry_point
+    else:
+        _kernels[types](*args)
+
+
+def kind(value):
+    """As much of the type of a value as tells kernels apart: numba takes long to name that of a record."""
+    if isinstance(value, tuple):
+        return type(value), *map(kind, value)
+    return float if type(value) is float else typeof(value)
 
 
 def _starts(problem):
@@ -179,7 +197,7 @@ def check(problem):
 
 def _ready(types, call, problem):
     """Compile what these types need by an empty `call`, unless that was done before."""
-    if types in _compiled:
+    if types in _kernels:
         return
     name, method = problem.system.name, problem.method.name
     try:
@@ -188,7 +206,6 @@ def _ready(types, call, problem):
         raise
     except Exception as error:
         raise ValueError(explained(problem, error)) from error
-    _compiled.add(types)
 
 
 def _per_lane(found, problem):
