@@ -34,7 +34,7 @@ def run(problem, threads=None):
         out = x.reshape(len(course.t), *problem.shape).astype(problem.dtype, copy=False)
     size, before, most, *counts = numbers[:T].reshape(-1, *shape)
     steps, rejected, more = (c.astype(np.int64) for c in counts)
-    nfe, control = problem.method.drifts * steps + more, controller.Control(size, before, most)
+    nfe, control = problem.drifts * steps + more, controller.Control(size, before, most)
     last = np.where(failed[:, None], np.nan, x[-1]).reshape(problem.shape)
     return Outcome(out, last, failed.reshape(shape), failed_step, None, nfe, steps, rejected, control)
 
