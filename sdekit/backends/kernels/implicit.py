@@ -12,6 +12,7 @@ from .fixed import native
 from .lane import Vec, _items, _pack, is_lane, reals, source, vec, vec_like
 from .records import compiled
 
+MOST = 8  # components: elimination is unrolled, and compile time grows with their cube
 
 class Number:
     """A floating-point number or a condition of compiled code, on which arithmetic emits instructions."""

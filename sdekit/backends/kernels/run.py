@@ -185,6 +185,11 @@ def check(problem):
             f"the numba backend compiles up to {MOST} components, and {MOST} entries of a diffusion matrix; "
             f"{name} has {k or 1} components and {m} noises: {ELSEWHERE}"
         )
+    if problem.method.jacobian and (k or 1) > implicit.MOST:
+        raise ValueError(
+            f"the numba backend compiles {problem.method.name}, which solves linear systems, for up to {implicit.MOST} "
+            f"components; {name} has {k}: {ELSEWHERE}"
+        )
     if (k is None and event_dims) or hasattr(getattr(process, "score", None), "pair"):
         raise ValueError(
             f"{name} holds a score or couples whole axes, which the numba backend does not run; {ELSEWHERE}"
