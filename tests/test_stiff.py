@@ -133,15 +133,23 @@ class Hires(NamedTuple):
         )
 
 
+# The states at the end are those of scipy's Radau at 1e-12; of `Hires` that of F. Mazzia and C. Magherini, "Test Set
+# for Initial Value Problem Solvers", 2008, to the digits that both share.
 PROBLEMS = [
-    (VanDerPol(), [2.0, 0.0], 2000.0),
-    (Robertson(), [1.0, 0.0, 0.0], 1e5),
-    (Hires(), [1.0, 0, 0, 0, 0, 0, 0, 0.0057], 321.8122),
-]
+    (VanDerPol(), [2.0, 0.0], 2000.0, [1.706167732, -0.0008928097]),
+    (Robertson(), [1.0, 0.0, 0.0], 1e5, [0.01786592114, 7.2747514686e-8, 0.98213400611]),
+    (
+        Hires(), [1.0, 0, 0, 0, 0, 0, 0, 0.0057], 321.8122,
+        [
+            0.737131257332e-3, 0.144248572632e-3, 0.5888729741e-4, 0.117565134328e-2, 0.238635619883e-2,
+            0.623896825274e-2, 0.284999839518e-2, 0.285000160482e-2,
+        ],
+    ),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("process", "x0", "end"), PROBLEMS, ids=lambda p: type(p).__name__)
-def test_accuracy_and_cost_beside_radau(process, x0, end):
+@pytest.mark.parametrize(("process", "x0", "end", "true"), PROBLEMS, ids=lambda p: type(p).__name__)
+def test_accuracy_and_cost_beside_radau(process, x0, end, true):
     """At 1e-6: errors of at most 100 tol, no more than 3 times the evaluations, those for Jacobians counted."""
     count = 0
 
@@ -150,8 +158,6 @@ def test_accuracy_and_cost_beside_radau(process, x0, end):
         count += 1
         return np.array(process.drift(t, *x))
 
-    true = solve_ivp(f, (0, end), x0, method="Radau", rtol=1e-11, atol=1e-12).y[:, -1]
-    count = 0
     solve_ivp(f, (0, end), x0, method="Radau", rtol=1e-6, atol=1e-6)
     sol = solve("numpy", process, x0, [0, end], sk.rodas5p, tol=1e-6)
     assert np.abs(sol.final - true).max() < 1e-4 and int(sol.nfe) < 3 * count
@@ -159,11 +165,11 @@ def test_accuracy_and_cost_beside_radau(process, x0, end):
 
 @each_backend
 def test_the_backends_agree(name):
-    """Robertson with a rate per path: output between steps, steps and evaluations as on numpy, numbers to rounding."""
+    """Robertson with a rate per path: output between steps, and numbers to the rounding of differences."""
     ts, process = [0, 0.3, 40.0, 1e4], Robertson(np.array([0.02, 0.04, 0.07]))
     sol, want = (solve(n, process, [1.0, 0.0, 0.0], ts, sk.rodas5p, tol=1e-6) for n in (name, "numpy"))
     np.testing.assert_allclose(sol.x, want.x, rtol=1e-6, atol=1e-9)
-    assert (np.asarray(sol.nfe) == want.nfe).all() and (np.asarray(sol.rejected) == want.rejected).all()
+    assert np.abs(np.asarray(sol.steps) - want.steps).max() <= 1
     assert (np.asarray(sol.nfe) == 2 + 12 * np.asarray(sol.steps)).all()
     true = solve_ivp(lambda t, u: Robertson().drift(t, *u), (0, 1e4), [1.0, 0, 0], "Radau", ts, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(sol.x[:, 1], true.y.T, atol=1e-5)
@@ -171,12 +177,13 @@ def test_the_backends_agree(name):
 
 @each_backend
 def test_orders_on_fixed_steps(name):
-    """One argument, an equation that is not autonomous, errors at t = 10 on steps that halve; deterministic."""
-    true = float(sk.solve(Growing(), 1.0, [0, 10], sk.dop853, h=0.005, backend=sk.backends.numpy()).final)
-    sols = [solve(name, Growing(), 1.0, [0, 10], sk.rodas5p, h=10 / n) for n in (32, 64)]
-    errors = [abs(float(sol.final) - true) for sol in sols]
-    assert abs(math.log2(errors[0] / errors[1]) - 5) < 0.4, errors
-    assert sols[0].nfe == 32 * 10 + 1
+    """One argument, an equation that is not autonomous, errors on steps that halve; deterministic."""
+    ts = np.linspace(0, 10, 9)
+    true = sk.solve(Growing(), 1.0, ts, sk.dop853, h=0.005, backend=sk.backends.numpy()).x
+    sols = [solve(name, Growing(), 1.0, ts, sk.rodas5p, h=10 / n) for n in (64, 128)]
+    errors = [np.abs(sol.x - true).max() for sol in sols]
+    assert abs(math.log2(errors[0] / errors[1]) - 5) < 0.3, errors
+    assert sols[0].nfe == 64 * 10 + 1
 
 
 @each_backend
@@ -227,7 +234,7 @@ def test_what_does_not_go_is_refused():
         with pytest.raises(ValueError, match="jacobian must return 2 rows of 2 values"):
             solve(name, Wrong(), [1.0, 1.0], [0, 1], sk.rodas5p, tol=1e-3)
     whole = type("Whole", (), {"noise": "none", "event_dims": 1, "drift": lambda self, t, x: -x})()
-    with pytest.raises(ValueError, match="components of a state one by one, for its Jacobian, but that of Whole"):
+    with pytest.raises(ValueError, match="components of a state one by one, for the Jacobian of its drift, but Whole"):
         sk.solve(whole, np.ones(3), [0, 1], sk.rodas5p, tol=1e-3)
     many = sk.process(lambda t, *x: tuple(-v for v in x), noise="none")
     with pytest.raises(ValueError, match="rodas5p, which solves linear systems, for up to 8 components"):

@@ -40,8 +40,8 @@ class Method(_Called[P]):
     calculus    "ito" or "stratonovich": the solution that it converges to.
     noise       the kinds that it serves; ("none",) marks an ODE method.
     drifts      drift (or network) evaluations per step.
-    jacobian    whether a step takes the Jacobian of the drift, an evaluation more for each component of the state unless
-                the process has a method `jacobian`.
+    jacobian    whether a step takes the Jacobian of the drift: an evaluation more for each component of the state,
+                unless the process has a method `jacobian`.
     streams     noise stream of each dw.
     init        function (sde, t, x) -> memory that starts a multistep method, or None.
     evaluates_end   whether a step evaluates the drift at t1.

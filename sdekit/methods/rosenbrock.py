@@ -61,7 +61,7 @@ def interpolation(rows: int):
     return written("interpolate", "x, taken, h, theta", lines, "The dense output of a step.", __name__)
 
 
-rodas5p = rosenbrock("rodas5p", 5, 4, RODAS5P, """Steinebach's Rosenbrock pair of orders 5 and 4, with dense output of order 4.
+rodas5p = rosenbrock("rodas5p", 5, 4, RODAS5P, """Steinebach's pair of orders 5 and 4, with dense output of order 4.
 
 For stiff equations, 1e-3 … 1e-8: L-stable, and of its order on problems where others lose some. The Jacobian is that
 of a method `jacobian(t, *x)` of the process, rows of ∂f_i/∂x_j, or made of forward differences.

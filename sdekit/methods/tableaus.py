@@ -195,9 +195,9 @@ DOP853 = Tableau(
     ),
 )  # fmt: skip
 
-# G. Steinebach, "Construction of Rosenbrock–Wanner method Rodas5P and numerical benchmarks within the Julia Differential
-# Equations package", 2023, doi:10.1007/s10543-023-00967-x, in the form without products of the Jacobian, as the author
-# contributed it to that package.
+# G. Steinebach, "Construction of Rosenbrock–Wanner method Rodas5P and numerical benchmarks within the Julia
+# Differential Equations package", 2023, doi:10.1007/s10543-023-00967-x, in the form without products of the Jacobian,
+# with the digits that the package prints.
 RODAS5P = Rosenbrock(
     gamma=0.21193756319429014,
     c=(0.6358126895828704, 0.4095798393397535, 0.9769306725060716, 0.4288403609558664),

@@ -90,7 +90,7 @@ def _complete(sde, t, x, h, taken):
 
 def _slopes(problem):
     """How many slopes a step has: one is taken by an equation that stands still."""
-    still = problem.equation._replace(f=lambda process, t, x: 0.0 * x)
+    still = problem.equation._replace(f=lambda process, t, x: 0.0 * x, j=lambda sde, t, x, slope: 0.0 * x)
     x = np.ones((problem.system.components, 1) if problem.system.components else 1)
     taken = problem.method.step(still, 0.0, 1.0, x, 1.0, x)
     assert isinstance(taken, Taken)

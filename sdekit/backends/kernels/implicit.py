@@ -14,6 +14,7 @@ from .records import compiled
 
 MOST = 8  # components: elimination is unrolled, and compile time grows with their cube
 
+
 class Number:
     """A floating-point number or a condition of compiled code, on which arithmetic emits instructions."""
 
