@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import arrays
+from .jacobian import columns, differences, increment, typed
 
 
 def components(x):
@@ -76,18 +77,43 @@ def _array_product(process, t, x, dw):
     return (g @ dw.reshape((*dw.shape[:-1], *between, dw.shape[-1], 1)))[..., 0]
 
 
+# --- the Jacobian of the drift: what the process says, or forward differences ---
+
+
+def _single_jacobian(sde, t, x, slope):
+    return typed(sde.process.jacobian(t, x), x)
+
+
+def _coupled_jacobian(sde, t, x, slope):
+    return columns(sde.process.jacobian(t, *components(x)), x)
+
+
+def _single_difference(sde, t, x, slope):
+    by = increment(x)
+    return (sde.drift(t, x + by) - slope) / by
+
+
+def _coupled_differences(sde, t, x, slope):
+    return differences(sde, t, x, slope)
+
+
 class Equation(NamedTuple):
-    """What a step sees of a process: f(t, x), g(t, x)·dW, and the process itself for its closed forms."""
+    """What a step sees of a process: f(t, x), g(t, x)·dW, ∂f/∂x, and the process itself for its closed forms."""
 
     process: Any
     f: Callable
     g: Callable
+    j: Callable = _single_difference
 
     def drift(self, t, x):
         return self.f(self.process, t, x)
 
     def noise(self, t, x, dw):
         return self.g(self.process, t, x, dw)
+
+    def jacobian(self, t, x, slope):
+        """∂f/∂x in the form of `sdekit.jacobian`; `slope` is the drift at x."""
+        return self.j(self, t, x, slope)
 
 
 def equation(process, coupled, noise, event_dims=0):
@@ -98,4 +124,7 @@ def equation(process, coupled, noise, event_dims=0):
         g = _coupled_product if coupled else _array_product if event_dims else _single_product
     else:
         g = _coupled_noise if coupled else _single_noise
-    return Equation(process, _coupled_drift if coupled else _single_drift, g)
+    given = callable(getattr(process, "jacobian", None))
+    if coupled:
+        return Equation(process, _coupled_drift, g, _coupled_jacobian if given else _coupled_differences)
+    return Equation(process, _single_drift, g, _single_jacobian if given else _single_difference)

@@ -64,6 +64,11 @@ def _serves(system, method):
             raise ValueError(
                 f"method {method.name} needs a process with a method {need}, which {name} does not have{why}"
             )
+    if method.jacobian and system.components is None and system.event_dims:
+        raise ValueError(
+            f"method {method.name} needs the components of a state one by one, for the Jacobian of its drift, but {name} "
+            f"takes states of {system.event_dims} axes whole; write drift(t, *x)"
+        )
     if kind in method.noise or (kind == "none" and method.noise != ("none",)):
         return
     if system.crossing and "diagonal" in method.noise:

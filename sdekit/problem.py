@@ -45,6 +45,12 @@ class Problem(NamedTuple):
         return (*self.system.path_shape, *self.x0.shape[len(self.x0.shape) - event :])
 
     @property
+    def drifts(self):
+        """Evaluations of the drift in a step; None where the method's record does not say."""
+        differences = self.method.jacobian and not callable(getattr(self.system.process, "jacobian", None))
+        return self.method.drifts + (self.system.components or 1) if differences else self.method.drifts
+
+    @property
     def lanes(self):
         """Noises are counted for each: paths of coupled processes and of general noise, entries of any other state."""
         return math.prod(self.system.path_shape if self.dw_axes else self.shape)

@@ -40,6 +40,8 @@ class Method(_Called[P]):
     calculus    "ito" or "stratonovich": the solution that it converges to.
     noise       the kinds that it serves; ("none",) marks an ODE method.
     drifts      drift (or network) evaluations per step.
+    jacobian    whether a step takes the Jacobian of the drift: an evaluation more for each component of the state,
+                unless the process has a method `jacobian`.
     streams     noise stream of each dw.
     init        function (sde, t, x) -> memory that starts a multistep method, or None.
     evaluates_end   whether a step evaluates the drift at t1.
@@ -63,6 +65,7 @@ class Method(_Called[P]):
     calculus: str = "ito"
     noise: tuple[str, ...] = CLASSES
     drifts: int | None = 1
+    jacobian: bool = False
     streams: tuple[int, ...] = (0,)
     init: Callable | None = None
     evaluates_end: bool = False
@@ -132,6 +135,7 @@ def method(
     calculus: str = "ito",
     noise: str | tuple[str, ...] | None = None,
     drifts: int | None = 1,
+    jacobian: bool = False,
     normals: int | None = None,
     streams: tuple[int, ...] | None = None,
     init: Callable | None = None,
@@ -164,6 +168,7 @@ def method(
             calculus=calculus,
             noise=noise,
             drifts=drifts,
+            jacobian=jacobian,
             streams=streams,
             init=init,
             evaluates_end=evaluates_end,

@@ -14,17 +14,17 @@ def pair(name: str, order: int, lower: int, tableau: Tableau, doc: str) -> Metho
     """
     stages = len(tableau.b)
     lines = [
-        _slope(i, _time(c), f"x + ({_sum(row)}) * h")
+        _slope(i, time(c), f"x + ({weighted(row)}) * h")
         for i, (c, row) in enumerate(zip(tableau.c, tableau.a, strict=True), 1)
     ]
     slopes = ", ".join(f"k{i}" for i in range(stages + 1))
-    errors = [f"({_sum(row)}) * h" for row in tableau.errors]
+    errors = [f"({weighted(row)}) * h" for row in tableau.errors]
     lines += [
-        f"y = x + ({_sum(tableau.b)}) * h",
+        f"y = x + ({weighted(tableau.b)}) * h",
         _slope(stages, "t1", "y"),
         f"return Taken(y, {errors[0] if len(errors) == 1 else '(' + ', '.join(errors) + ')'}, None, ({slopes}))",
     ]
-    step = _written(name, "sde, t, t1, x, h, k0", lines, doc)
+    step = written(name, "sde, t, t1, x, h, k0", lines, doc)
     made = method(
         noise="none",
         order=order,
@@ -50,7 +50,7 @@ def interpolation(tableau: Tableau):
     stages, more = len(tableau.b), len(tableau.further)
     inner = ""
     for j, row in reversed(list(enumerate(tableau.dense))):
-        part = f"({_sum(row)}) * h"
+        part = f"({weighted(row)}) * h"
         inner = f"({part} + {'theta' if j % 2 == 0 else 'eta'} * {inner})" if inner else f"({part})"
     lines = [
         f"{_order(stages, more)} = taken.slopes",
@@ -59,7 +59,7 @@ def interpolation(tableau: Tableau):
         f"bend = 2.0 * rise - start - end{' + eta * ' + inner if inner else ''}",
         "return x + theta * (rise + eta * (start - rise + theta * bend))",
     ]
-    return _written("interpolate", "x, taken, h, theta", lines, "The dense output of a step.")
+    return written("interpolate", "x, taken, h, theta", lines, "The dense output of a step.")
 
 
 def further(tableau: Tableau):
@@ -67,9 +67,9 @@ def further(tableau: Tableau):
     stages, more = len(tableau.b), len(tableau.further)
     lines = [f"{_order(stages, 0)} = taken.slopes"]
     for i, (c, row) in enumerate(tableau.further, stages + 1):
-        lines.append(_slope(i, _time(c), f"x + ({_sum(row)}) * h"))
+        lines.append(_slope(i, time(c), f"x + ({weighted(row)}) * h"))
     lines.append(f"return Taken(taken.x, taken.error, None, ({_order(stages, more)}))")
-    return _written("further", "sde, t, x, h, taken", lines, "Slopes that the dense output needs besides.")
+    return written("further", "sde, t, x, h, taken", lines, "Slopes that the dense output needs besides.")
 
 
 def _order(stages, more):
@@ -77,7 +77,8 @@ def _order(stages, more):
     return ", ".join(f"k{i}" for i in (*range(stages), *range(stages + 1, stages + 1 + more), stages))
 
 
-def _time(c: float) -> str:
+def time(c: float) -> str:
+    """The time of a slope, as code."""
     return "t1" if c == 1 else f"t + {c!r} * h"
 
 
@@ -85,12 +86,15 @@ def _slope(i: int, time: str, state: str) -> str:
     return f"k{i} = sde.drift({time}, {state})"
 
 
-def _sum(row: Row) -> str:
-    return " + ".join(f"k{i}" if weight == 1 else f"k{i} * {float(weight)!r}" for i, weight in enumerate(row) if weight)
+def weighted(row: Row, name: str = "k") -> str:
+    """Σ w_i k_i over the weights of a row that are not 0, as code."""
+    terms = [(f"{name}{i}", float(weight)) for i, weight in enumerate(row) if weight]
+    return " + ".join(slope if weight == 1 else f"{slope} * {weight!r}" for slope, weight in terms)
 
 
-def _written(name, parameters, lines, doc):
-    names = {"__name__": __name__, "Taken": Taken}
+def written(name, parameters, lines, doc, module=__name__, **names):
+    """The function of this text; it sees `names` and `Taken`."""
+    names |= {"__name__": module, "Taken": Taken}
     exec("\n    ".join([f"def {name}({parameters}):", *lines]), names)
     names[name].__doc__ = doc
     return names[name]

@@ -46,7 +46,7 @@ def run(problem, threads=None):
         out = x.reshape(len(course.t), *problem.shape).astype(problem.dtype, copy=False)
     size, before, most, *counts = numbers[:T].reshape(T, *shape)
     steps, rejected, more = (c.astype(np.int64) for c in counts)
-    nfe, control = problem.method.drifts * steps + more, controller.Control(size, before, most)
+    nfe, control = problem.drifts * steps + more, controller.Control(size, before, most)
     last = x[-1].reshape(problem.shape)
     return Outcome(out, last, failed.reshape(shape), failed_step, None, nfe, steps, rejected, control)
 
@@ -101,7 +101,7 @@ def _complete(sde, t, x, h, taken):
 
 def _slopes(problem):
     """How many slopes a step has: one is taken by an equation that stands still."""
-    still = problem.equation._replace(f=lambda process, t, x: 0.0 * x)
+    still = problem.equation._replace(f=lambda process, t, x: 0.0 * x, j=lambda sde, t, x, slope: 0.0 * x)
     x = np.ones((problem.system.components, 1) if problem.system.components else 1)
     taken = problem.method.step(still, 0.0, 1.0, x, 1.0, x)
     assert isinstance(taken, Taken)

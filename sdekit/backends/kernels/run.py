@@ -12,7 +12,7 @@ from ...equation import Equation
 from ...problem import Counted, Counter, Outcome
 from ...records import with_parameters
 from ..waiting import apart
-from . import fixed
+from . import fixed, implicit
 from .captured import is_record
 from .explain import ELSEWHERE, explained
 from .generator import LANES, block, filler
@@ -185,6 +185,11 @@ def check(problem):
             f"the numba backend compiles up to {MOST} components, and {MOST} entries of a diffusion matrix; "
             f"{name} has {k or 1} components and {m} noises: {ELSEWHERE}"
         )
+    if problem.method.jacobian and (k or 1) > implicit.MOST:
+        raise ValueError(
+            f"the numba backend compiles {problem.method.name}, which solves linear systems, for up to {implicit.MOST} "
+            f"components; {name} has {k}: {ELSEWHERE}"
+        )
     if (k is None and event_dims) or hasattr(getattr(process, "score", None), "pair"):
         raise ValueError(
             f"{name} holds a score or couples whole axes, which the numba backend does not run; {ELSEWHERE}"
@@ -224,10 +229,10 @@ def _evaluations(problem):
     the last step are counted on one path with a drift of zero: steps branch on times alone.
     """
     method, n = problem.method, len(problem.steps)
-    if method.drifts is not None:
+    if problem.drifts is not None:
         if not method.first_same_as_last or n == 0:
-            return method.drifts * n
-        return method.drifts * n + 1 + int((problem.steps.begin != problem.steps.t[:-1])[1:].sum())  # behind jumps
+            return problem.drifts * n
+        return problem.drifts * n + 1 + int((problem.steps.begin != problem.steps.t[:-1])[1:].sum())  # behind jumps
     one = with_parameters(problem.equation.process, lambda a: float(a.reshape(-1)[0]) if 0 not in a.shape else 1.0)
     counter, form = Counter(), problem.system
     drift = Counted(lambda t, x: 0.0 * x, counter)
