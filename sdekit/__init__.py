@@ -22,6 +22,7 @@ from . import (
     transforms,
 )
 from .control import Tolerance
+from .events import Barrier, Event
 from .methods import *
 from .methods import Method, Taken, method
 from .processes import *
@@ -33,7 +34,7 @@ from .transforms import Langevin, Reverse, noiseless, process
 __version__ = "0.2.0"
 
 __all__ = [
-    "Empirical", "Gaussian", "GaussianMixture", "Langevin", "Method", "Reverse", "Solution", "Taken", "Tolerance",
+    "Barrier", "Empirical", "Event", "Gaussian", "GaussianMixture", "Langevin", "Method", "Reverse", "Solution", "Taken", "Tolerance",
     "backends", "checks", "convergence", "files", "grids", "laws", "likelihood", "math", "method", "methods", "noise",
     "noiseless", "process", "processes", "protocols", "restart", "scores", "solve", "targets", "transforms",
     *methods.__all__, *processes.__all__,

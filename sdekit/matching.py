@@ -4,6 +4,7 @@ import math
 
 from . import arrays, backends
 from .control import Tolerance
+from .events import Barrier
 from .methods import Method, euler_maruyama, heun, tsit5
 from .system import declared
 
@@ -51,6 +52,25 @@ def compatible(system, method, t):
         if not low <= time <= high:
             raise ValueError(f"ts: time {time} is outside the domain [{low}, {high}] of {name}")
     _draws_transitions(system, method, t)
+
+
+def events(found, system, said):
+    """Raise where an event and the process or its steps do not go together."""
+    for event in found:
+        if isinstance(event, Barrier):
+            if system.noise == "none":
+                raise ValueError(f"events have a Barrier, but {system.name} has no noise; use sdekit.Event(f)")
+            if system.components is None and system.event_dims:
+                raise ValueError(
+                    f"events have a Barrier, but a state of {system.name} is an array of {system.event_dims} axes, "
+                    f"whose components have no barriers; use sdekit.Event(f)"
+                )
+            if event.component >= (system.components or 1):
+                raise ValueError(
+                    f"component of a Barrier is {event.component}, but {system.name} has {system.components or 1}"
+                )
+        elif said.tolerance is not None and said.tolerance.batch:
+            raise ValueError("events stop paths one by one, which Tolerance(batch=True) does not; leave batch out")
 
 
 def _serves(system, method):

@@ -47,6 +47,8 @@ class Stream(enum.IntEnum):
     DECODER = 15  # what a decoder adds
     PROPOSAL = 16  # Markov chains: proposals
     ACCEPTANCE = 17  # the same: uniform numbers
+    CROSSING = 18  # whether a step crosses a barrier: exponential numbers
+    HIT = 19  # when it does: words
 
 
 MASK = 0xFFFFFFFF
@@ -84,6 +86,12 @@ def box_muller(w0, w1, like):
     return radius * x, radius * y
 
 
+def exponential(w0, w1, like):
+    """Two independent exponential numbers of mean 1 from two words: −log u, u as in `box_muller`; at most 22.9."""
+    u0, u1 = ((arrays.to_type(w, like.dtype) + 0.5) * 2.0**-32 for w in (w0, w1))
+    return -sm.log(u0), -sm.log(u1)
+
+
 def key(seed):
     """The two words of the 64-bit key; a `ValueError` unless 0 <= seed < 2**64."""
     value = integer("seed", seed, most=2**64 - 1)
@@ -95,28 +103,28 @@ def fresh(seed):
     return secrets.randbits(64) if seed is None else integer("seed", seed, most=2**64 - 1)
 
 
+def words(lanes, group, seed, stream):
+    """The four words of counter `group` of every lane, int64."""
+    zero, (k0, k1) = lanes * 0, key(seed)
+    return philox4x32(lanes & MASK, (lanes >> 32) & MASK, zero + group, zero + int(stream), k0, k1)
+
+
 def rows(lanes, n, count, seed, stream, like):
-    """The normals n, …, n + count − 1 of every lane, of shape (count, len(lanes)).
+    """The normals n, …, n + count − 1 of every lane, of shape (count, len(lanes)); exponential ones of `CROSSING`.
 
     `lanes` are int64 lane indices, an array or tensor; the result has the type of `lanes` and the
     floating-point type of `like`.
     """
-    k0, k1 = key(seed)
-    zero = lanes * 0
-    low, high = lanes & MASK, (lanes >> 32) & MASK
-    out = []
+    made, out = exponential if stream == Stream.CROSSING else box_muller, []
     for group in range(n // 4, (n + count - 1) // 4 + 1):
-        w = philox4x32(low, high, zero + group, zero + int(stream), k0, k1)
-        out += [*box_muller(w[0], w[1], like), *box_muller(w[2], w[3], like)]
+        w = words(lanes, group, seed, stream)
+        out += [*made(w[0], w[1], like), *made(w[2], w[3], like)]
     return arrays.stack(out[n % 4 : n % 4 + count])
 
 
 def _entries(shape, like):
     """Lane indices 0, 1, … of the entries of an array of `shape`, on the device of `like`."""
-    size = math.prod(shape)
-    if arrays.is_tensor(like):
-        return arrays.torch().arange(size, device=like.device)
-    return np.arange(size)
+    return arrays.arange(math.prod(shape), like)
 
 
 def _working(like):
@@ -143,8 +151,6 @@ def normal(shape, seed=None, stream=Stream.SAMPLE, like=None, n=0):
 def uniform(shape, seed=None, stream=Stream.CHOICE, like=None, n=0):
     """Uniform numbers in (0, 1) of `shape`, (word + ½) 2⁻³² with word n mod 4 of lane i's counter n div 4."""
     work, n = _working(like), integer("n", n)
-    lanes, (k0, k1) = _entries(shape, work), key(fresh(seed))
-    zero = lanes * 0
-    words = philox4x32(lanes & MASK, (lanes >> 32) & MASK, zero + n // 4, zero + int(stream), k0, k1)
-    u = (arrays.to_type(words[n % 4], work.dtype) + 0.5) * 2.0**-32
+    word = words(_entries(shape, work), n // 4, fresh(seed), stream)[n % 4]
+    u = (arrays.to_type(word, work.dtype) + 0.5) * 2.0**-32
     return sm.minimum(u, 1.0 - 2.0**-24).reshape(tuple(shape))

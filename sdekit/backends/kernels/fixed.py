@@ -11,6 +11,7 @@ from numba.extending import intrinsic, overload
 
 from ... import equation
 from .captured import NATIVE
+from ...noise import Stream
 from .generator import LANES, call, widest_vectors
 from .lane import INLINE, Vec, as_like, real, reals, source, times_zero, value, vec, vec_like
 from .records import FORMULA, OPTIONS, at
@@ -69,21 +70,28 @@ class Layout(NamedTuple):
     counts: np.ndarray  # normals per lane and step of each
     base: np.ndarray  # row of each dw's first channel in step 0 of the chunk
     stride: np.ndarray  # rows from step to step
+    waits: int  # row of the first exponential number in step 0 of the chunk
+    each: int  # exponential numbers per lane and step
 
     @property
     def rows(self):
         return self.chunk * int(self.counts.sum())
 
 
-def layout(drawn, channels, most):
-    """The `Layout` of one dw of `channels` normals for each stream in `drawn`, in about `most` rows for each stream."""
+def layout(drawn, channels, most, each=0):
+    """The `Layout` of one dw of `channels` normals for each stream in `drawn`, in about `most` rows for each stream.
+
+    Behind them come `each` exponential numbers per step.
+    """
     distinct = sorted(set(drawn))
     counts = [drawn.count(s) * channels for s in distinct]
-    chunk = 4 * max(1, most // (4 * max(counts, default=1)))
-    start = dict(zip(distinct, np.cumsum([0, *counts]) * chunk))
+    chunk = 4 * max(1, most // (4 * max([*counts, each, 1])))
+    start = dict(zip([*distinct, Stream.CROSSING], np.cumsum([0, *counts]) * chunk))
     base = [start[s] + drawn[:i].count(s) * channels for i, s in enumerate(drawn)]
     stride = [drawn.count(s) * channels for s in drawn]
-    return Layout(chunk, *(np.array(a, np.int64) for a in (distinct, counts, base, stride)))
+    streams, counts = [*distinct, *[Stream.CROSSING] * (each > 0)], [*counts, *[each] * (each > 0)]
+    arrays = (np.array(a, np.int64) for a in (streams, counts, base, stride))
+    return Layout(chunk, *arrays, int(start[Stream.CROSSING]), each)
 
 
 class Noise(NamedTuple):
@@ -91,7 +99,7 @@ class Noise(NamedTuple):
 
     given: np.ndarray  # explicit ones (draws, steps, lanes, channels), or without draws
     factor: np.ndarray  # the lower factor of the channels' correlation, or empty
-    fill: int  # the address of a `generator.filler`
+    fills: np.ndarray  # for each stream the address of a `generator.filler`, 0 where they are given
     k0: int  # the key
     k1: int
     first_lane: int
@@ -109,13 +117,13 @@ class Block(NamedTuple):
 
 
 @once
-def _bury(x, dead, count):
+def _bury(x, dead, count, k):
     """Lanes that are not finite, or were not once, become NaN in all components. Whether one of `count` is."""
     failed = False
     for i in range(x.shape[1]):
-        for c in range(x.shape[0]):
+        for c in range(k):
             dead[i] |= not abs(x[c, i]) < np.inf
-        for c in range(x.shape[0]):
+        for c in range(k):
             if dead[i]:
                 x[c, i] = np.nan
         failed |= dead[i] and i < count
@@ -125,7 +133,7 @@ def _bury(x, dead, count):
 @once
 def _save(x, out, row, start, high):
     for i in range(min(x.shape[1], high - start)):
-        for c in range(x.shape[0]):
+        for c in range(out.shape[2]):
             out[row, start + i, c] = x[c, i]
 
 
@@ -133,14 +141,17 @@ def _save(x, out, row, start, high):
 def _normals(noise, plan, z, made, start, s, phase, ahead):
     """The normals of the steps s … s + ahead − 1 into the rows of z from step `phase` of the chunk on."""
     lanes, row = z.shape[1], 0
-    for j in range(plan.streams.shape[0] if noise.given.shape[0] == 0 else 0):
+    for j in range(plan.streams.shape[0]):
         count, stream, lane = plan.counts[j], plan.streams[j], noise.first_lane + start
         group, groups = (noise.first_step + s - phase) // 4 * count, (phase + ahead + 3) // 4 * count
+        if noise.fills[j] == 0:
+            row += plan.chunk * count
+            continue
         if lanes == LANES:
-            call(noise.fill, z, row, groups, lane, group, stream, noise.k0, noise.k1)
+            call(noise.fills[j], z, row, groups, lane, group, stream, noise.k0, noise.k1)
         for i in range(lanes if lanes < LANES else 0):
             for g in range(0, groups, LANES):
-                call(noise.fill, made, 0, 1, lane + i, group + g, stream, noise.k0, noise.k1)
+                call(noise.fills[j], made, 0, 1, lane + i, group + g, stream, noise.k0, noise.k1)
                 for q in range(4 * min(LANES, groups - g)):
                     z[row + 4 * g + q, i] = made[q % 4, q // 4]
         row += plan.chunk * count
@@ -163,6 +174,7 @@ def run(
     sde, step, load, store, draw, places,  # what moves, and how lanes are read and written
     x0, out, saves, t, begin, end, columns,  # states (base, k), (saves, lanes, k), times, parameters
     noise, plan, block,  # `Noise`, its `Layout`, and a `Block`
+    enter, gate, strike, stops,  # what `kernels.stops` has for events, or None
     low, high, slot, ticks, first_bad,  # the share of this call, and what it reports
 ):  # fmt: skip
     """Solve for the lanes low … high − 1, a block at a time; ticks[0] < 0 asks for a stop.
@@ -179,11 +191,18 @@ def run(
             for c in range(columns.shape[0]):
                 block.own[c, i] = columns[c, lane]
         block.dead[:] = False
+        if enter is not None:
+            left = enter(x, stops, start, high)
         buried, save, phase = False, 0, noise.first_step % plan.chunk - 1
         if saves[0] == 0:
             _save((x, out, 0, start, high))
             save = 1
         for s in range(steps):
+            if enter is not None:  # noqa: SIM102 - alone it is a branch that the compiler leaves out
+                if left == 0:
+                    for row in range(save, saves.shape[0]):
+                        _save((x, out, row, start, high))
+                    break
             phase += 1  # counted, since a division costs as much as the lane loop
             if s == 0 or phase == plan.chunk:
                 phase = phase % plan.chunk
@@ -195,17 +214,28 @@ def run(
             now, then, h = begin[s], end[s], t[s + 1] - t[s]
             scale = np.sqrt(abs(h))
             place = places(plan.base, plan.stride, phase)
-            health = value(as_like(0, real(x[0, 0])))
+            health, met, waits = value(as_like(0, real(x[0, 0]))), 0, plan.waits + phase * plan.each
             for i in range(lanes):
                 old = load(x, i)
                 taken = step(at(sde, block.own, i), now, then, old, h, *draw(z, place, i, scale))
                 new = as_like(reached(taken), old)
+                if enter is not None:
+                    new, meets = gate(
+                        at(sde, block.own, i), now, then, h, old, new, stops.levels, x, z, waits, i
+                    )
+                    met += meets
                 store(x, i, new)
                 health += times_zero(new)
             if buried or health != health:  # rare, and outside of the lane loop that it would slow down
                 buried = True
-                if _bury((x, block.dead, high - start)):
+                if _bury((x, block.dead, high - start, x0.shape[1])):
                     first_bad[slot] = min(first_bad[slot], s)
+            if enter is not None:  # noqa: SIM102 - as above
+                if met > 0:
+                    left -= strike(
+                        sde, step, draw, stops, now, then, t[s], h, block.own, x, z, place, waits, start,
+                        noise.first_lane, noise.first_step + s, noise.k0, noise.k1,
+                    )  # fmt: skip
             if save < saves.shape[0] and saves[save] == s + 1:  # asked here: a call costs as much as the lane loop
                 _save((x, out, save, start, high))
                 save += 1
@@ -265,7 +295,7 @@ def _row_product(row, dw):
     if isinstance(dw, Vec):
         terms = " + ".join(f"row[{j}] * parts[{j}]" for j in range(dw.n))
         return source(f"def impl(row, dw):\n    parts = reals(dw)\n    return {terms}", reals=reals)
-    terms = " + ".join(f"row[{j}] * dw" for j in range(len(row)))
+    terms = " + ".join(f"row[{j}] * {f'dw[{j}]' if isinstance(dw, types.BaseTuple) else 'dw'}" for j in range(len(row)))
     return source(f"def impl(row, dw):\n    return {terms}")
 
 

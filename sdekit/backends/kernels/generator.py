@@ -73,12 +73,14 @@ _cosine_sign = _on_word(
     lambda b, w, ty, x: _flipped(b, b.and_(b.add(_turned(b, w), w.type(1 << 30)), w.type(1 << 31)), ty, x)
 )
 
-_philox = njit(noise.philox4x32, **INLINED)
+philox = njit(noise.philox4x32, **INLINED)
 
 
 @functools.cache
-def filler(dtype, along):
+def filler(dtype, along, waits=False):
     """fill(z, row, groups, lane, group, stream, k0, k1): normals into rows of z, of shape (rows, LANES).
+
+    Or, as `waits`, exponential numbers.
 
     Rows row + 4g … row + 4g + 3 get the four normals of counter group + g of the lanes lane, lane + 1, …;
     or, `along` the steps, of the counters group + g LANES + i of the one lane `lane`. The instructions are
@@ -97,6 +99,12 @@ def filler(dtype, along):
         c, s, odd = cos(angle), sin(angle), _odd(w1, half)
         return radius * _cosine_sign(w1, select(odd, s, c)), radius * _sine_sign(w1, select(odd, c, s))
 
+    @njit(**INLINED)
+    def exponential(w0, w1):
+        return -log((_unsigned(w0, half) + half) * unit), -log((_unsigned(w1, half) + half) * unit)
+
+    made = exponential if waits else box_muller
+
     @cfunc(types.void(types.CPointer(number), *[types.int64] * 7), **OPTIONS)
     def fill(z, row, groups, lane, group, stream, k0, k1):
         widest_vectors()
@@ -107,9 +115,9 @@ def filler(dtype, along):
             for i in range(LANES):
                 at = lane + i * lane_step
                 count = (first + i * inner_step) & mask
-                w0, w1, w2, w3 = _philox(at & mask, (at >> 32) & mask, count, channel, a, b)
-                z[r + i], z[r + LANES + i] = box_muller(w0, w1)
-                z[r + 2 * LANES + i], z[r + 3 * LANES + i] = box_muller(w2, w3)
+                w0, w1, w2, w3 = philox(at & mask, (at >> 32) & mask, count, channel, a, b)
+                z[r + i], z[r + LANES + i] = made(w0, w1)
+                z[r + 2 * LANES + i], z[r + 3 * LANES + i] = made(w2, w3)
 
     return fill
 
@@ -152,7 +160,7 @@ def rows(out, lane, n, seed, stream, threads=1):
     """Fill `out`, of shape (count, lanes), with normals n, … of the lanes `lane`, …: `noise.rows` in place."""
     k0, k1 = noise.key(seed)
     groups = (n + out.shape[0] - 1) // 4 + 1 - n // 4
-    fill = filler(out.dtype, False).address
+    fill = filler(out.dtype, False, stream == noise.Stream.CROSSING).address
 
     def fill_span(begin, end):
         _rows(fill, block(4 * groups, out.dtype), out, lane, n, stream, k0, k1, begin, end)
