@@ -120,7 +120,7 @@ def _event(problem, outcome, i):
     when, which = outcome.stopped
     here = which == i if problem.stopped is None else (which == i) & (problem.stopped[1] < 0)
     x = sm.where(sm.expand(here, outcome.last), outcome.last, math.nan)
-    return sm.where(here, when, math.nan)[None], arrays.to_type(x, problem.dtype)[None]
+    return arrays.stack([sm.where(here, when, math.nan)]), arrays.to_type(x, problem.dtype)[None]
 
 
 def _cast(x, failed, problem):

@@ -58,8 +58,7 @@ def march(problem, rows):
         if problem.ticker is not None:
             problem.ticker((s + 1) / len(steps))
     last = arrays.to_type(outward(problem, x), problem.x0.dtype)
-    more = {"stopped": stood and (stood.when, stood.which), "events": stops.records(stood)}
-    return Outcome(saved.all(), last, *watch.failures(), memory, counter.count, **more)
+    return Outcome(saved.all(), last, *watch.failures(), memory, counter.count, **stops.found(stood))
 
 
 def _with_own(problem):

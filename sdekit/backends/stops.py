@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,28 +42,28 @@ class Passage(NamedTuple):
 
 def begin(problem):
     """The `Stops` at the start of a run; None where nothing stops or has stopped."""
-    shape, like, stopped = problem.system.path_shape, problem.x0, problem.stopped
-    if not problem.events and stopped is None:
+    if not problem.events and problem.stopped is None:
         return None
-    nan = arrays.filled(arrays.nowhere(shape, like), math.nan)
-    rows = []
+    shape, like, rows = problem.system.path_shape, problem.x0, []
     for event in problem.events:
-        size = None if event.terminal else (event.most, *shape)
-        t = None if size is None else arrays.filled(arrays.nowhere(size, like), math.nan)
-        x = None if size is None else arrays.empty((event.most, *problem.shape), like) * 0 + math.nan
-        rows.append(None if size is None else (arrays.nowhere(shape, like) * 0, t, x))
-    if stopped is None:
-        return Stops(~arrays.nowhere(shape, like), nan, arrays.nowhere(shape, like) * 0 - 1, tuple(rows))
-    return Stops(stopped[0] != stopped[0], *stopped, tuple(rows))
+        size = (0 if event.terminal else event.most, *shape)
+        t = arrays.filled(arrays.nowhere(size, like), math.nan)
+        x = arrays.empty((size[0], *problem.shape), like) * 0 + math.nan
+        rows.append(None if event.terminal else (arrays.filled(arrays.nowhere(shape, like), 0), t, x))
+    on = arrays.nowhere(shape, like)
+    when, which = problem.stopped or (arrays.filled(on, math.nan), arrays.filled(on, -1))
+    return Stops(which < 0, when, which, tuple(rows))
 
 
-def records(stops):
-    """(t, x) of the recorded events, None of the others."""
-    return () if stops is None else tuple(r and r[1:] for r in stops.rows)
+def found(stops):
+    """What an `Outcome` has of it."""
+    if stops is None:
+        return {}
+    return {"stopped": (stops.when, stops.which), "events": tuple(r and r[1:] for r in stops.rows)}
 
 
 def stopping(problem, stops, passage, among):
-    """(`Stops` behind a step, which paths stop in it, the fraction of the step at which, their states there).
+    """(`Stops` behind a step, which paths have met something in it, the states at its end or where they stop).
 
     among   the paths that are on their way and have taken the step.
     """
@@ -70,25 +71,27 @@ def stopping(problem, stops, passage, among):
         raise ValueError("events have no gradients: detach x0 and the parameters, or leave events out")
     seen = [_seen(problem, event, passage) for event in problem.events]
     found = [_nearest(problem, i, seen) & among for i in range(len(seen))]
-    if not any(map(arrays.any_of, found)):
-        return stops, among & False, None, passage.new
+    here = functools.reduce(operator.or_, found, among & False)
+    if not arrays.any_of(here):
+        return stops, here, passage.new
     late = arrays.filled(among, math.inf)
     at = [_fraction(problem, i, seen[i], passage, f) if arrays.any_of(f) else late for i, f in enumerate(found)]
-    first, which = late, arrays.nowhere(among.shape, problem.x0) * 0 - 1
+    first, which = late, arrays.filled(among, -1)
     for i, event in enumerate(problem.events):
         if event.terminal:
             which = which + (i - which) * (at[i] < first)
             first = sm.where(at[i] < first, at[i], first)
     rows, x = list(stops.rows), passage.new
     for i, event in enumerate(problem.events):
-        if event.terminal:
+        if event.terminal and arrays.any_of(found[i]):
             x = sm.where(wide(problem, which == i, x), _state(problem, event, passage, first), x)
         elif arrays.any_of(found[i]):
             kept = found[i] & (at[i] <= first)
-            rows[i] = _recorded(problem, rows[i], kept, passage.t + at[i] * passage.h, _state(problem, event, passage, at[i]))
+            state = _state(problem, event, passage, at[i])
+            rows[i] = _recorded(problem, rows[i], kept, passage.t + at[i] * passage.h, state)
     stop, when = which >= 0, passage.t + first * passage.h
-    stops = Stops(stops.on & ~stop, sm.where(stop, when, stops.when), sm.where(stop, which, stops.which), tuple(rows))
-    return stops, stop, first, x
+    when, which = sm.where(stop, when, stops.when), sm.where(stop, which, stops.which)
+    return Stops(stops.on & ~stop, when, which, tuple(rows)), here, x
 
 
 def still(problem, stops, new, old):
@@ -105,7 +108,7 @@ def through(problem, sde, stops, s, old, taken, waits):
     within = dense(problem, sde, begin, end, old, taken, h) if problem.system.noise == "none" else None
     number = problem.first_step + s
     passage = Passage(sde.process, float(t[s]), h, begin, end, old, taken.x, within, waits, number)
-    stops, _, _, x = stopping(problem, stops, passage, stops.on)
+    stops, _, x = stopping(problem, stops, passage, stops.on)
     return x, stops
 
 
