@@ -1,0 +1,112 @@
+"""The lane loop of steps of adaptive size: a size for each lane, groups of lanes in lockstep.
+
+A step of a lane is straight arithmetic, as in `fixed`: accepting or rejecting is a select, and a lane that has arrived
+goes on with h = 0. What is not arithmetic is done behind that loop by `attend`, for the lanes to which something
+happened.
+"""
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+from ... import control as controller
+from ... import math as sm
+from .attending import BEFORE, END, GOAL, HAPPENED, LANES, MOST, NEXT, ON, REJECTED, SEEN, SIZE, STEPS
+from .attending import F, H, T, X, attend, within
+from .captured import NATIVE
+from .generator import widest_vectors
+from .lane import INLINE, Vec, real, source, times_zero, value, reals
+from .records import FORMULA, OPTIONS, at, compiled
+
+TOGETHER = 16  # lanes whose loop is left out where none of them is on its way
+LEAST, STRETCH = controller.LEAST, controller.STRETCH
+
+# --- the functions of `control` on lanes ---------------------------------------------------------
+
+
+def mean_square(v):
+    """The mean of v² over the components of a lane, float64 (compiled code only)."""
+    raise NotImplementedError("numba kernels only")
+
+
+@overload(mean_square, jit_options=INLINE)
+def _mean_square(v):
+    if not isinstance(v, Vec):
+        return lambda v: real(np.float64(value(v * v)))
+    terms = " + ".join(f"value(parts[{c}] * parts[{c}])" for c in range(v.n))
+    text = f"def impl(v):\n    parts = reals(v)\n    return real(np.float64({terms}) * {1 / v.n!r})"
+    return source(text, reals=reals, value=value, real=real, np=np)
+
+
+NATIVE.add(controller.error_square)
+
+
+@overload(controller.error_square, jit_options=INLINE)
+def _error_square(error, x, y, rtol, atol, mean_square):
+    one = compiled(controller.double if isinstance(error, types.BaseTuple) else controller.single)
+    return lambda error, x, y, rtol, atol, mean_square: one(error, x, y, rtol, atol, mean_square)
+
+
+measure = njit(lambda v: mean_square(v), forceinline=True, **FORMULA)
+plain = njit(lambda number: value(number), forceinline=True, **FORMULA)
+pick = njit(lambda c, a, b: value(sm.where(c, real(a), real(b))), forceinline=True, **FORMULA)
+
+
+# --- the kernel ----------------------------------------------------------------------------------
+
+
+@njit(**OPTIONS)
+def kernel(sde, step, keep, propose, forms, paths, plan, room, low, high, slot, ticks):
+    """Solve for the paths low … high − 1, as many at a time as there are lanes; ticks[0] < 0 asks for a stop."""
+    widest_vectors()
+    direction, rtol, atol, q, least_size = plan.direction, plan.rtol, plan.atol, plan.q, plan.least
+    states, own, n = within(room.states), within(room.own), within(room.numbers)
+    following = attend((sde, forms, paths, plan, room, low, high))
+    ticks[slot] += following - low
+    left = following - low
+    while left > 0 and ticks[0] >= 0:
+        left, events = 0, 0  # lanes on their way, and those to attend to
+        for start in range(0, LANES, TOGETHER):
+            waiting = 0.0
+            for i in range(start, start + TOGETHER):
+                waiting += n[ON, i]
+            if waiting == 0.0:
+                continue
+            for i in range(start, start + TOGETHER):
+                old, on, t = forms.load(states, X, i), n[ON, i] > 0.0, n[T, i]
+                size = pick(n[SIZE, i] > least_size, n[SIZE, i], least_size)
+                rest = abs(n[GOAL, i] - t)
+                last = rest <= STRETCH * size
+                h = direction * pick(on, pick(last, rest, size), 0.0)
+                t1 = pick(last, n[GOAL, i], t + h)
+                slope, end = forms.load(states, F, i), pick(last, n[END, i], t1)
+                taken = step(at(sde, own, i), n[SEEN, i], end, old, h, slope)
+                keep(states, i, old, taken)
+                error = value(controller.error_square(taken.error, old, taken.x, rtol, atol, forms.mean))
+                square = real(error + times_zero(taken.x))
+                fits, factor, before, most = propose(square, real(n[BEFORE, i]), real(n[MOST, i]), q)
+                counts, shrinks = fits & on, on & (square > 1.0) | on & (square != square)
+                proposed = abs(h) * value(factor)
+                larger = pick(proposed > size, proposed, size)
+                new_size = pick(last & counts & (abs(h) < size), larger, proposed)
+                steps = n[STEPS, i] + pick(on, 1.0, 0.0)
+                least = pick(LEAST * abs(t) > least_size, LEAST * abs(t), least_size)
+                lost = (shrinks & (new_size < least)) | (on & (steps >= plan.most_steps) & (shrinks | (rest > abs(h))))
+                reached = counts & (last | (direction * t1 >= direction * n[NEXT, i]))
+                forms.store(states, X, i, sm.where(counts, taken.x, old))
+                forms.store(states, F, i, sm.where(counts, taken.slopes[-1], slope))
+                n[H, i] = pick(counts, h, 0.0)
+                n[SEEN, i] = pick(counts, t1, n[SEEN, i])
+                n[T, i] = pick(counts, t1, t)
+                n[SIZE, i] = pick(on, new_size, size)
+                n[BEFORE, i] = pick(on, value(before), n[BEFORE, i])
+                n[MOST, i] = pick(on, value(most), n[MOST, i])
+                n[STEPS, i] = steps
+                n[REJECTED, i] += pick(shrinks, 1.0, 0.0)
+                n[HAPPENED, i] = pick(reached, 1.0, 0.0) + pick(lost, 2.0, 0.0)
+                left += 1 if on else 0
+                events += 1 if reached | lost else 0
+        if events > 0:
+            begun = following
+            following = attend((sde, forms, paths, plan, room, following, high))
+            ticks[slot] += following - begun
