@@ -7,6 +7,7 @@ from ... import control as controller
 from ... import machine
 from ...methods.taken import Taken
 from ...problem import Outcome
+from . import stops
 from .attending import (
     BEFORE, LANES, MOST, OF_PATH, SIZE, T, Forms, Paths, Plan, access, dense, room, sparse,
 )  # fmt: skip
@@ -26,9 +27,14 @@ def run(problem, threads=None):
     x = np.full((len(course.t), problem.lanes, problem.system.components or 1), np.nan, problem.x0.dtype)
     x[0] = np.broadcast_to(problem.x0, problem.shape).reshape(x[0].shape)
     numbers = _numbers(problem)
+    stood = None if not problem.events and problem.stopped is None else stops.stops(problem)
+    gone = np.zeros(problem.lanes, bool) if stood is None else stood.which >= 0
+    x[:, gone] = x[0, gone]
     if len(course.t) > 1:
-        _solve(problem, x, numbers, threads)
+        _solve(problem, x, numbers, stood, threads)
     failed, failed_step = numbers[T] != course.t[-1], None
+    if stood is not None:
+        failed &= stood.which < 0
     if failed.any():
         failed_step = max(int(np.isnan(x[:, failed, 0]).argmax(0).min()), 1) - 1
     with np.errstate(over="ignore"):
@@ -37,13 +43,13 @@ def run(problem, threads=None):
     steps, rejected, more = (c.astype(np.int64) for c in counts)
     nfe, control = problem.method.drifts * steps + more, controller.Control(size, before, most)
     last = np.where(failed[:, None], np.nan, x[-1]).reshape(problem.shape)
-    return Outcome(out, last, failed.reshape(shape), failed_step, None, nfe, steps, rejected, control)
+    return Outcome(out, last, failed.reshape(shape), failed_step, None, nfe, steps, rejected, control, **stops.found(problem, stood))
 
 
-def _solve(problem, x, numbers, threads):
+def _solve(problem, x, numbers, stood, threads):
     """Into the arrays of `Paths`, on a pool of threads."""
     with _preparing:
-        share, types_ = _share(problem, x, numbers)
+        share, types_ = _share(problem, x, numbers, stood)
     ticks = np.zeros((threads or machine.cpus()) + 1, np.int64)
     first_bad = np.zeros(len(ticks), np.int64)
     _ready(types_, lambda: share(0, 0, 1, ticks, first_bad), problem)
@@ -57,7 +63,7 @@ def _solve(problem, x, numbers, threads):
         _in_threads(share, pieces, ticks, first_bad, problem, threads)
 
 
-def _share(problem, x, numbers):
+def _share(problem, x, numbers, stood):
     """(the function that solves for the paths low … high − 1, the types that its kernel is made for)."""
     method, k, dtype, found = problem.method, problem.system.components, problem.x0.dtype, []
     if not method.first_same_as_last:
@@ -67,20 +73,27 @@ def _share(problem, x, numbers):
         )
     sde, step = prepare(problem.equation, found), compiled(method.step)
     between = method.interpolate is not None and not np.isin(problem.steps.t, problem.steps.legs.t).all()
-    slopes = _slopes(problem) if between else 0
+    slopes = _slopes(problem) if between or problem.events else 0
     load, store, keep, recall = access(k, slopes)
-    output = (sparse, None, None, None)
-    if between:
+    output, test = (sparse, None, None, None), None
+    if problem.events:
+        test, meeting = stops.adaptive(problem, load, store, recall)
+        output = meeting, None, None, None
+    elif between:
         output = dense, recall, compiled(method.interpolate), compiled(method.further or _complete)
     forms = Forms(load, store, *output, compiled(controller.first_size), measure, plain)
     propose, plan = compiled(controller.propose), _plan(problem)
-    paths = Paths(_starts(problem), _per_lane(found, problem), x, numbers)
+    x0 = _starts(problem)
+    if problem.stopped is not None:  # who has stopped is not entered
+        gone = np.broadcast_to(problem.stopped[1] >= 0, problem.system.path_shape).reshape(-1, 1)
+        x0 = np.where(gone, np.nan, x[0])
+    paths = Paths(x0, _per_lane(found, problem), x, numbers, stood)
 
     def share(low, high, slot, ticks, first_bad):
         space = room(k or 1, dtype, len(paths.columns), slopes)
-        kernel(sde, step, keep, propose, forms, paths, plan, space, low, high, slot, ticks)
+        kernel(sde, step, keep, propose, test, forms, paths, plan, space, low, high, slot, ticks)
 
-    return share, ("adaptive", typeof(sde), step, keep, propose, *forms, dtype)
+    return share, ("adaptive", typeof(sde), step, keep, propose, test, *forms, stood is None, dtype)
 
 
 def _complete(sde, t, x, h, taken):

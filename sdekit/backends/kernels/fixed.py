@@ -221,7 +221,7 @@ def run(
                 new = as_like(reached(taken), old)
                 if enter is not None:
                     new, meets = gate(
-                        at(sde, block.own, i), now, then, h, old, new, stops.levels, x, z, waits, i
+                        at(sde, block.own, i), now, then, h, old, new, stops.levels, z, waits, i, x
                     )
                     met += meets
                 store(x, i, new)

@@ -56,7 +56,7 @@ pick = njit(lambda c, a, b: value(sm.where(c, real(a), real(b))), forceinline=Tr
 
 
 @njit(**OPTIONS)
-def kernel(sde, step, keep, propose, forms, paths, plan, room, low, high, slot, ticks):
+def kernel(sde, step, keep, propose, test, forms, paths, plan, room, low, high, slot, ticks):
     """Solve for the paths low … high − 1, as many at a time as there are lanes; ticks[0] < 0 asks for a stop."""
     widest_vectors()
     direction, rtol, atol, q, least_size = plan.direction, plan.rtol, plan.atol, plan.q, plan.least
@@ -93,6 +93,9 @@ def kernel(sde, step, keep, propose, forms, paths, plan, room, low, high, slot, 
                 least = pick(LEAST * abs(t) > least_size, LEAST * abs(t), least_size)
                 lost = (shrinks & (new_size < least)) | (on & (steps >= plan.most_steps) & (shrinks | (rest > abs(h))))
                 reached = counts & (last | (direction * t1 >= direction * n[NEXT, i]))
+                if test is not None:
+                    seen = n[SEEN, i], end, h, old, taken.x
+                    reached |= counts & test(at(sde, own, i), *seen, paths.stops.levels, states, 0, i)
                 forms.store(states, X, i, sm.where(counts, taken.x, old))
                 forms.store(states, F, i, sm.where(counts, taken.slopes[-1], slope))
                 n[H, i] = pick(counts, h, 0.0)

@@ -14,6 +14,7 @@ from ... import events
 from ... import math as sm
 from ...noise import MASK, Stream
 from ..stops import ALIKE, ITERATIONS, crowded, watched
+from .attending import HAPPENED, MORE, OLD, PATH, ROW, H, T, X
 from .fixed import reached
 from .generator import philox
 from .lane import as_like, real, reals, source, value, vec
@@ -64,8 +65,9 @@ def watching(problem, load, store):
     method = problem.method
     functions = (f and compiled(f) for f in (method.interpolate, method.further))
     inner = within(*functions) if problem.system.noise == "none" else at_end
-    gate, gather, measure, before = _looks(problem)
-    return enter, gate, striker(gather, measure, before, load, store, inner), stops(problem)
+    _, gate, gather, measure, before = _looks(problem)
+    settle = settler(gather, measure, store, inner)
+    return enter, gate, striker(settle, before, load), stops(problem)
 
 
 def found(problem, stops):
@@ -95,6 +97,7 @@ def _looks(problem):
 def written(k, looks, rows, functions):
     """Functions with one line for each event, looked at with the exponential number in its row.
 
+    test     whether a step meets anything
     gate     a lane's new state, and 1 where it may have met something
     gather   (meets, a, b, v h) of each event into an array
     measure  the function of an event at a state
@@ -115,13 +118,15 @@ def written(k, looks, rows, functions):
     names = {f"look{e}": look for e, look in enumerate(looks)} | {f"f{e}": f for e, f in enumerate(functions)}
     names |= {"real": real, "reals": reals, "value": value, "vec": vec, "sm": sm, "as_like": as_like}
     meets = " | ".join(f"m{e}" for e in range(len(looks))) or "False"
+    step = "sde, now, then, h, old, new, levels, z, row, i"
     bodies = {
-        "sde, now, then, h, old, new, levels, x, z, row, i": [
+        step: [*seen, f"return {meets}"],
+        f"{step}, x": [
             *seen, *keeps, f"flag = real(x[{2 * width}, i])", "on = flag > 0.0", f"meets = on & ({meets})",
             f"x[{2 * width}, i] = value(sm.where(meets, as_like(2.0, flag), flag))",
             "return sm.where(on, new, old), 1 if meets else 0",
         ],
-        "sde, now, then, h, old, new, levels, z, row, i, seen": ["one = real(1.0)", *seen, *fills],
+        f"{step}, seen": ["one = real(1.0)", *seen, *fills],
         "e, t, x": ["one = real(1.0)", *measures, "return one"],
         "x, i": [f"return vec(({items},))" if k else f"return {items}"],
     }  # fmt: skip
@@ -203,45 +208,101 @@ def locator(store, inner):
 
 
 @functools.cache
-def striker(gather, measure, before, load, store, inner):
-    """Settles what the lanes of a block have met; how many of them stop."""
+def settler(gather, measure, store, inner):
+    """What lane i has met in a step: its state, in the first rows of x, and whether it stops; more into `Stops`."""
     fraction, locate = fractions(rooter(measure, inner)), locator(store, inner)
 
     @njit(**OPTIONS)
-    def settle(sde, stops, seen, now, then, t, h, taken, z, row, x, i, path, lane, number, k0, k1):
-        old, new, count, flag = before(x, i), load(x, i), seen.shape[0], x.shape[0] - 1
+    def settle(sde, stops, seen, now, then, t, h, old, new, taken, z, row, x, i, path, lane, number, k0, k1):
         gather(sde, now, then, h, old, new, stops.levels, z, row, i, seen)
-        first, stop = 2.0, -1
+        first, stop, count = 2.0, -1, seen.shape[0]
         for e in range(count):
             seen[e, 4] = fraction(sde, stops, seen, e, now, then, h, old, taken, lane, number * count, k0, k1)
             if stops.kinds[e, 1] < 0 and seen[e, 4] < first:
                 first, stop = seen[e, 4], e
         for e in range(count):
-            r, at_ = stops.kinds[e, 1], seen[e, 4]
-            if r >= 0 and at_ < 2.0 and at_ <= first and stops.counts[r, path] < stops.kinds[e, 2]:
-                locate(sde, stops, e, now, then, h, at_, old, new, taken, x, i)
-                stops.times[r, stops.counts[r, path], path] = t + at_ * h
+            r, theta = stops.kinds[e, 1], seen[e, 4]
+            if r >= 0 and theta < 2.0 and theta <= first and stops.counts[r, path] < stops.kinds[e, 2]:
+                locate(sde, stops, e, now, then, h, theta, old, new, taken, x, i)
+                stops.times[r, stops.counts[r, path], path] = t + theta * h
                 for c in range(stops.states.shape[3]):
                     stops.states[r, stops.counts[r, path], path, c] = x[c, i]
                 stops.counts[r, path] += 1
         store(x, i, new)
-        x[flag, i] = 1.0
         if stop >= 0:
             locate(sde, stops, stop, now, then, h, first, old, new, taken, x, i)
-            stops.when[path], stops.which[path], x[flag, i] = t + first * h, stop, 0.0
+            stops.when[path], stops.which[path] = t + first * h, stop
+        return stop >= 0
+
+    return settle
+
+
+@functools.cache
+def striker(settle, before, load):
+    """Settles what the lanes of a block have met in a step of given size; how many of them stop."""
 
     @njit(**OPTIONS)
     def strike(sde, step, draw, stops, now, then, t, h, own, x, z, place, row, start, first_lane, number, k0, k1):
         seen, stopped, flag = np.empty((stops.kinds.shape[0], 5)), 0, x.shape[0] - 1
         for i in range(x.shape[1]):
             if x[flag, i] == 2.0:
-                s, lane = at(sde, own, i), first_lane + start + i
-                taken = step(s, now, then, before(x, i), h, *draw(z, place, i, np.sqrt(abs(h))))
-                settle(s, stops, seen, now, then, t, h, taken, z, row, x, i, start + i, lane, number, k0, k1)
-                stopped += x[flag, i] == 0.0
+                s, path, old, new = at(sde, own, i), start + i, before(x, i), load(x, i)
+                taken = step(s, now, then, old, h, *draw(z, place, i, np.sqrt(abs(h))))
+                stops_here = settle(
+                    s, stops, seen, now, then, t, h, old, new, taken, z, row, x, i, path, first_lane + path, number,
+                    k0, k1,
+                )  # fmt: skip
+                x[flag, i] = 0.0 if stops_here else 1.0
+                stopped += stops_here
         return stopped
 
     return strike
+
+
+def adaptive(problem, load, store, recall):
+    """(test, between) for the kernel of adaptive steps, whose `Forms.between` records, stops and saves."""
+    method = problem.method
+    functions = (f and compiled(f) for f in (method.interpolate, method.further))
+    inner = within(*functions)
+    test, _, gather, measure, _ = _looks(problem)
+    return test, eventful(settler(gather, measure, first_rows(store), inner), load, store, recall, inner)
+
+
+@functools.cache
+def first_rows(store):
+    """`store` of adaptive runs as settling calls it."""
+    return njit(lambda x, i, state: store(x, X, i, state), forceinline=True, **FORMULA)
+
+
+@functools.cache
+def eventful(settle, load, store, recall, inner):
+    """What an adaptive run does with a lane's last step: `attending.dense` up to where the path stops."""
+
+    @njit(**OPTIONS)
+    def between(sde, forms, paths, plan, room, i):
+        n, states, stops, sign, t = room.numbers, room.states, paths.stops, plan.direction, plan.t
+        end, h, row, path, s = n[T, i], n[H, i], int(n[ROW, i]), int(n[PATH, i]), at(sde, room.own, i)
+        begun, old, new, taken = end - h, load(states, OLD, i), load(states, X, i), recall(states, i)
+        seen = np.empty((stops.kinds.shape[0], 5))
+        stopped = settle(
+            s, stops, seen, begun, end, begun, h, old, new, taken, states, 0, states, i, path, 0, 0, 0, 0
+        )
+        used = (seen[:, 0] != 0.0).any()
+        if stopped:
+            end, n[HAPPENED, i] = stops.when[path], 2.0
+        while row < t.shape[0] and sign * t[row] < sign * end:
+            store(states, OLD, i, inner(s, begun, end, h, old, taken, (t[row] - begun) / h))
+            for c in range(paths.x.shape[2]):
+                paths.x[row, path, c] = states[OLD * paths.x.shape[2] + c, i]
+            row, used = row + 1, True
+        n[MORE, i] += plan.further if used else 0.0
+        while row < t.shape[0] and stopped:
+            for c in range(paths.x.shape[2]):
+                paths.x[row, path, c] = states[X * paths.x.shape[2] + c, i]
+            row += 1
+        n[ROW, i] = row
+
+    return between
 
 
 @njit(forceinline=True, **FORMULA)
