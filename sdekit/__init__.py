@@ -34,8 +34,8 @@ from .transforms import Langevin, Reverse, noiseless, process
 __version__ = "0.2.0"
 
 __all__ = [
-    "Barrier", "Empirical", "Event", "Gaussian", "GaussianMixture", "Langevin", "Method", "Reverse", "Solution", "Taken", "Tolerance",
-    "backends", "checks", "convergence", "files", "grids", "laws", "likelihood", "math", "method", "methods", "noise",
-    "noiseless", "process", "processes", "protocols", "restart", "scores", "solve", "targets", "transforms",
-    *methods.__all__, *processes.__all__,
+    "Barrier", "Empirical", "Event", "Gaussian", "GaussianMixture", "Langevin", "Method", "Reverse", "Solution",
+    "Taken", "Tolerance", "backends", "checks", "convergence", "files", "grids", "laws", "likelihood", "math", "method",
+    "methods", "noise", "noiseless", "process", "processes", "protocols", "restart", "scores", "solve", "targets",
+    "transforms", *methods.__all__, *processes.__all__,
 ]  # fmt: skip

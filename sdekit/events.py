@@ -96,11 +96,14 @@ def _direction(value):
 def look(event, coupled, noise, paired=False):
     """The function (process, t, t1, h, x, x1, level, wait) -> (whether a step meets the event, a, b, v h).
 
-    a and b are the distances from the level, or the values of an event's function, at the ends of the step. For a
-    barrier the exponential number `wait` decides, at most one of two that are `paired` on either side of the path.
+    a and b are the distances from the level, or the values of an event's function, at the ends of the step. Of a
+    barrier it is said with `noise.waits` whether it may be met, and `decided` knows; of two that are `paired`, on
+    either side of the path, at most one is.
     """
     side, parts = SIDES[event.direction], components if coupled else alone
-    return _at_level(event, side, parts, paired, coupled, noise) if isinstance(event, Barrier) else _at_ends(event.f, side, parts)
+    if isinstance(event, Barrier):
+        return _at_level(event, side, parts, paired, coupled, noise)
+    return _at_ends(event.f, side, parts)
 
 
 def _at_level(barrier, side, parts, paired, coupled, noise):
@@ -109,7 +112,7 @@ def _at_level(barrier, side, parts, paired, coupled, noise):
 
     def seen(process, t, t1, h, x, x1, level, wait):
         a, b = parts(x)[component] - level, parts(x1)[component] - level
-        spread = abs(h) * unit(process, t, x) + 0.0 * a
+        spread = abs(h) * unit(process, t, x)
         met = (a * b <= 0.0) | (2.0 * a * b < own(a, wait) * spread)
         return side(a) & met, a, b, spread
 
@@ -129,7 +132,7 @@ def alone(x):
     return (x,)
 
 
-SIDES = {0: lambda a: a == a, 1: lambda a: a < 0.0, -1: lambda a: a > 0.0}  # where a path may come from
+SIDES = {0: lambda a: True, 1: lambda a: a < 0.0, -1: lambda a: a > 0.0}  # where a path may come from
 
 
 def either(a, wait):
@@ -137,15 +140,26 @@ def either(a, wait):
 
 
 def facing(a, wait):
-    """The exponential number of a level below the path is −log(1 − u), where that of one above is −log u."""
-    return sm.where(a < 0.0, wait, -sm.log(-sm.expm1(-sm.maximum(wait, 2.0**-33))))
+    """A bound of −log(1 − u) for a level below the path; that of one above is of −log u. Cells of u are 2⁻¹⁶ wide."""
+    return sm.where(a < 0.0, wait, -sm.log(sm.maximum(-sm.expm1(-wait) - 1.6e-5, 2.0**-33)))
+
+
+def uniform(wait, word):
+    """u in (0, 1) whose first 16 bits are those of `noise.waits`, the others those of a word; float64."""
+    return (sm.round(sm.exp(-wait) * 65536.0) + (word + 0.5) * 2.0**-32) * 2.0**-16
+
+
+def decided(a, b, spread, u, paired):
+    """Whether the bridge from a to b of variance `spread` = v h meets 0."""
+    wait = sm.where(paired & (a > 0.0), -sm.log1p(-u), -sm.log(u))
+    return (a * b <= 0.0) | (2.0 * a * b < wait * spread)
 
 
 def hit(a, b, spread, w0, w1, w2):
     """The fraction s/h of a step at which such a bridge first meets 0, from three words; float64.
 
-    With N = |ab| + c + √(c² + 2 |ab| c), c = y v h / 2 and y the square of a normal number, the two roots of J. Michael,
-    W. Schucany, R. Haas, "Generating random variates using transformations with multiple roots", 1976,
+    With N = |ab| + c + √(c² + 2 |ab| c), c = y v h / 2 and y the square of a normal number, the two roots of
+    J. Michael, W. Schucany, R. Haas, "Generating random variates using transformations with multiple roots", 1976,
     doi:10.2307/2683801, are s/h = a²/(a² + N), of probability N/(N + |ab|), and N/(N + b²).
     """
     u0, u1, u2 = (w0 + 0.5) * 2.0**-32, (w1 + 0.5) * 2.0**-32, (w2 + 0.5) * 2.0**-32

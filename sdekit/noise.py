@@ -47,8 +47,8 @@ class Stream(enum.IntEnum):
     DECODER = 15  # what a decoder adds
     PROPOSAL = 16  # Markov chains: proposals
     ACCEPTANCE = 17  # the same: uniform numbers
-    CROSSING = 18  # whether a step crosses a barrier: exponential numbers
-    HIT = 19  # when it does: words
+    CROSSING = 18  # whether a step crosses a barrier: the first bits
+    HIT = 19  # the others, and when it does: words
 
 
 MASK = 0xFFFFFFFF
@@ -86,12 +86,6 @@ def box_muller(w0, w1, like):
     return radius * x, radius * y
 
 
-def exponential(w0, w1, like):
-    """Two independent exponential numbers of mean 1 from two words: −log u, u as in `box_muller`; at most 22.9."""
-    u0, u1 = ((arrays.to_type(w, like.dtype) + 0.5) * 2.0**-32 for w in (w0, w1))
-    return -sm.log(u0), -sm.log(u1)
-
-
 def key(seed):
     """The two words of the 64-bit key; a `ValueError` unless 0 <= seed < 2**64."""
     value = integer("seed", seed, most=2**64 - 1)
@@ -110,16 +104,32 @@ def words(lanes, group, seed, stream):
 
 
 def rows(lanes, n, count, seed, stream, like):
-    """The normals n, …, n + count − 1 of every lane, of shape (count, len(lanes)); exponential ones of `CROSSING`.
+    """The normals n, …, n + count − 1 of every lane, of shape (count, len(lanes)); of `CROSSING` see `waits`.
 
     `lanes` are int64 lane indices, an array or tensor; the result has the type of `lanes` and the
     floating-point type of `like`.
     """
-    made, out = exponential if stream == Stream.CROSSING else box_muller, []
+    if stream == Stream.CROSSING:
+        return waits(lanes, n, count, seed, like)
+    out = []
     for group in range(n // 4, (n + count - 1) // 4 + 1):
         w = words(lanes, group, seed, stream)
-        out += [*made(w[0], w[1], like), *made(w[2], w[3], like)]
+        out += [*box_muller(w[0], w[1], like), *box_muller(w[2], w[3], like)]
     return arrays.stack(out[n % 4 : n % 4 + count])
+
+
+def waits(lanes, n, count, seed, like):
+    """The numbers n, …, n + count − 1 of `CROSSING` of every lane: −log u of the least u with 16 given first bits.
+
+    Half a word each, and so eight of a counter: they decide but where u and what it is compared with agree in all 16,
+    and then a word of `HIT` has the others. Above 2⁻³³.
+    """
+    out = []
+    for group in range(n // 8, (n + count - 1) // 8 + 1):
+        for w in words(lanes, group, seed, Stream.CROSSING):
+            halves = (arrays.to_type(half, like.dtype) for half in (w & 0xFFFF, w >> 16))
+            out += [-sm.log(sm.maximum(half, 2.0**-17) * 2.0**-16) for half in halves]
+    return arrays.stack(out[n % 8 : n % 8 + count])
 
 
 def _entries(shape, like):

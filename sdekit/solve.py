@@ -6,7 +6,6 @@ import contextlib
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 from . import arguments, arrays, matching
 from . import math as sm

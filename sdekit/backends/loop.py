@@ -51,7 +51,9 @@ def march(problem, rows):
             return taken if stood is None else taken._replace(x=stops.still(problem, stood, taken.x, x))
 
         taken = watch.through(s, step, x, counter)
+        count = counter.count
         x, stood = stops.through(problem, sde, stood, s, x, taken, waits)
+        counter.count = count  # compiled code counts steps alone
         x, memory = guard.protected(x), taken.memory
         slope, at = (taken.slopes[-1], x) if taken.slopes else (None, None)
         saved.add(s + 1, x)

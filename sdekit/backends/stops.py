@@ -36,7 +36,7 @@ class Passage(NamedTuple):
     old: Any  # states as steps see them
     new: Any
     dense: Callable[[Any], Any] | None  # the state at a fraction of the step; None: equations with noise
-    waits: Any = None  # an exponential number for each component with barriers
+    waits: Any = None  # `noise.waits` for each component with barriers
     number: int = 0  # of the step
 
 
@@ -69,7 +69,7 @@ def stopping(problem, stops, passage, among):
     """
     if arrays.recorded(passage.new):
         raise ValueError("events have no gradients: detach x0 and the parameters, or leave events out")
-    seen = [_seen(problem, event, passage) for event in problem.events]
+    seen = [_seen(problem, event, passage, among) for event in problem.events]
     found = [_nearest(problem, i, seen) & among for i in range(len(seen))]
     here = functools.reduce(operator.or_, found, among & False)
     if not arrays.any_of(here):
@@ -113,29 +113,50 @@ def through(problem, sde, stops, s, old, taken, waits):
 
 
 def waits(problem, rows):
-    """For each step the exponential numbers that decide of crossings, one for each component with barriers."""
+    """For each step the `noise.waits` that decide of crossings, one for each component with barriers."""
     count, first, steps = len(watched(problem.events)), problem.first_step, len(problem.steps)
     for step in range(first, first + steps):
-        if count and (step == first or step % 4 == 0):  # the four words of a counter serve four steps
-            start, made = step, rows(step * count, (4 - step % 4) * count, noise.Stream.CROSSING)
+        if count and (step == first or step % 8 == 0):  # a counter serves eight steps
+            start, made = step, rows(step * count, (8 - step % 8) * count, noise.Stream.CROSSING)
         yield [made[(step - start) * count + j].reshape(problem.system.path_shape) for j in range(count)]
 
 
 def watched(found):
-    """The components that have barriers: each takes an exponential number a step."""
+    """The components that have barriers: each takes a number of `noise.waits` a step."""
     return sorted({e.component for e in found if isinstance(e, Barrier)})
 
 
-def _seen(problem, event, passage):
+def _seen(problem, event, passage, among):
     """(which paths meet an event, a, b, v h): see `events.look`."""
     coupled, barriers = problem.system.components is not None, watched(problem.events)
     step = passage.process, passage.begin, passage.end, passage.h, passage.old, passage.new
     if isinstance(event, Barrier):
         at = event.component
         look = events.look(event, coupled, problem.system.noise, crowded(problem.events, at))
-        return look(*step, event.level, passage.waits[barriers.index(at)])
+        wait = passage.waits[barriers.index(at)]
+        met, a, b, spread = look(*step, event.level, wait)
+        return _decided(problem, event, passage, met & among, a, b, spread + 0.0 * a, wait), a, b, spread + 0.0 * a
     checked = dataclasses.replace(event, f=lambda t, *x: value(problem, event.f, t, x))
     return events.look(checked, coupled, problem.system.noise)(*step, 0.0, None)
+
+
+def _decided(problem, barrier, passage, met, a, b, spread, wait):
+    """Which of the paths that may have met a barrier have."""
+    chosen, at = met.reshape(-1), barrier.component
+    if not arrays.any_of(chosen):
+        return met
+    first = next(i for i, e in enumerate(problem.events) if isinstance(e, Barrier) and e.component == at)
+    a, b, spread, wait = (arrays.double(v).reshape(-1)[chosen] for v in (a, b, spread, wait))
+    u = events.uniform(wait, arrays.double(_words(problem, passage, first, chosen)[3]))
+    out = chosen & False
+    out[chosen] = events.decided(a, b, spread, u, crowded(problem.events, at))
+    return out.reshape(met.shape)
+
+
+def _words(problem, passage, i, chosen):
+    """Words of `HIT` for event i in a step of the chosen paths."""
+    lanes = problem.first_lane + arrays.arange(problem.lanes, problem.x0)[chosen]
+    return noise.words(lanes, passage.number * len(problem.events) + i, problem.seed, noise.Stream.HIT)
 
 
 def crowded(found, component):
@@ -175,9 +196,7 @@ def _fraction(problem, i, seen, passage, found):
         return sm.where(found, at, math.inf)
     at = arrays.filled(found, math.inf).reshape(-1)
     chosen = found.reshape(-1)
-    lanes = problem.first_lane + arrays.arange(problem.lanes, problem.x0)[chosen]
-    group = passage.number * len(problem.events) + i
-    w = noise.words(lanes, group, problem.seed, noise.Stream.HIT)[:3]
+    w = _words(problem, passage, i, chosen)[:3]
     ends = (arrays.double(v).reshape(-1)[chosen] for v in seen[1:])
     at[chosen] = events.hit(*ends, *map(arrays.double, w))
     return at.reshape(found.shape)
@@ -222,6 +241,7 @@ def _recorded(problem, rows, found, t, x):
     counts, times, states = rows
     room = (found & (counts < len(times))).reshape(-1)
     place = counts.reshape(-1)[room], arrays.arange(len(room), problem.x0)[room]
+    x, t = arrays.beside(x, problem.x0), arrays.double(t)  # without path axes they may be numbers
     x = arrays.channels_last(x) if problem.system.components else x
     event = problem.shape[len(problem.system.path_shape) :]
     times.reshape(len(times), -1)[place] = t.reshape(-1)[room]

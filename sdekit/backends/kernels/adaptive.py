@@ -43,7 +43,8 @@ def run(problem, threads=None):
     steps, rejected, more = (c.astype(np.int64) for c in counts)
     nfe, control = problem.method.drifts * steps + more, controller.Control(size, before, most)
     last = np.where(failed[:, None], np.nan, x[-1]).reshape(problem.shape)
-    return Outcome(out, last, failed.reshape(shape), failed_step, None, nfe, steps, rejected, control, **stops.found(problem, stood))
+    met = stops.found(problem, stood)
+    return Outcome(out, last, failed.reshape(shape), failed_step, None, nfe, steps, rejected, control, **met)
 
 
 def _solve(problem, x, numbers, stood, threads):
@@ -91,7 +92,8 @@ def _share(problem, x, numbers, stood):
 
     def share(low, high, slot, ticks, first_bad):
         space = room(k or 1, dtype, len(paths.columns), slopes)
-        kernel(sde, step, keep, propose, test, forms, paths, plan, space, low, high, slot, ticks)
+        mine = paths._replace(stops=stood and stood._replace(seen=np.empty_like(stood.seen)))
+        kernel(sde, step, keep, propose, test, forms, mine, plan, space, low, high, slot, ticks)
 
     return share, ("adaptive", typeof(sde), step, keep, propose, test, *forms, stood is None, dtype)
 

@@ -10,11 +10,13 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from ... import equation
-from .captured import NATIVE
 from ...noise import Stream
+from .captured import NATIVE
 from .generator import LANES, call, widest_vectors
 from .lane import INLINE, Vec, as_like, real, reals, source, times_zero, value, vec, vec_like
 from .records import FORMULA, OPTIONS, at
+
+CROSSING = int(Stream.CROSSING)
 
 
 def once(function):
@@ -65,7 +67,7 @@ def anew(step):
 class Layout(NamedTuple):
     """Where the normals of a chunk of steps lie: rows, stream by stream, in it step by step, dw by dw."""
 
-    chunk: int  # steps, a multiple of four: the four words of a counter serve four steps
+    chunk: int  # steps, a multiple of four: the words of a counter serve four steps, or eight
     streams: np.ndarray  # the distinct streams
     counts: np.ndarray  # normals per lane and step of each
     base: np.ndarray  # row of each dw's first channel in step 0 of the chunk
@@ -85,13 +87,14 @@ def layout(drawn, channels, most, each=0):
     """
     distinct = sorted(set(drawn))
     counts = [drawn.count(s) * channels for s in distinct]
-    chunk = 4 * max(1, most // (4 * max([*counts, each, 1])))
-    start = dict(zip([*distinct, Stream.CROSSING], np.cumsum([0, *counts]) * chunk))
+    unit = 8 if each else 4
+    chunk = unit * max(1, most // (unit * max([*counts, each, 1])))
+    start = dict(zip([*distinct, CROSSING], np.cumsum([0, *counts]) * chunk))
     base = [start[s] + drawn[:i].count(s) * channels for i, s in enumerate(drawn)]
     stride = [drawn.count(s) * channels for s in drawn]
-    streams, counts = [*distinct, *[Stream.CROSSING] * (each > 0)], [*counts, *[each] * (each > 0)]
+    streams, counts = [*distinct, *[CROSSING] * (each > 0)], [*counts, *[each] * (each > 0)]
     arrays = (np.array(a, np.int64) for a in (streams, counts, base, stride))
-    return Layout(chunk, *arrays, int(start[Stream.CROSSING]), each)
+    return Layout(chunk, *arrays, int(start[CROSSING]), each)
 
 
 class Noise(NamedTuple):
@@ -113,7 +116,7 @@ class Block(NamedTuple):
     z: np.ndarray  # normals of a chunk of steps, rows as in `Layout`
     own: np.ndarray  # parameters
     dead: np.ndarray  # failed lanes
-    made: np.ndarray  # (4, LANES) normals as a `filler` along the steps makes them
+    made: np.ndarray  # (8, LANES) numbers as a `filler` along the steps makes them
 
 
 @once
@@ -143,7 +146,8 @@ def _normals(noise, plan, z, made, start, s, phase, ahead):
     lanes, row = z.shape[1], 0
     for j in range(plan.streams.shape[0]):
         count, stream, lane = plan.counts[j], plan.streams[j], noise.first_lane + start
-        group, groups = (noise.first_step + s - phase) // 4 * count, (phase + ahead + 3) // 4 * count
+        per = 8 if stream == CROSSING else 4
+        group, groups = (noise.first_step + s - phase) // per * count, (phase + ahead + per - 1) // per * count
         if noise.fills[j] == 0:
             row += plan.chunk * count
             continue
@@ -152,8 +156,8 @@ def _normals(noise, plan, z, made, start, s, phase, ahead):
         for i in range(lanes if lanes < LANES else 0):
             for g in range(0, groups, LANES):
                 call(noise.fills[j], made, 0, 1, lane + i, group + g, stream, noise.k0, noise.k1)
-                for q in range(4 * min(LANES, groups - g)):
-                    z[row + 4 * g + q, i] = made[q % 4, q // 4]
+                for q in range(per * min(LANES, groups - g)):
+                    z[row + per * g + q, i] = made[q % per, q // per]
         row += plan.chunk * count
     for j in range(ahead * plan.base.shape[0]):
         step, d = j // plan.base.shape[0], j % plan.base.shape[0]
@@ -214,15 +218,14 @@ def run(
             now, then, h = begin[s], end[s], t[s + 1] - t[s]
             scale = np.sqrt(abs(h))
             place = places(plan.base, plan.stride, phase)
-            health, met, waits = value(as_like(0, real(x[0, 0]))), 0, plan.waits + phase * plan.each
+            health, waits = value(as_like(0, real(x[0, 0]))), plan.waits + phase * plan.each
+            met = health
             for i in range(lanes):
                 old = load(x, i)
                 taken = step(at(sde, block.own, i), now, then, old, h, *draw(z, place, i, scale))
                 new = as_like(reached(taken), old)
                 if enter is not None:
-                    new, meets = gate(
-                        at(sde, block.own, i), now, then, h, old, new, stops.levels, z, waits, i, x
-                    )
+                    new, meets = gate(at(sde, block.own, i), now, then, h, old, new, stops.levels, z, waits, i, x)
                     met += meets
                 store(x, i, new)
                 health += times_zero(new)

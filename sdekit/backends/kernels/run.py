@@ -25,7 +25,6 @@ TASK = 2**24  # normals, or steps without any, of one call into compiled code: s
 LEAST = 2**18  # for one thread: less is done before another has started
 FEW = 64  # lanes that are a block of their own, whose normals are made along the steps
 MOST = 32  # components, or entries of a diffusion matrix: they are unrolled, and compile time grows with them
-CROSSING = noise.Stream.CROSSING
 _preparing = threading.Lock()
 _compiled: set = set()  # types for which there is a kernel
 
@@ -70,7 +69,7 @@ def _share(problem, out):
         given = given.reshape(method.normals, len(problem.steps), problem.lanes, width)
     factor = np.empty((0, 0), dtype) if factor is None else np.require(factor, dtype, "CW")
     t, saves, begin, end = problem.steps
-    watching = stops.watching(problem, *forms[:2])
+    *watching, met = stops.watching(problem, *forms[:2])
     rows = x0.shape[1] if watching[0] is None else 2 * x0.shape[1] + 1
 
     def share(low, high, slot, ticks, first_bad):
@@ -78,19 +77,25 @@ def _share(problem, out):
         along = _few(problem, lanes)
         lanes = lanes if along else LANES
         plan, key = fixed.layout(method.streams, width, 4 * LANES if along else 32, each), noise.key(problem.seed)
-        fills = [0 if len(given) and s != CROSSING else filler(dtype, along, s == CROSSING).address for s in plan.streams]
+        fills = [_filler(dtype, along, stream, len(given)) for stream in plan.streams]
         source = fixed.Noise(given, factor, np.array(fills, np.int64), *key, problem.first_lane, problem.first_step)
         room = fixed.Block(
             *(block(n, dtype, lanes) for n in (rows, plan.rows, len(columns))),
             np.empty(lanes, np.bool_),
-            block(4 if along else 0, dtype),
+            block(8 if along else 0, dtype),
         )
         fixed.run(
             sde, step, *forms, x0, out, saves, t, begin, end, columns, source, plan, room,
-            *watching, low, high, slot, ticks, first_bad,
+            *watching, met and met._replace(seen=np.empty_like(met.seen)), low, high, slot, ticks, first_bad,
         )  # fmt: skip
 
-    return share, (typeof(sde), step, *forms, dtype, watching[2]), watching[3]
+    return share, (typeof(sde), step, *forms, dtype, watching[2]), met
+
+
+def _filler(dtype, along, stream, given):
+    """The address of what makes the numbers of a stream, 0 where they are given."""
+    waits = stream == noise.Stream.CROSSING
+    return 0 if given and not waits else filler(dtype, along, waits).address
 
 
 def _starts(problem):

@@ -28,12 +28,13 @@ class Stops(NamedTuple):
     """What is looked for, and what is found, by path."""
 
     levels: np.ndarray  # of barriers, 0 of events
-    kinds: np.ndarray  # (events, 3) the component of a barrier or what else it is, the row of records or −1, how many there may be
+    kinds: np.ndarray  # (events, 3) the component of a barrier or what else, the row of records or −1, how many
     when: np.ndarray
     which: np.ndarray
     counts: np.ndarray  # (recorded events, paths)
     times: np.ndarray  # (recorded events, most, paths)
     states: np.ndarray  # (recorded events, most, paths, k)
+    seen: np.ndarray  # (events, 6) room for what a lane meets: whether, a, b, v h, the fraction of the step, the wait
 
 
 def stops(problem):
@@ -55,6 +56,7 @@ def stops(problem):
         np.zeros((len(recorded), lanes), np.int64),
         np.full((len(recorded), most, lanes), np.nan),
         np.full((len(recorded), most, lanes, problem.system.components or 1), np.nan, dtype),
+        np.empty((len(found), 6)),
     )
 
 
@@ -109,9 +111,11 @@ def written(k, looks, rows, functions):
         f"m{e}, a{e}, b{e}, s{e} = look{e}(sde.process, now, then, h, old, new, levels[{e}], {wait})"
         for e, wait in enumerate(waits)
     ]
-    olds = "value(old)", *(f"value(reals(old)[{c}])" for c in range(width))
-    keeps = [f"x[{width + c}, i] = {olds[c + 1] if k else olds[0]}" for c in range(width)]
-    fills = [f"seen[{e}, {j}] = value(as_like({name}{e}, one))" for e in range(len(looks)) for j, name in enumerate("mabs")]
+    keeps = [f"x[{width + c}, i] = value({f'reals(old)[{c}]' if k else 'old'})" for c in range(width)]
+    fills = [
+        f"seen[{e}, {j}] = value(as_like({name}{e}, one))" for e in range(len(looks)) for j, name in enumerate("mabs")
+    ]
+    fills += [f"seen[{e}, 5] = value(as_like({wait}, one))" for e, wait in enumerate(waits)]
     state = "*reals(x)" if k else "x"
     measures = [f"if e == {e}: return as_like(f{e}(t, {state}), one)" for e, f in enumerate(functions) if f is not None]
     items = ", ".join(f"real(x[{width + c}, i])" for c in range(width))
@@ -124,7 +128,7 @@ def written(k, looks, rows, functions):
         f"{step}, x": [
             *seen, *keeps, f"flag = real(x[{2 * width}, i])", "on = flag > 0.0", f"meets = on & ({meets})",
             f"x[{2 * width}, i] = value(sm.where(meets, as_like(2.0, flag), flag))",
-            "return sm.where(on, new, old), 1 if meets else 0",
+            "return sm.where(on, new, old), value(sm.where(meets, as_like(1.0, flag), as_like(0.0, flag)))",
         ],
         f"{step}, seen": ["one = real(1.0)", *seen, *fills],
         "e, t, x": ["one = real(1.0)", *measures, "return one"],
@@ -169,8 +173,18 @@ def rooter(measure, inner):
 
 
 def fractions(root):
-    """The fraction of the step at which event e happens, 2 where it does not."""
-    hit = compiled(events.hit)
+    """(whether a barrier that may be met is, the fraction of the step at which event e happens or 2)."""
+    hit, uniform, decided = (compiled(f) for f in (events.hit, events.uniform, events.decided))
+
+    @njit(**OPTIONS)
+    def decide(stops, seen, e, lane, group, k0, k1):
+        component, first, count = stops.kinds[e, 0], e, 0
+        for o in range(seen.shape[0]):
+            if stops.kinds[o, 0] == component:
+                first, count = min(first, o), count + 1
+        w = philox(lane & MASK, (lane >> 32) & MASK, (group + first) & MASK, HIT, k0, k1)
+        u = uniform(real(seen[e, 5]), real(float(w[3])))
+        return decided(real(seen[e, 1]), real(seen[e, 2]), real(seen[e, 3]), u, count > 1)
 
     @njit(**OPTIONS)
     def fraction(sde, stops, seen, e, now, then, h, old, taken, lane, group, k0, k1):
@@ -189,7 +203,7 @@ def fractions(root):
         words = real(float(w[0])), real(float(w[1])), real(float(w[2]))
         return value(hit(real(a), real(b), real(seen[e, 3]), *words))
 
-    return fraction
+    return decide, fraction
 
 
 def locator(store, inner):
@@ -210,12 +224,15 @@ def locator(store, inner):
 @functools.cache
 def settler(gather, measure, store, inner):
     """What lane i has met in a step: its state, in the first rows of x, and whether it stops; more into `Stops`."""
-    fraction, locate = fractions(rooter(measure, inner)), locator(store, inner)
+    (decide, fraction), locate = fractions(rooter(measure, inner)), locator(store, inner)
 
     @njit(**OPTIONS)
     def settle(sde, stops, seen, now, then, t, h, old, new, taken, z, row, x, i, path, lane, number, k0, k1):
         gather(sde, now, then, h, old, new, stops.levels, z, row, i, seen)
         first, stop, count = 2.0, -1, seen.shape[0]
+        for e in range(count):
+            if seen[e, 0] != 0.0 and stops.kinds[e, 0] >= 0:
+                seen[e, 0] = 1.0 if decide(stops, seen, e, lane, number * count, k0, k1) else 0.0
         for e in range(count):
             seen[e, 4] = fraction(sde, stops, seen, e, now, then, h, old, taken, lane, number * count, k0, k1)
             if stops.kinds[e, 1] < 0 and seen[e, 4] < first:
@@ -243,7 +260,7 @@ def striker(settle, before, load):
 
     @njit(**OPTIONS)
     def strike(sde, step, draw, stops, now, then, t, h, own, x, z, place, row, start, first_lane, number, k0, k1):
-        seen, stopped, flag = np.empty((stops.kinds.shape[0], 5)), 0, x.shape[0] - 1
+        seen, stopped, flag = stops.seen, 0, x.shape[0] - 1
         for i in range(x.shape[1]):
             if x[flag, i] == 2.0:
                 s, path, old, new = at(sde, own, i), start + i, before(x, i), load(x, i)
@@ -283,10 +300,8 @@ def eventful(settle, load, store, recall, inner):
         n, states, stops, sign, t = room.numbers, room.states, paths.stops, plan.direction, plan.t
         end, h, row, path, s = n[T, i], n[H, i], int(n[ROW, i]), int(n[PATH, i]), at(sde, room.own, i)
         begun, old, new, taken = end - h, load(states, OLD, i), load(states, X, i), recall(states, i)
-        seen = np.empty((stops.kinds.shape[0], 5))
-        stopped = settle(
-            s, stops, seen, begun, end, begun, h, old, new, taken, states, 0, states, i, path, 0, 0, 0, 0
-        )
+        seen = stops.seen
+        stopped = settle(s, stops, seen, begun, end, begun, h, old, new, taken, states, 0, states, i, path, 0, 0, 0, 0)
         used = (seen[:, 0] != 0.0).any()
         if stopped:
             end, n[HAPPENED, i] = stops.when[path], 2.0
