@@ -140,19 +140,18 @@ def either(a, wait):
 
 
 def facing(a, wait):
-    """A bound of −log(1 − u) for a level below the path; that of one above is of −log u. Cells of u are 2⁻¹⁶ wide."""
-    return sm.where(a < 0.0, wait, -sm.log(sm.maximum(-sm.expm1(-wait) - 1.6e-5, 2.0**-33)))
+    """A bound of −log(1 − u) for a level below the path; that of one above is of −log u. Cells of u are 2⁻⁸ wide."""
+    return sm.where(a < 0.0, wait, -sm.log(sm.maximum(-sm.expm1(-wait) - 3.907e-3, 2.0**-33)))
 
 
 def uniform(wait, word):
-    """u in (0, 1) whose first 16 bits are those of `noise.waits`, the others those of a word; float64."""
-    return (sm.round(sm.exp(-wait) * 65536.0) + (word + 0.5) * 2.0**-32) * 2.0**-16
+    """u in (0, 1) whose first 8 bits are those of `noise.waits`, the others those of a word; float64."""
+    return (sm.round(sm.exp(-wait) * 256.0) + (word + 0.5) * 2.0**-32) * 2.0**-8
 
 
-def decided(a, b, spread, u, paired):
-    """Whether the bridge from a to b of variance `spread` = v h meets 0."""
-    wait = sm.where(paired & (a > 0.0), -sm.log1p(-u), -sm.log(u))
-    return (a * b <= 0.0) | (2.0 * a * b < wait * spread)
+def decided(a, b, spread, u):
+    """Whether the bridge from a to b of variance `spread` = v h meets 0; u is uniform, or 1 − u (see `facing`)."""
+    return (a * b <= 0.0) | (2.0 * a * b < -sm.log(u) * spread)
 
 
 def hit(a, b, spread, w0, w1, w2):

@@ -119,17 +119,17 @@ def rows(lanes, n, count, seed, stream, like):
 
 
 def waits(lanes, n, count, seed, like):
-    """The numbers n, …, n + count − 1 of `CROSSING` of every lane: −log u of the least u with 16 given first bits.
+    """The numbers n, …, n + count − 1 of `CROSSING` of every lane: −log u of the least u with 8 given first bits.
 
-    Half a word each, and so eight of a counter: they decide but where u and what it is compared with agree in all 16,
-    and then a word of `HIT` has the others. Above 2⁻³³.
+    A byte each, and so sixteen of a counter: they decide but where u and what it is compared with agree in all of it,
+    and then a word of `HIT` has the other bits. Above 2⁻³³.
     """
     out = []
-    for group in range(n // 8, (n + count - 1) // 8 + 1):
+    for group in range(n // 16, (n + count - 1) // 16 + 1):
         for w in words(lanes, group, seed, Stream.CROSSING):
-            halves = (arrays.to_type(half, like.dtype) for half in (w & 0xFFFF, w >> 16))
-            out += [-sm.log(sm.maximum(half, 2.0**-17) * 2.0**-16) for half in halves]
-    return arrays.stack(out[n % 8 : n % 8 + count])
+            parts = (arrays.to_type((w >> shift) & 0xFF, like.dtype) for shift in (0, 8, 16, 24))
+            out += [-sm.log(sm.maximum(part, 2.0**-25) * 2.0**-8) for part in parts]
+    return arrays.stack(out[n % 16 : n % 16 + count])
 
 
 def _entries(shape, like):

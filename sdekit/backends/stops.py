@@ -116,8 +116,8 @@ def waits(problem, rows):
     """For each step the `noise.waits` that decide of crossings, one for each component with barriers."""
     count, first, steps = len(watched(problem.events)), problem.first_step, len(problem.steps)
     for step in range(first, first + steps):
-        if count and (step == first or step % 8 == 0):  # a counter serves eight steps
-            start, made = step, rows(step * count, (8 - step % 8) * count, noise.Stream.CROSSING)
+        if count and (step == first or step % 16 == 0):  # a counter serves sixteen steps
+            start, made = step, rows(step * count, (16 - step % 16) * count, noise.Stream.CROSSING)
         yield [made[(step - start) * count + j].reshape(problem.system.path_shape) for j in range(count)]
 
 
@@ -149,7 +149,7 @@ def _decided(problem, barrier, passage, met, a, b, spread, wait):
     a, b, spread, wait = (arrays.double(v).reshape(-1)[chosen] for v in (a, b, spread, wait))
     u = events.uniform(wait, arrays.double(_words(problem, passage, first, chosen)[3]))
     out = chosen & False
-    out[chosen] = events.decided(a, b, spread, u, crowded(problem.events, at))
+    out[chosen] = events.decided(a, b, spread, sm.where(crowded(problem.events, at) & (a > 0.0), 1.0 - u, u))
     return out.reshape(met.shape)
 
 

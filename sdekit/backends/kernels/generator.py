@@ -81,7 +81,7 @@ philox = njit(noise.philox4x32, **INLINED)
 def filler(dtype, along, waits=False):
     """fill(z, row, groups, lane, group, stream, k0, k1): normals into rows of z, of shape (rows, LANES).
 
-    Or `noise.waits` into eight rows for each counter.
+    Or `noise.waits` into sixteen rows for each counter.
 
     Rows row + 4g … row + 4g + 3 get the four normals of counter group + g of the lanes lane, lane + 1, …;
     or, `along` the steps, of the counters group + g LANES + i of the one lane `lane`. The instructions are
@@ -90,7 +90,7 @@ def filler(dtype, along, waits=False):
     F, number = dtype.type, from_dtype(dtype)
     log, sqrt = implementation("log_positive", number), implementation("sqrt", number)
     sin, cos = implementation("sin_poly", number), implementation("cos_poly", number)
-    least, cell = F(2.0**-17), F(2.0**-16)
+    least, cell = F(2.0**-25), F(2.0**-8)
     half, unit, minus_two, angle_unit = F(0.5), F(2.0**-32), F(-2), F(np.pi * 2.0**-31)
     mask, lane_step, group_step, inner_step = noise.MASK, int(not along), LANES if along else 1, int(along)
 
@@ -112,17 +112,18 @@ def filler(dtype, along, waits=False):
         return -log(select(number > least, number, least) * cell)
 
     @njit(**INLINED)
-    def both(z, r, i, w):
-        z[r + i], z[r + LANES + i] = wait(w & 0xFFFF), wait(w >> 16)
+    def four(z, r, i, w):
+        z[r + i], z[r + LANES + i] = wait(w & 0xFF), wait((w >> 8) & 0xFF)
+        z[r + 2 * LANES + i], z[r + 3 * LANES + i] = wait((w >> 16) & 0xFF), wait(w >> 24)
 
     @njit(**INLINED)
-    def eight(z, r, i, w0, w1, w2, w3):
-        both(z, r, i, w0)
-        both(z, r + 2 * LANES, i, w1)
-        both(z, r + 4 * LANES, i, w2)
-        both(z, r + 6 * LANES, i, w3)
+    def sixteen(z, r, i, w0, w1, w2, w3):
+        four(z, r, i, w0)
+        four(z, r + 4 * LANES, i, w1)
+        four(z, r + 8 * LANES, i, w2)
+        four(z, r + 12 * LANES, i, w3)
 
-    put, per = (eight, 8) if waits else (normals, 4)
+    put, per = (sixteen, 16) if waits else (normals, 4)
 
     @cfunc(types.void(types.CPointer(number), *[types.int64] * 7), **OPTIONS)
     def fill(z, row, groups, lane, group, stream, k0, k1):
@@ -177,9 +178,9 @@ def _rows(fill, per, z, out, lane, n, stream, k0, k1, begin, end):
 def rows(out, lane, n, seed, stream, threads=1):
     """Fill `out`, of shape (count, lanes), with normals n, … of the lanes `lane`, …: `noise.rows` in place."""
     k0, k1 = noise.key(seed)
-    per = 8 if stream == noise.Stream.CROSSING else 4
+    per = 16 if stream == noise.Stream.CROSSING else 4
     groups = (n + out.shape[0] - 1) // per + 1 - n // per
-    fill = filler(out.dtype, False, per == 8).address
+    fill = filler(out.dtype, False, per == 16).address
 
     def fill_span(begin, end):
         _rows(fill, per, block(per * groups, out.dtype), out, lane, n, stream, k0, k1, begin, end)

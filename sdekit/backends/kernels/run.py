@@ -13,7 +13,7 @@ from ...problem import Counted, Counter, Outcome
 from ...records import with_parameters
 from ..stops import watched
 from ..waiting import apart
-from . import fixed, stops
+from . import fixed, normals, stops
 from .captured import is_record
 from .explain import ELSEWHERE, explained
 from .generator import LANES, block, filler
@@ -76,13 +76,13 @@ def _share(problem, out):
         lanes = high - low or max(problem.lanes, 1)  # called for no lane it only compiles
         along = _few(problem, lanes)
         lanes = lanes if along else LANES
-        plan, key = fixed.layout(method.streams, width, 4 * LANES if along else 32, each), noise.key(problem.seed)
+        plan, key = normals.layout(method.streams, width, 4 * LANES if along else 32, each), noise.key(problem.seed)
         fills = [_filler(dtype, along, stream, len(given)) for stream in plan.streams]
-        source = fixed.Noise(given, factor, np.array(fills, np.int64), *key, problem.first_lane, problem.first_step)
+        source = normals.Noise(given, factor, np.array(fills, np.int64), *key, problem.first_lane, problem.first_step)
         room = fixed.Block(
             *(block(n, dtype, lanes) for n in (rows, plan.rows, len(columns))),
             np.empty(lanes, np.bool_),
-            block(8 if along else 0, dtype),
+            block(16 if along else 0, dtype),
         )
         fixed.run(
             sde, step, *forms, x0, out, saves, t, begin, end, columns, source, plan, room,
