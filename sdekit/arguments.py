@@ -15,6 +15,7 @@ from . import steps as times_of
 from .checks import integer, real, shown
 from .control import Tolerance
 from .course import Course, course
+from .events import Barrier, Event
 from .methods.last import finished
 from .problem import Problem
 from .solution import Solution, State
@@ -169,10 +170,15 @@ class When(NamedTuple):
         return {"tol": str(self.tolerance)} if self.tolerance else {"grid": f"{len((self.grid or self.ts).t)} times"}
 
 
-def when(ts, h, grid, tol, events, start):
+def events(given):
+    """The events as a tuple."""
+    if not isinstance(given, (tuple, list)) or not all(isinstance(e, (Barrier, Event)) for e in given):
+        raise ValueError(f"events must be a list of sdekit.Barrier and sdekit.Event, got {shown(given)}")
+    return tuple(given)
+
+
+def when(ts, h, grid, tol, start):
     """The times and the steps as they were said."""
-    if not isinstance(events, (tuple, list)) or events:
-        raise ValueError(f"events are {events!r}, but stopping at events is not offered yet; leave them out")
     both = [name for name, value in (("h", h), ("grid", grid), ("tol", tol)) if value is not None]
     if len(both) > 1:
         raise ValueError(f"{' and '.join(both[:2])} are both given; steps follow one of them")
@@ -265,6 +271,7 @@ def problem(start, system, method, steps, noise):
         noise=None,
         ticker=None,
         control=state.control,
+        stopped=state.stopped,
     )
     fits(len(steps.saves), made.shape, state.dtype)
     return made._replace(first_lane=first_lane(made, state.first_path), noise=explicit(made, noise))

@@ -66,10 +66,16 @@ def stack(items):
 
 
 def filled(like, value):
-    """An array of one value in the shape of `like`, on its device."""
+    """An array of one number, float64 or int64, in the shape of `like`, on its device."""
     if is_tensor(like):
-        return torch().full(like.shape, value, device=like.device)
+        dtype = torch().float64 if isinstance(value, float) else torch().int64
+        return torch().full(like.shape, value, dtype=dtype, device=like.device)
     return np.full(like.shape, value)
+
+
+def arange(n, like):
+    """0 … n − 1, on the device of `like`."""
+    return torch().arange(n, device=like.device) if is_tensor(like) else np.arange(n)
 
 
 def nowhere(shape, like):

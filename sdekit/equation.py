@@ -25,7 +25,7 @@ def assemble(items, like):
 
 
 def row_product(row, dw):
-    """Σ_j g_j dW_j; a number in place of dw stands for all dW_j."""
+    """Σ_j g_j dW_j; a number in place of dw stands for all dW_j, and a row may stand there."""
     return sum(g * (dw if isinstance(dw, (int, float)) else dw[j]) for j, g in enumerate(row))
 
 
@@ -95,6 +95,33 @@ def _single_difference(sde, t, x, slope):
 
 def _coupled_differences(sde, t, x, slope):
     return differences(sde, t, x, slope)
+
+
+# --- the variance Σ_j g_j² of a component in unit time ---
+
+
+def variance(component, coupled, noise):
+    """A function (process, t, x) of one value per path."""
+
+    def of_state(process, t, x):
+        g = process.diffusion(t, x)
+        return g * g
+
+    def of_component(process, t, x):
+        g = process.diffusion(t, *components(x))[component]
+        return g * g
+
+    def of_single_row(process, t, x):
+        g = process.diffusion(t, x)[0]
+        return row_product(g, g)
+
+    def of_row(process, t, x):
+        g = process.diffusion(t, *components(x))[component]
+        return row_product(g, g)
+
+    if noise == "general":
+        return of_row if coupled else of_single_row
+    return of_component if coupled else of_state
 
 
 class Equation(NamedTuple):

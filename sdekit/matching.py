@@ -5,6 +5,7 @@ import math
 
 from . import arrays, backends, methods
 from .control import Tolerance
+from .events import Barrier
 from .methods import Method, euler_maruyama, heun, tsit5
 from .system import declared
 
@@ -55,6 +56,25 @@ def compatible(system, method, t):
     _draws_transitions(system, method, t)
 
 
+def events(found, system, said):
+    """Raise where an event and the process or its steps do not go together."""
+    for event in found:
+        if isinstance(event, Barrier):
+            if system.noise == "none":
+                raise ValueError(f"events have a Barrier, but {system.name} has no noise; use sdekit.Event(f)")
+            if system.components is None and system.event_dims:
+                raise ValueError(
+                    f"events have a Barrier, but a state of {system.name} is an array of {system.event_dims} axes, "
+                    f"whose components have no barriers; use sdekit.Event(f)"
+                )
+            if event.component >= (system.components or 1):
+                raise ValueError(
+                    f"component of a Barrier is {event.component}, but {system.name} has {system.components or 1}"
+                )
+        elif said.tolerance is not None and said.tolerance.batch:
+            raise ValueError("events stop paths one by one, which Tolerance(batch=True) does not; leave batch out")
+
+
 def _serves(system, method):
     """Raise where the process lacks what the method calls, or the method does not serve its kind of noise."""
     name, kind = system.name, system.kind
@@ -66,8 +86,8 @@ def _serves(system, method):
             )
     if method.jacobian and system.components is None and system.event_dims:
         raise ValueError(
-            f"method {method.name} needs the components of a state one by one, for the Jacobian of its drift, but {name} "
-            f"takes states of {system.event_dims} axes whole; write drift(t, *x)"
+            f"method {method.name} needs the components of a state one by one, for the Jacobian of its drift, but "
+            f"{name} takes states of {system.event_dims} axes whole; write drift(t, *x)"
         )
     if kind in method.noise or (kind == "none" and method.noise != ("none",)):
         return

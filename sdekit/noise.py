@@ -47,6 +47,8 @@ class Stream(enum.IntEnum):
     DECODER = 15  # what a decoder adds
     PROPOSAL = 16  # Markov chains: proposals
     ACCEPTANCE = 17  # the same: uniform numbers
+    CROSSING = 18  # whether a step crosses a barrier: the first bits
+    HIT = 19  # the others, and when it does: words
 
 
 MASK = 0xFFFFFFFF
@@ -95,28 +97,44 @@ def fresh(seed):
     return secrets.randbits(64) if seed is None else integer("seed", seed, most=2**64 - 1)
 
 
+def words(lanes, group, seed, stream):
+    """The four words of counter `group` of every lane, int64."""
+    zero, (k0, k1) = lanes * 0, key(seed)
+    return philox4x32(lanes & MASK, (lanes >> 32) & MASK, zero + group, zero + int(stream), k0, k1)
+
+
 def rows(lanes, n, count, seed, stream, like):
-    """The normals n, …, n + count − 1 of every lane, of shape (count, len(lanes)).
+    """The normals n, …, n + count − 1 of every lane, of shape (count, len(lanes)); of `CROSSING` see `waits`.
 
     `lanes` are int64 lane indices, an array or tensor; the result has the type of `lanes` and the
     floating-point type of `like`.
     """
-    k0, k1 = key(seed)
-    zero = lanes * 0
-    low, high = lanes & MASK, (lanes >> 32) & MASK
+    if stream == Stream.CROSSING:
+        return waits(lanes, n, count, seed, like)
     out = []
     for group in range(n // 4, (n + count - 1) // 4 + 1):
-        w = philox4x32(low, high, zero + group, zero + int(stream), k0, k1)
+        w = words(lanes, group, seed, stream)
         out += [*box_muller(w[0], w[1], like), *box_muller(w[2], w[3], like)]
     return arrays.stack(out[n % 4 : n % 4 + count])
 
 
+def waits(lanes, n, count, seed, like):
+    """The numbers n, …, n + count − 1 of `CROSSING` of every lane: −log u of the least u with 8 given first bits.
+
+    A byte each, and so sixteen of a counter: they decide but where u and what it is compared with agree in all of it,
+    and then a word of `HIT` has the other bits. Above 2⁻³³.
+    """
+    out = []
+    for group in range(n // 16, (n + count - 1) // 16 + 1):
+        for w in words(lanes, group, seed, Stream.CROSSING):
+            parts = (arrays.to_type((w >> shift) & 0xFF, like.dtype) for shift in (0, 8, 16, 24))
+            out += [-sm.log(sm.maximum(part, 2.0**-25) * 2.0**-8) for part in parts]
+    return arrays.stack(out[n % 16 : n % 16 + count])
+
+
 def _entries(shape, like):
     """Lane indices 0, 1, … of the entries of an array of `shape`, on the device of `like`."""
-    size = math.prod(shape)
-    if arrays.is_tensor(like):
-        return arrays.torch().arange(size, device=like.device)
-    return np.arange(size)
+    return arrays.arange(math.prod(shape), like)
 
 
 def _working(like):
@@ -143,8 +161,6 @@ def normal(shape, seed=None, stream=Stream.SAMPLE, like=None, n=0, first=0):
 def uniform(shape, seed=None, stream=Stream.CHOICE, like=None, n=0):
     """Uniform numbers in (0, 1) of `shape`, (word + ½) 2⁻³² with word n mod 4 of lane i's counter n div 4."""
     work, n = _working(like), integer("n", n)
-    lanes, (k0, k1) = _entries(shape, work), key(fresh(seed))
-    zero = lanes * 0
-    words = philox4x32(lanes & MASK, (lanes >> 32) & MASK, zero + n // 4, zero + int(stream), k0, k1)
-    u = (arrays.to_type(words[n % 4], work.dtype) + 0.5) * 2.0**-32
+    word = words(_entries(shape, work), n // 4, fresh(seed), stream)[n % 4]
+    u = (arrays.to_type(word, work.dtype) + 0.5) * 2.0**-32
     return sm.minimum(u, 1.0 - 2.0**-24).reshape(tuple(shape))

@@ -28,6 +28,8 @@ class Problem(NamedTuple):
     noise: Any  # explicit normals (draws, steps, *shape of dw), or None
     ticker: Callable[[float], None] | None  # told the finished fraction
     control: Any = None  # of an adaptive run that goes on: a `Control` of arrays over the path axes
+    events: tuple = ()
+    stopped: Any = None  # of a run that goes on: (when, by which event) over the path axes
 
     @property
     def equation(self):
@@ -78,6 +80,8 @@ class Outcome(NamedTuple):
     steps: Any = None  # taken, where they are not those of the problem
     rejected: Any = 0
     control: Any = None  # a `Control`
+    stopped: Any = None  # (when, by which event) over the path axes, where anything may stop
+    events: tuple = ()  # for each event its recorded (t, x), None for those that stop
 
 
 class Counter:

@@ -31,6 +31,7 @@ class State(NamedTuple):
     replayed    whether the normals were given as an array, which is used up
     dtype       of the results where it is narrower than that of the arithmetic, or None
     control     of an adaptive run: sizes of the next steps, and what the controller remembers
+    stopped     (when, by which event) over the path axes, or None where none has stopped
     """
 
     x: Any
@@ -43,6 +44,7 @@ class State(NamedTuple):
     replayed: bool = False
     dtype: Any = None
     control: Any = None
+    stopped: Any = None
 
     def __repr__(self):
         return f"State(t={self.t:g}, step={self.step}, shape={tuple(self.x.shape)})"
@@ -94,7 +96,8 @@ class Solution(Generic[A]):
               tolerance has; it is NaN from there on, earlier rows are kept
     stopped   (path shape) the time at which an event stopped a path, NaN where it ran on
     event     (path shape) the index of the event that stopped it, −1 where none did
-    events    for each event the recorded (t, x)
+    events    for each event its (t, x) of shapes (most, path shape) and (most, *shape of the state), NaN where there
+              are less; most is 1 where it stops the path
     seed      of the normals: the same seed gives the same paths
     memory    of a multistep method at the end; None for one-step methods
     state     where the run stands: `solve(process, solution, ts, …)` goes on from there
@@ -111,6 +114,7 @@ class Solution(Generic[A]):
     how: dict[str, str]
     event_dims: int = 0
     rejected: Any = 0
+    events: tuple[tuple[A, A], ...] = ()
 
     @property
     def final(self) -> A:
@@ -127,15 +131,11 @@ class Solution(Generic[A]):
 
     @property
     def stopped(self) -> A:
-        return arrays.filled(self.failed, math.nan)
+        return arrays.filled(self.failed, math.nan) if self.state.stopped is None else self.state.stopped[0]
 
     @property
     def event(self) -> A:
-        return arrays.filled(self.failed, -1)
-
-    @property
-    def events(self):
-        return ()
+        return arrays.filled(self.failed, -1) if self.state.stopped is None else self.state.stopped[1]
 
     def summary(self, quantiles: Sequence[float] = QUANTILES) -> Summary:
         """Mean, standard error, standard deviation and quantiles over the paths at each saved time: a `Summary`.

@@ -6,11 +6,11 @@ import contextlib
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 from . import arguments, arrays, matching
 from . import math as sm
 from .control import Tolerance
+from .events import Barrier, Event
 from .methods import Method
 from .protocols import A, Array, Backend, Numbers, Process, Times
 from .scores import network_parameter
@@ -30,7 +30,7 @@ def solve(
     h: float | None = None,
     grid: Times | None = None,
     tol: float | Tolerance | None = None,
-    events: Sequence[Any] = (),
+    events: Sequence[Event | Barrier] = (),
     paths: int | None = None,
     seed: int | None = None,
     first_path: int = 0,
@@ -57,7 +57,8 @@ def solve(
                 steps of its own size. States at `ts` come from the dense output of the method.
                 One of h, grid and tol must be given, but for methods that are exact in law, and method=None
                 on equations without noise, which has tol = 1e-6.
-    events      stopping conditions; not offered yet.
+    events      a list of `Barrier`s, for equations with noise, and of `Event`s: where a path meets one it stops, or
+                is recorded. The first one met counts.
     paths       repeat x0 along a new first axis of this length.
     seed        0 <= seed < 2**64; None draws one, which the Solution holds. A path depends on the seed, its
                 index and the steps alone: not on threads, the split of a batch, the dtype or the backend.
@@ -74,14 +75,15 @@ def solve(
     and reported in one warning. Raises ValueError for arguments that make no sense.
     """
     start = arguments.start(x0, paths, seed, first_path, noise)
-    said = arguments.when(ts, h, grid, tol, events, start)
+    said, found = arguments.when(ts, h, grid, tol, start), arguments.events(events)
     system = bind(process, start.whole, said.first)
     if start.paths is not None and system.event_dims == start.x0.ndim:
         raise ValueError(f"x0 has shape {tuple(start.state.x.shape)}, but a state of {system.name} has one axis more")
     method, said = matching.method(method, system, said)
     steps = arguments.steps(said, system, method)
     matching.compatible(system, method, steps.t)
-    problem = arguments.problem(start, system, method, steps, noise)
+    matching.events(found, system, said)
+    problem = arguments.problem(start, system, method, steps, noise)._replace(events=found)
     engine = matching.backend(backend, system, method, start.x0)
     _warn_of_gradients(system.process, start.x0)
     with _progress(progress) as ticker:
@@ -104,9 +106,22 @@ def _solution(problem, outcome, start, how):
         times = arrays.torch().as_tensor(times, device=problem.x0.device)
     done, seed, first_path = problem.first_step + len(problem.steps), problem.seed, start.state.first_path
     replayed, last, memory, control = problem.noise is not None, outcome.last, outcome.memory, outcome.control
-    end = State(last, float(t[-1]), done, seed, first_path, memory, failed, replayed, problem.dtype, control)
-    steps = len(problem.steps) if outcome.steps is None else outcome.steps
-    return Solution(times, x, outcome.nfe, steps, failed, seed, end, how, problem.system.event_dims, outcome.rejected)
+    stopped = outcome.stopped or start.state.stopped
+    end = State(last, float(t[-1]), done, seed, first_path, memory, failed, replayed, problem.dtype, control, stopped)
+    steps, dims = len(problem.steps) if outcome.steps is None else outcome.steps, problem.system.event_dims
+    events = tuple(_event(problem, outcome, i) for i in range(len(problem.events)))
+    return Solution(times, x, outcome.nfe, steps, failed, seed, end, how, dims, outcome.rejected, events)
+
+
+def _event(problem, outcome, i):
+    """(t, x) of event i: what is recorded of it, or where it has stopped paths in this run."""
+    if not problem.events[i].terminal:
+        t, x = outcome.events[i]
+        return t, arrays.to_type(x, problem.dtype)
+    when, which = outcome.stopped
+    here = which == i if problem.stopped is None else (which == i) & (problem.stopped[1] < 0)
+    x = sm.where(sm.expand(here, outcome.last), outcome.last, math.nan)
+    return arrays.stack([sm.where(here, when, math.nan)]), arrays.to_type(x, problem.dtype)[None]
 
 
 def _cast(x, failed, problem):

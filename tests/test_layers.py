@@ -23,6 +23,7 @@ LAYERS = {
     "sdekit.control": 1,
     "sdekit.course": 1,
     "sdekit.equation": 1,
+    "sdekit.events": 1,
     "sdekit.grids": 1,
     "sdekit.jacobian": 1,
     "sdekit.laws": 1,

@@ -18,7 +18,7 @@ import sdekit as sk
 ROOT = Path(__file__).parents[2]
 # Page, title, and the names of `sdekit` on it besides those of its modules; what fits nowhere is on the first page.
 PAGES = {
-    "solve": ("solve and Solution", ["solve", "Solution", "Tolerance"]),
+    "solve": ("solve and Solution", ["solve", "Solution", "Tolerance", "Event", "Barrier"]),
     "processes": ("Processes", ["process", "noiseless", "Reverse", "Langevin"]),
     "methods": ("Methods", ["method", "family", "Method", "Taken"]),
     "scores": ("Scores", []),

@@ -12,7 +12,7 @@ from ..arrays import constant, detached, double
 from ..methods.taken import Taken
 from ..problem import Outcome, Problem, counted
 from ..records import with_parameters
-from . import guard
+from . import guard, stops
 from .loop import inward, outward
 
 
@@ -30,6 +30,12 @@ class Front(NamedTuple):
     steps: Any
     rejected: Any
     nfe: Any
+    stood: Any = None  # `stops.Stops`, where anything may stop
+
+    def moving(self, goal):
+        """Which paths have not come to a time yet."""
+        on = True if self.stood is None else self.stood.on.reshape(self.t.shape)
+        return self.alive & on & (self.t != goal)
 
 
 class Trial(NamedTuple):
@@ -90,10 +96,14 @@ def run(problem):
             return march(problem)
     system, control = problem.system._replace(path_shape=(1,)), problem.control  # a path axis for the time being
     control = control and controller.Control(*(arrays.broadcast(c, (1,)) for c in control))
-    found = run(problem._replace(system=system, x0=problem.x0[None], control=control))
+    stopped = problem.stopped and tuple(s[None] for s in problem.stopped)
+    found = run(problem._replace(system=system, x0=problem.x0[None], control=control, stopped=stopped))
     control = controller.Control(*(c[0] for c in found.control))
     counts = {name: getattr(found, name)[0] for name in ("failed", "nfe", "steps", "rejected")}
-    return found._replace(x=found.x[:, 0], last=found.last[0], control=control, **counts)
+    stopped = found.stopped and tuple(s[0] for s in found.stopped)
+    events = tuple(e and tuple(v[:, 0] for v in e) for e in found.events)
+    more = {"control": control, "stopped": stopped, "events": events}
+    return found._replace(x=found.x[:, 0], last=found.last[0], **more, **counts)
 
 
 def march(problem):
@@ -103,12 +113,13 @@ def march(problem):
     sde, counter = counted(problem.equation._replace(process=own))
     made, course = Run(problem, _typed(sde), counter), problem.steps
     x = guard.protected(inward(problem, guard.own(arrays.broadcast(problem.x0, problem.shape))))
-    front, rows = _begun(made, x), [x, *[constant(x, math.nan)] * (len(course.t) - 1)]
+    front = _begun(made, x)._replace(stood=stops.begin(problem))
+    rows = [x, *[constant(x, math.nan)] * (len(course.t) - 1)]
     for leg in range(len(course.legs)):
         if leg and front.slope is not None and course.legs.begin[leg] != course.legs.t[leg]:  # behind a jump
             slope = made.slope(constant(front.t, course.legs.begin[leg]), front.x)
             front = front._replace(slope=slope, nfe=front.nfe + front.alive * 1)
-        while arrays.any_of(front.alive & (front.t != course.legs.t[leg + 1])):
+        while arrays.any_of(front.moving(course.legs.t[leg + 1])):
             front, rows = _advanced(made, front, rows, leg)
             if problem.ticker is not None:
                 problem.ticker(float(abs(front.t - course.t[0]).mean() / abs(course.t[-1] - course.t[0])))
@@ -164,7 +175,8 @@ def _advanced(made, front, rows, leg):
     if arrays.recorded(taken.x) and arrays.any_of(shrinks & (square == math.inf)):
         # zero times the derivatives of what is rejected, where they are infinite, would spoil the gradient
         taken, _ = _step(made, front, trial, sm.where(counts, trial.h, 0.0))
-    rows, further = _saved(made, front, trial, taken, counts, rows)
+    x, stood, end, met = _met(made, front, trial, taken, counts)
+    rows, further = _saved(made, front, trial._replace(t1=end), taken, counts, rows, x)
     size = abs(trial.h) * factor
     short = counts & trial.last & (abs(trial.h) < front.control.size)
     size = sm.where(short, sm.maximum(size, front.control.size), size)  # what was planned is kept
@@ -176,21 +188,35 @@ def _advanced(made, front, rows, leg):
     lost = (shrinks & (size < least)) | (trial.active & (steps >= tol.most_steps) & ~(counts & trial.last))
     return Front(
         t=sm.where(counts, trial.t1, front.t),
-        x=guard.protected(sm.where(counts, taken.x, front.x)),
+        x=guard.protected(sm.where(counts, x, front.x)),
         slope=None if front.slope is None else sm.where(counts, taken.slopes[-1], front.slope),
         control=control,
         alive=front.alive & ~lost,
         steps=steps,
         rejected=front.rejected + shrinks * 1,
-        nfe=front.nfe + trial.active * evaluations + further,
+        nfe=front.nfe + trial.active * evaluations + further + met,
+        stood=stood,
     ), rows
+
+
+def _met(made, front, trial, taken, counts):
+    """(the states at the end of the step or where it stops, `Stops`, the time there, evaluations made for that)."""
+    if front.stood is None:
+        return taken.x, None, trial.t1, 0
+    problem, before, shape = made.problem, made.counter.count, made.problem.system.path_shape
+    within = stops.dense(problem, made.sde, made.time(trial.begin), None, front.x, taken, made.plain(trial.h))
+    times = (v.reshape(shape) for v in (front.t, trial.h, trial.begin, trial.end))
+    passage = stops.Passage(made.sde.process, *times, front.x, taken.x, within)
+    stood, here, x = stops.stopping(problem, front.stood, passage, counts.reshape(shape))
+    stop, here, when = (v.reshape(trial.t1.shape) for v in (front.stood.on & ~stood.on, here, stood.when))
+    return x, stood, sm.where(stop, when, trial.t1), here * (made.counter.count - before)
 
 
 def _trial(made, front, leg):
     """The `Trial` of each path."""
     legs, size = made.course.legs, sm.maximum(front.control.size, made.tolerance.least)
     goal = float(legs.t[leg + 1])
-    active = front.alive & (front.t != goal)
+    active = front.moving(goal)
     rest = sm.where(active, abs(goal - front.t), 0.0)
     last = active & (rest <= controller.STRETCH * size)
     h = made.course.direction * sm.where(last, rest, sm.where(active, size, 0.0))
@@ -211,8 +237,8 @@ def _step(made, front, trial, h):
     return taken, made.counter.count - before
 
 
-def _saved(made, front, trial, taken, counts, rows):
-    """(rows with the states at the times that were passed, evaluations made for them)."""
+def _saved(made, front, trial, taken, counts, rows, x):
+    """(rows with the states at the times that were passed, evaluations made for them); x is the state at trial.t1."""
     times, method, sign = made.course.t, made.problem.method, made.course.direction
     passed = [counts & (sign * front.t < sign * t) & (sign * t <= sign * trial.t1) for t in map(float, times)]
     holds = [r for r, mask in enumerate(passed) if arrays.any_of(mask)]
@@ -227,11 +253,11 @@ def _saved(made, front, trial, taken, counts, rows):
         needs = [passed[r] & (trial.t1 != float(times[r])) for r in within]
         evaluations = (sum(n * 1 for n in needs) > 0) * (made.counter.count - before)
     for r in holds:
-        state = taken.x
+        state = x
         if r in within:
             theta = (float(times[r]) - front.t) / sm.where(trial.h == 0.0, 1.0, trial.h)
             dense = method.interpolate(front.x, taken, made.plain(trial.h), made.plain(theta))
-            state = sm.where(trial.t1 == float(times[r]), taken.x, dense)
+            state = sm.where(trial.t1 == float(times[r]), x, dense)
         rows[r] = sm.where(passed[r], state, rows[r])
     return rows, evaluations
 
@@ -242,6 +268,9 @@ def _outcome(made, front, rows):
     def wide(per_path):
         return arrays.broadcast(per_path, (*shape, *per_path.shape[len(shape) :])).reshape(shape)
 
+    if front.stood is not None:  # who has stopped stays where it is
+        late = [course.direction * t > course.direction * front.stood.when for t in course.t]
+        rows = [sm.where(stops.wide(problem, a, front.x), front.x, row) for a, row in zip(late, rows, strict=True)]
     alive = wide(front.alive)
     failed_step = None
     if arrays.any_of(~front.alive):
@@ -253,4 +282,4 @@ def _outcome(made, front, rows):
     last = arrays.to_type(outward(problem, last), problem.x0.dtype)
     control = controller.Control(*map(wide, front.control))
     counts = {"nfe": wide(front.nfe), "steps": wide(front.steps), "rejected": wide(front.rejected)}
-    return Outcome(x, last, ~alive, failed_step, None, control=control, **counts)
+    return Outcome(x, last, ~alive, failed_step, None, control=control, **counts, **stops.found(front.stood))

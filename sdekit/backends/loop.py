@@ -9,7 +9,7 @@ from .. import math as sm
 from ..methods.taken import Taken
 from ..problem import Outcome, counted
 from ..records import with_parameters
-from . import guard
+from . import guard, stops
 
 
 def run(problem):
@@ -33,9 +33,9 @@ def march(problem, rows):
     if method.init is not None and memory is None:
         memory = method.init(sde, float(steps.t[0]), x)
     slope, at = None, None  # the drift at the end of the last step, where a method takes it, and the state there
-    watch, saved = Watch(problem, x), Saved(problem)
+    watch, saved, stood = Watch(problem, x), Saved(problem), stops.begin(problem)
     saved.add(0, x)
-    for s, dws in enumerate(increments(problem, rows)):
+    for s, (dws, waits) in enumerate(zip(increments(problem, rows), stops.waits(problem, rows), strict=True)):
         t, t1 = float(steps.begin[s]), float(steps.end[s])
         h = float(steps.t[s + 1]) - float(steps.t[s])
         rest = [dw * math.sqrt(abs(h)) for dw in dws] + ([] if method.init is None else [memory])
@@ -44,20 +44,24 @@ def march(problem, rows):
         if t != steps.t[s]:  # behind a jump
             slope = None
 
-        def step(x, t=t, t1=t1, h=h, rest=rest, slope=slope, at=at, guarded=guarded):
+        def step(x, t=t, t1=t1, h=h, rest=rest, slope=slope, at=at, guarded=guarded, stood=stood):
             if method.first_same_as_last:
                 rest = [*rest, guard.drift(sde, t, x) if slope is None or x is not at else slope]
             taken = guarded(method.step, sde, t, t1, x, h, *rest)
-            return taken if isinstance(taken, Taken) else Taken(taken)
+            taken = taken if isinstance(taken, Taken) else Taken(taken)
+            return taken if stood is None else taken._replace(x=stops.still(problem, stood, taken.x, x))
 
         taken = watch.through(s, step, x, counter)
-        x, memory = guard.protected(taken.x), taken.memory
+        count = counter.count
+        x, stood = stops.through(problem, sde, stood, s, x, taken, waits)
+        counter.count = count  # compiled code counts steps alone
+        x, memory = guard.protected(x), taken.memory
         slope, at = (taken.slopes[-1], x) if taken.slopes else (None, None)
         saved.add(s + 1, x)
         if problem.ticker is not None:
             problem.ticker((s + 1) / len(steps))
     last = arrays.to_type(outward(problem, x), problem.x0.dtype)
-    return Outcome(saved.all(), last, *watch.failures(), memory, counter.count)
+    return Outcome(saved.all(), last, *watch.failures(), memory, counter.count, **stops.found(stood))
 
 
 def _with_own(problem):

@@ -6,6 +6,7 @@ from ... import control as controller
 from ... import machine
 from ...methods.taken import Taken
 from ...problem import Outcome
+from . import stops
 from .attending import (
     BEFORE,
     LANES,
@@ -37,9 +38,14 @@ def run(problem, threads=None):
     x = np.full((len(course.t), problem.lanes, problem.system.components or 1), np.nan, problem.x0.dtype)
     x[0] = np.broadcast_to(problem.x0, problem.shape).reshape(x[0].shape)
     numbers = _numbers(problem)
+    stood = None if not problem.events and problem.stopped is None else stops.stops(problem)
+    gone = np.zeros(problem.lanes, bool) if stood is None else stood.which >= 0
+    x[:, gone] = x[0, gone]
     if len(course.t) > 1:
-        _solve(problem, x, numbers, threads)
+        _solve(problem, x, numbers, stood, threads)
     failed, failed_step = numbers[T] != course.t[-1], None
+    if stood is not None:
+        failed &= stood.which < 0
     if failed.any():
         failed_step = max(int(np.isnan(x[:, failed, 0]).argmax(0).min()), 1) - 1
     with np.errstate(over="ignore"):
@@ -47,14 +53,14 @@ def run(problem, threads=None):
     size, before, most, *counts = numbers[:T].reshape(T, *shape)
     steps, rejected, more = (c.astype(np.int64) for c in counts)
     nfe, control = problem.drifts * steps + more, controller.Control(size, before, most)
-    last = x[-1].reshape(problem.shape)
-    return Outcome(out, last, failed.reshape(shape), failed_step, None, nfe, steps, rejected, control)
+    last, met = x[-1].reshape(problem.shape), stops.found(problem, stood)
+    return Outcome(out, last, failed.reshape(shape), failed_step, None, nfe, steps, rejected, control, **met)
 
 
-def _solve(problem, x, numbers, threads):
+def _solve(problem, x, numbers, stood, threads):
     """Into the arrays of `Paths`, on a pool of threads."""
     with _preparing:
-        share, types_ = _share(problem, x, numbers)
+        share, types_ = _share(problem, x, numbers, stood)
     ticks = np.zeros((threads or machine.cpus()) + 1, np.int64)
     first_bad = np.zeros(len(ticks), np.int64)
     _ready(types_, lambda: share(0, 0, 1, ticks, first_bad), problem)
@@ -68,7 +74,7 @@ def _solve(problem, x, numbers, threads):
         _in_threads(share, pieces, ticks, first_bad, problem, threads)
 
 
-def _share(problem, x, numbers):
+def _share(problem, x, numbers, stood):
     """(the function that solves for the paths low … high − 1, the types that its kernel is made for)."""
     method, k, dtype, found = problem.method, problem.system.components, problem.x0.dtype, []
     if not method.first_same_as_last:
@@ -79,18 +85,25 @@ def _share(problem, x, numbers):
     sde, step = prepare(problem.equation, found), compiled(method.step)
     inner = not np.isin(problem.steps.t, problem.steps.legs.t).all()
     between = dense if inner and method.interpolate is not None else None
-    slopes = _slopes(problem) if between else 0
-    (load, store), (keep, recall) = access(k), kept_slopes(k, slopes)
+    slopes = _slopes(problem) if between or problem.events else 0
+    (load, store), (keep, recall), test = access(k), kept_slopes(k, slopes), None
     output = (recall, compiled(method.interpolate), compiled(method.further or _complete)) if between else [None] * 3
+    if problem.events:
+        test, between = stops.adaptive(problem, load, store, recall)
     forms = Forms(load, store, compiled(controller.first_size), measure, plain, *output)
     propose, plan = compiled(controller.propose), _plan(problem)
-    paths = Paths(_starts(problem), _per_lane(found, problem), x, numbers)
+    x0 = _starts(problem)
+    if problem.stopped is not None:  # who has stopped is not entered
+        gone = np.broadcast_to(problem.stopped[1] >= 0, problem.system.path_shape).reshape(-1, 1)
+        x0 = np.where(gone, np.nan, x[0])
+    paths = Paths(x0, _per_lane(found, problem), x, numbers, stood)
 
     def share(low, high, slot, ticks, first_bad):
         space = room(k or 1, dtype, len(paths.columns), slopes)
-        call(kernel, types, sde, step, keep, propose, forms, between, paths, plan, space, low, high, slot, ticks)
+        mine = paths._replace(stops=stood and stood._replace(seen=np.empty_like(stood.seen)))
+        call(kernel, types, sde, step, keep, propose, test, forms, between, mine, plan, space, low, high, slot, ticks)
 
-    types = "adaptive", kind(sde), step, keep, propose, *forms, dtype
+    types = "adaptive", kind(sde), step, keep, propose, test, *forms, between, stood is None, dtype
     return share, types
 
 

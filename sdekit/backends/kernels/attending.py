@@ -64,6 +64,7 @@ class Paths(NamedTuple):
     columns: np.ndarray  # (parameters, paths)
     x: np.ndarray  # (saves, paths, k)
     numbers: np.ndarray  # (OF_PATH, paths)
+    stops: object  # `stops.Stops`, or None
 
 
 class Forms(NamedTuple):

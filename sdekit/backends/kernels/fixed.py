@@ -4,38 +4,15 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
 from ... import equation
 from .captured import NATIVE
-from .generator import LANES, call, widest_vectors
+from .generator import widest_vectors
 from .lane import INLINE, Vec, as_like, real, reals, source, times_zero, value, vec, vec_like
+from .normals import normals, once
 from .records import FORMULA, OPTIONS, at
-
-
-def once(function):
-    """Decorator: function((a, b, …)) by address, compiled once and not again within each kernel that calls it."""
-    compiled = njit(function, **FORMULA)
-
-    @intrinsic
-    def called(typingctx, args):
-        compiled.compile(args.types)
-        code = compiled.overloads[args.types]
-        result, types_ = code.signature.return_type, code.signature.args
-
-        def emit(context, builder, signature, values):
-            kind = context.call_conv.get_function_type(result, types_)
-            address = code.library.get_pointer_to_function(code.fndesc.llvm_func_name)
-            pointer = builder.inttoptr(ir.Constant(ir.IntType(64), address), kind.as_pointer())
-            items = cgutils.unpack_tuple(builder, values[0])
-            return context.call_conv.call_function(builder, pointer, result, types_, items)[1]
-
-        return result(args), emit
-
-    return called
 
 
 def reached(taken):
@@ -61,44 +38,6 @@ def anew(step):
     return whole
 
 
-class Layout(NamedTuple):
-    """Where the normals of a chunk of steps lie: rows, stream by stream, in it step by step, dw by dw."""
-
-    chunk: int  # steps, a multiple of four: the four words of a counter serve four steps
-    streams: np.ndarray  # the distinct streams
-    counts: np.ndarray  # normals per lane and step of each
-    base: np.ndarray  # row of each dw's first channel in step 0 of the chunk
-    stride: np.ndarray  # rows from step to step
-
-    @property
-    def rows(self):
-        return self.chunk * int(self.counts.sum())
-
-
-@functools.cache
-def layout(drawn, channels, most):
-    """The `Layout` of one dw of `channels` normals for each stream in `drawn`, in about `most` rows for each stream."""
-    distinct = sorted(set(drawn))
-    counts = [drawn.count(s) * channels for s in distinct]
-    chunk = 4 * max(1, most // (4 * max(counts, default=1)))
-    start = dict(zip(distinct, np.cumsum([0, *counts]) * chunk))
-    base = [start[s] + drawn[:i].count(s) * channels for i, s in enumerate(drawn)]
-    stride = [drawn.count(s) * channels for s in drawn]
-    return Layout(chunk, *(np.array(a, np.int64) for a in (distinct, counts, base, stride)))
-
-
-class Noise(NamedTuple):
-    """Which normals move which lane."""
-
-    given: np.ndarray  # explicit ones (draws, steps, lanes, channels), or without draws
-    factor: np.ndarray  # the lower factor of the channels' correlation, or empty
-    fill: int  # the address of a `generator.filler`
-    k0: int  # the key
-    k1: int
-    first_lane: int
-    first_step: int
-
-
 class Block(NamedTuple):
     """Room for one block of lanes: LANES of them, or the few that there are."""
 
@@ -106,17 +45,17 @@ class Block(NamedTuple):
     z: np.ndarray  # normals of a chunk of steps, rows as in `Layout`
     own: np.ndarray  # parameters
     dead: np.ndarray  # failed lanes
-    made: np.ndarray  # (4, LANES) normals as a `filler` along the steps makes them
+    made: np.ndarray  # (16, LANES) numbers as a `filler` along the steps makes them
 
 
 @once
-def _bury(x, dead, count):
+def _bury(x, dead, count, k):
     """Lanes that are not finite, or were not once, become NaN in all components. Whether one of `count` is."""
     failed = False
     for i in range(x.shape[1]):
-        for c in range(x.shape[0]):
+        for c in range(k):
             dead[i] |= not abs(x[c, i]) < np.inf
-        for c in range(x.shape[0]):
+        for c in range(k):
             if dead[i]:
                 x[c, i] = np.nan
         failed |= dead[i] and i < count
@@ -124,39 +63,12 @@ def _bury(x, dead, count):
 
 
 @once
-def _save(x, out, row, start, high):
-    for i in range(min(x.shape[1], high - start)):
-        for c in range(x.shape[0]):
-            out[row, start + i, c] = x[c, i]
-
-
-@once
-def _normals(noise, plan, z, made, start, s, phase, ahead):
-    """The normals of the steps s … s + ahead − 1 into the rows of z from step `phase` of the chunk on."""
-    lanes, row = z.shape[1], 0
-    for j in range(plan.streams.shape[0] if noise.given.shape[0] == 0 else 0):
-        count, stream, lane = plan.counts[j], plan.streams[j], noise.first_lane + start
-        group, groups = (noise.first_step + s - phase) // 4 * count, (phase + ahead + 3) // 4 * count
-        if lanes == LANES:
-            call(noise.fill, z, row, groups, lane, group, stream, noise.k0, noise.k1)
-        for i in range(lanes if lanes < LANES else 0):
-            for g in range(0, groups, LANES):
-                call(noise.fill, made, 0, 1, lane + i, group + g, stream, noise.k0, noise.k1)
-                for q in range(4 * min(LANES, groups - g)):
-                    z[row + 4 * g + q, i] = made[q % 4, q // 4]
-        row += plan.chunk * count
-    for j in range(ahead * plan.base.shape[0]):
-        step, d = j // plan.base.shape[0], j % plan.base.shape[0]
-        row = plan.base[d] + (phase + step) * plan.stride[d]
-        for c in range(noise.given.shape[3] if noise.given.shape[0] > 0 else 0):
-            for i in range(lanes):
-                z[row + c, i] = noise.given[d, s + step, min(start + i, noise.given.shape[2] - 1), c]
-        for c in range(noise.factor.shape[0] - 1, -1, -1):  # from the last row up: none is read after it is changed
-            for i in range(lanes):
-                z[row + c, i] *= noise.factor[c, c]
-            for b in range(c):
-                for i in range(lanes):
-                    z[row + c, i] += noise.factor[c, b] * z[row + b, i]
+def _save(x, out, first, until, start, high):
+    """The states into the rows first … until − 1 of the result."""
+    for row in range(first, until):
+        for i in range(min(x.shape[1], high - start)):
+            for c in range(out.shape[2]):
+                out[row, start + i, c] = x[c, i]
 
 
 @njit(**OPTIONS)
@@ -164,6 +76,7 @@ def run(
     sde, step, load, store, draw, places,  # what moves, and how lanes are read and written
     x0, out, saves, t, begin, end, columns,  # states (base, k), (saves, lanes, k), times, parameters
     noise, plan, block,  # `Noise`, its `Layout`, and a `Block`
+    enter, gate, strike, stops,  # what `kernels.stops` has for events, or None
     low, high, slot, ticks, first_bad,  # the share of this call, and what it reports
 ):  # fmt: skip
     """Solve for the lanes low … high − 1, a block at a time; ticks[0] < 0 asks for a stop.
@@ -180,11 +93,17 @@ def run(
             for c in range(columns.shape[0]):
                 block.own[c, i] = columns[c, lane]
         block.dead[:] = False
+        if enter is not None:
+            left = enter(x, stops, start, high)
         buried, save, phase = False, 0, noise.first_step % plan.chunk - 1
         if saves[0] == 0:
-            _save((x, out, 0, start, high))
+            _save((x, out, 0, 1, start, high))
             save = 1
         for s in range(steps):
+            if enter is not None:  # noqa: SIM102 - alone it is a branch that the compiler leaves out
+                if left == 0:
+                    _save((x, out, save, saves.shape[0], start, high))
+                    break
             phase += 1  # counted, since a division costs as much as the lane loop
             if s == 0 or phase == plan.chunk:
                 phase = phase % plan.chunk
@@ -192,23 +111,29 @@ def run(
                     return
                 ahead = min(plan.chunk - phase, steps - s)
                 ticks[slot] += min(lanes, high - start) * ahead
-                _normals((noise, plan, z, block.made, start, s, phase, ahead))
+                normals((noise, plan, z, block.made, start, s, phase, ahead))
             now, then, h = begin[s], end[s], t[s + 1] - t[s]
             scale = np.sqrt(abs(h))
-            place = places(plan.base, plan.stride, phase)
-            health = value(as_like(0, real(x[0, 0])))
+            place, waits = places(plan.base, plan.stride, phase), plan.waits + phase * plan.each
+            met = health = value(as_like(0, real(x[0, 0])))
             for i in range(lanes):
                 old = load(x, i)
                 taken = step(at(sde, block.own, i), now, then, old, h, *draw(z, place, i, scale))
                 new = as_like(reached(taken), old)
+                if enter is not None:
+                    new, meets = gate(at(sde, block.own, i), now, then, h, old, new, stops.levels, z, waits, i, x)
+                    met += meets
                 store(x, i, new)
                 health += times_zero(new)
             if buried or health != health:  # rare, and outside of the lane loop that it would slow down
                 buried = True
-                if _bury((x, block.dead, high - start)):
+                if _bury((x, block.dead, high - start, x0.shape[1])):
                     first_bad[slot] = min(first_bad[slot], s)
+            if enter is not None:  # noqa: SIM102 - as above
+                if met > 0:
+                    left -= strike(sde, step, draw, stops, now, then, t[s], h, block, place, waits, start, noise, s)
             if save < saves.shape[0] and saves[save] == s + 1:  # asked here: a call costs as much as the lane loop
-                _save((x, out, save, start, high))
+                _save((x, out, save, save + 1, start, high))
                 save += 1
 
 
@@ -266,7 +191,7 @@ def _row_product(row, dw):
     if isinstance(dw, Vec):
         terms = " + ".join(f"row[{j}] * parts[{j}]" for j in range(dw.n))
         return source(f"def impl(row, dw):\n    parts = reals(dw)\n    return {terms}", reals=reals)
-    terms = " + ".join(f"row[{j}] * dw" for j in range(len(row)))
+    terms = " + ".join(f"row[{j}] * {f'dw[{j}]' if isinstance(dw, types.BaseTuple) else 'dw'}" for j in range(len(row)))
     return source(f"def impl(row, dw):\n    return {terms}")
 
 

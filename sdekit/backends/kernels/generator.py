@@ -64,6 +64,7 @@ def _flipped(b, sign_bit, ty, x):
 
 
 _unsigned = _on_word(lambda b, w, ty, x: b.uitofp(w, ty))
+_signed = _on_word(lambda b, w, ty, x: b.sitofp(w, ty))
 _rest = _on_word(lambda b, w, ty, x: b.sitofp(b.sub(b.and_(_turned(b, w), w.type((1 << 30) - 1)), w.type(1 << 29)), ty))
 _odd = _on_word(
     lambda b, w, ty, x: b.icmp_unsigned("!=", b.and_(_turned(b, w), w.type(1 << 30)), w.type(0)), types.boolean
@@ -73,12 +74,14 @@ _cosine_sign = _on_word(
     lambda b, w, ty, x: _flipped(b, b.and_(b.add(_turned(b, w), w.type(1 << 30)), w.type(1 << 31)), ty, x)
 )
 
-_philox = njit(noise.philox4x32, **INLINED)
+philox = njit(noise.philox4x32, **INLINED)
 
 
 @functools.cache
-def filler(dtype, along):
+def filler(dtype, along, waits=False):
     """fill(z, row, groups, lane, group, stream, k0, k1): normals into rows of z, of shape (rows, LANES).
+
+    Or `noise.waits` into sixteen rows for each counter.
 
     Rows row + 4g … row + 4g + 3 get the four normals of counter group + g of the lanes lane, lane + 1, …;
     or, `along` the steps, of the counters group + g LANES + i of the one lane `lane`. The instructions are
@@ -87,6 +90,7 @@ def filler(dtype, along):
     F, number = dtype.type, from_dtype(dtype)
     log, sqrt = implementation("log_positive", number), implementation("sqrt", number)
     sin, cos = implementation("sin_poly", number), implementation("cos_poly", number)
+    least, cell = F(2.0**-25), F(2.0**-8)
     half, unit, minus_two, angle_unit = F(0.5), F(2.0**-32), F(-2), F(np.pi * 2.0**-31)
     mask, lane_step, group_step, inner_step = noise.MASK, int(not along), LANES if along else 1, int(along)
 
@@ -97,19 +101,42 @@ def filler(dtype, along):
         c, s, odd = cos(angle), sin(angle), _odd(w1, half)
         return radius * _cosine_sign(w1, select(odd, s, c)), radius * _sine_sign(w1, select(odd, c, s))
 
+    @njit(**INLINED)
+    def normals(z, r, i, w0, w1, w2, w3):
+        z[r + i], z[r + LANES + i] = box_muller(w0, w1)
+        z[r + 2 * LANES + i], z[r + 3 * LANES + i] = box_muller(w2, w3)
+
+    @njit(**INLINED)
+    def wait(bits):
+        number = _signed(bits, half)
+        return -log(select(number > least, number, least) * cell)
+
+    @njit(**INLINED)
+    def four(z, r, i, w):
+        z[r + i], z[r + LANES + i] = wait(w & 0xFF), wait((w >> 8) & 0xFF)
+        z[r + 2 * LANES + i], z[r + 3 * LANES + i] = wait((w >> 16) & 0xFF), wait(w >> 24)
+
+    @njit(**INLINED)
+    def sixteen(z, r, i, w0, w1, w2, w3):
+        four(z, r, i, w0)
+        four(z, r + 4 * LANES, i, w1)
+        four(z, r + 8 * LANES, i, w2)
+        four(z, r + 12 * LANES, i, w3)
+
+    put, per = (sixteen, 16) if waits else (normals, 4)
+
     @cfunc(types.void(types.CPointer(number), *[types.int64] * 7), **OPTIONS)
     def fill(z, row, groups, lane, group, stream, k0, k1):
         widest_vectors()
         # masked here, which lets LLVM multiply 32 by 32 bits
         channel, a, b = stream & mask, k0 & mask, k1 & mask
         for g in range(groups):
-            first, r = group + g * group_step, (row + 4 * g) * LANES
+            first, r = group + g * group_step, (row + per * g) * LANES
             for i in range(LANES):
                 at = lane + i * lane_step
                 count = (first + i * inner_step) & mask
-                w0, w1, w2, w3 = _philox(at & mask, (at >> 32) & mask, count, channel, a, b)
-                z[r + i], z[r + LANES + i] = box_muller(w0, w1)
-                z[r + 2 * LANES + i], z[r + 3 * LANES + i] = box_muller(w2, w3)
+                w0, w1, w2, w3 = philox(at & mask, (at >> 32) & mask, count, channel, a, b)
+                put(z, r, i, w0, w1, w2, w3)
 
     return fill
 
@@ -139,23 +166,24 @@ def block(rows, dtype, lanes=LANES):
 
 
 @njit(**OPTIONS)
-def _rows(fill, z, out, lane, n, stream, k0, k1, begin, end):
-    first, count = n // 4, out.shape[0]
+def _rows(fill, per, z, out, lane, n, stream, k0, k1, begin, end):
+    first, count = n // per, out.shape[0]
     for start in range(begin, end, LANES):
-        call(fill, z, 0, z.shape[0] // 4, lane + start, first, stream, k0, k1)
+        call(fill, z, 0, z.shape[0] // per, lane + start, first, stream, k0, k1)
         for r in range(count):
             for i in range(min(LANES, end - start)):
-                out[r, start + i] = z[n - 4 * first + r, i]
+                out[r, start + i] = z[n - per * first + r, i]
 
 
 def rows(out, lane, n, seed, stream, threads=1):
     """Fill `out`, of shape (count, lanes), with normals n, … of the lanes `lane`, …: `noise.rows` in place."""
     k0, k1 = noise.key(seed)
-    groups = (n + out.shape[0] - 1) // 4 + 1 - n // 4
-    fill = filler(out.dtype, False).address
+    per = 16 if stream == noise.Stream.CROSSING else 4
+    groups = (n + out.shape[0] - 1) // per + 1 - n // per
+    fill = filler(out.dtype, False, per == 16).address
 
     def fill_span(begin, end):
-        _rows(fill, block(4 * groups, out.dtype), out, lane, n, stream, k0, k1, begin, end)
+        _rows(fill, per, block(per * groups, out.dtype), out, lane, n, stream, k0, k1, begin, end)
 
     spans(fill_span, out.shape[1], threads, least=65536)
     return out

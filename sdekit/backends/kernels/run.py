@@ -11,8 +11,9 @@ from ... import arrays, machine, noise
 from ...equation import Equation
 from ...problem import Counted, Counter, Outcome
 from ...records import with_parameters
+from ..stops import watched
 from ..waiting import apart
-from . import fixed, implicit
+from . import fixed, implicit, normals, stops
 from .captured import is_record
 from .explain import ELSEWHERE, explained
 from .generator import LANES, block, filler
@@ -33,7 +34,7 @@ def run(problem, threads=None):
     check(problem)
     out = np.empty((len(problem.steps.saves), problem.lanes, problem.system.components or 1), problem.x0.dtype)
     with _preparing:
-        share, types = _share(problem, out)
+        share, types, found = _share(problem, out)
     steps = len(problem.steps)
     cost = steps * max(1, problem.system.channels * problem.method.normals)  # of a lane
     threads = min(threads or machine.cpus(), problem.lanes * cost // LEAST) if problem.lanes * cost > LEAST else 1
@@ -51,44 +52,53 @@ def run(problem, threads=None):
     failed = np.isnan(out[-1, :, 0]).reshape(problem.system.path_shape)  # all components of a failed path are NaN
     failed_step = int(first_bad.min()) if failed.any() else None
     last = out[-1].reshape(problem.shape)
-    return Outcome(x, last, failed, failed_step, None, _evaluations(problem))
+    return Outcome(x, last, failed, failed_step, None, _evaluations(problem), **stops.found(problem, found))
 
 
 def _share(problem, out):
-    """(the function that solves for the lanes low … high − 1 into `out`, the types that its kernel is made for)."""
+    """(solves for the lanes low … high − 1 into `out`, the types that its kernel is made for, a `Stops`)."""
     form, method, found = problem.system, problem.method, []
     sde = prepare(problem.equation, found)
     step = compiled(fixed.anew(method.step) if method.first_same_as_last else method.step)
     width = form.channels if problem.dw_axes else 1
     forms = fixed.access(form.components, width if problem.dw_axes else None, method.normals)
     x0, columns, dtype = _starts(problem), _per_lane(found, problem), problem.x0.dtype
-    given, factor = np.empty((0, 0, 0, 0), dtype), form.correlation
+    given, factor, each = np.empty((0, 0, 0, 0), dtype), form.correlation, len(watched(problem.events))
     if problem.noise is not None:
         given = np.require(problem.noise, requirements="CW")
         given = given.reshape(method.normals, len(problem.steps), problem.lanes, width)
     factor = np.empty((0, 0), dtype) if factor is None else np.require(factor, dtype, "CW")
     t, saves, begin, end = problem.steps
+    *watching, met = stops.watching(problem, *forms[:2])
+    rows = x0.shape[1] if watching[0] is None else 2 * x0.shape[1] + 1
 
     def share(low, high, slot, ticks, first_bad):
         lanes = high - low or max(problem.lanes, 1)  # called for no lane it only compiles
         along = _few(problem, lanes)
         lanes = lanes if along else LANES
-        plan = fixed.layout(method.streams, width, 4 * LANES if along else 32)
-        fill, key = filler(dtype, along).address, noise.key(problem.seed)
-        source = fixed.Noise(given, factor, fill, *key, problem.first_lane, problem.first_step)
+        plan, key = normals.layout(method.streams, width, 4 * LANES if along else 32, each), noise.key(problem.seed)
+        fills = [_filler(dtype, along, stream, len(given)) for stream in plan.streams]
+        source = normals.Noise(given, factor, np.array(fills, np.int64), *key, problem.first_lane, problem.first_step)
         room = fixed.Block(
-            *(block(n, dtype, lanes) for n in (x0.shape[1], plan.rows, len(columns))),
+            *(block(n, dtype, lanes) for n in (rows, plan.rows, len(columns))),
             np.empty(lanes, np.bool_),
-            block(4 if along else 0, dtype),
+            block(16 if along else 0, dtype),
         )
-        times = saves, t, begin, end
+        mine = met and met._replace(seen=np.empty_like(met.seen))
         call(
             fixed.run, types,
-            sde, step, *forms, x0, out, *times, columns, source, plan, room, low, high, slot, ticks, first_bad,
+            sde, step, *forms, x0, out, saves, t, begin, end, columns, source, plan, room, *watching, mine,
+            low, high, slot, ticks, first_bad,
         )  # fmt: skip
 
-    types = kind(sde), step, *forms, dtype
-    return share, types
+    types = kind(sde), step, *forms, dtype, watching[2]
+    return share, types, met
+
+
+def _filler(dtype, along, stream, given):
+    """The address of what makes the numbers of a stream, 0 where they are given."""
+    waits = stream == noise.Stream.CROSSING
+    return 0 if given and not waits else filler(dtype, along, waits).address
 
 
 def call(kernel, types, *args):

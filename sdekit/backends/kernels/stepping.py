@@ -75,7 +75,7 @@ pick = njit(lambda c, a, b: value(sm.where(c, real(a), real(b))), forceinline=Tr
 
 
 @njit(**OPTIONS)
-def kernel(sde, step, keep, propose, forms, between, paths, plan, room, low, high, slot, ticks):
+def kernel(sde, step, keep, propose, test, forms, between, paths, plan, room, low, high, slot, ticks):
     """Solve for the paths low … high − 1, as many at a time as there are lanes; ticks[0] < 0 asks for a stop."""
     widest_vectors()
     direction, rtol, atol, q, least_size = plan.direction, plan.rtol, plan.atol, plan.q, plan.least
@@ -95,7 +95,8 @@ def kernel(sde, step, keep, propose, forms, between, paths, plan, room, low, hig
                 last = rest <= STRETCH * size
                 h = direction * pick(last, rest, size)
                 t1 = pick(last, n[GOAL, i], t + h)
-                taken = step(at(sde, own, i), n[SEEN, i], pick(last, n[END, i], t1), old, h, slope)
+                end = pick(last, n[END, i], t1)
+                taken = step(at(sde, own, i), n[SEEN, i], end, old, h, slope)
                 keep(states, i, old, taken)
                 error = value(controller.error_square(taken.error, old, taken.x, rtol, atol, forms.mean))
                 square = real(error + times_zero(taken.x))
@@ -108,6 +109,9 @@ def kernel(sde, step, keep, propose, forms, between, paths, plan, room, low, hig
                 least = pick(LEAST * abs(t) > least_size, LEAST * abs(t), least_size)
                 lost = (shrinks & (new_size < least)) | ((steps >= plan.most_steps) & (shrinks | (rest > abs(h))))
                 reached = counts & (last | (direction * t1 >= direction * n[NEXT, i]))
+                if test is not None:
+                    seen = n[SEEN, i], end, h, old, taken.x
+                    reached |= counts & test(at(sde, own, i), *seen, paths.stops.levels, states, 0, i)
                 forms.store(states, X, i, sm.where(counts, taken.x, old))
                 forms.store(states, F, i, sm.where(counts, taken.slopes[-1], slope))
                 n[T, i] = pick(counts, t1, t)
