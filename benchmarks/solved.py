@@ -122,7 +122,7 @@ def planned(case, budget, **ends):
     plan = sk.solved(case.process, budget, case.spread, **ends)
     error, nfe = case.run(plan.method, plan.grid)
     assert nfe == budget, (plan, nfe)
-    return {"error": error, **json.loads(plan.to_json())}
+    return {"error": error, "plan": json.loads(plan.to_json())}
 
 
 def schedulers(case, budget):
@@ -194,7 +194,8 @@ def table(cells, ours="plans", others="fixed"):
 def draw(cells, path):
     plt = load("matplotlib.pyplot")
     figure, axes = plt.subplots(2, 3, figsize=(11, 6.5), layout="constrained")
-    for (name, cell), ax in zip(cells.items(), axes.flat):
+    measured = [(name, cell) for name, cell in cells.items() if "plans" in cell]
+    for (name, cell), ax in zip(measured, axes.flat):
         errors = [list(cell["fixed"][str(n)].values()) for n in BUDGETS]
         for n, values in zip(BUDGETS, errors):
             ax.plot([n] * len(values), values, ".", color="0.8", markersize=3)

@@ -219,8 +219,9 @@ def test_spread_is_the_largest_standard_deviation_in_any_direction():
         ({"nfe": 2.5}, "nfe must be an integer"),
         ({"nfe": 1, "end": 0.0}, "nfe = 1 is not more than the steps of first order"),
         ({"start": 0.5, "end": 0.7}, "start = 0.5 and end = 0.7"),
-        ({"process": sk.OU(1.0, 0.0, 1.0)}, ""),
+        ({"process": sk.OU(1.0, 0.0, 1.0)}, "must be finite times"),
         ({"process": "VP"}, "process must be a noising process"),
+        ({"process": sk.VP(beta_max=np.array([10.0, 20.0]))}, "one schedule per path"),
     ],
 )
 def test_what_makes_no_sense_raises(arguments, message):
