@@ -8,6 +8,7 @@ compared with scipy's. Then the 25 equations of `detest` with the pairs that sci
 """
 
 import json
+import os
 import statistics
 import time
 from pathlib import Path
@@ -186,7 +187,8 @@ def arenstorf():
 
 
 def main():
-    result = {"rounds": ROUNDS, "tol": TOL, "ensembles": ensembles()}
+    load = os.getloadavg()  # of a machine that does other work as well, rates say little
+    result = {"rounds": ROUNDS, "tol": TOL, "load average at the start": load, "ensembles": ensembles()}
     for part in ("rate", "ratios", "largest error / tol"):
         for name, value in result["ensembles"][part].items():
             print(f"{part:20s} {name:70s} {value:12.4g}", flush=True)

@@ -80,10 +80,11 @@ def kernel(sde, step, keep, propose, test, forms, between, paths, plan, room, lo
     widest_vectors()
     direction, rtol, atol, q, least_size = plan.direction, plan.rtol, plan.atol, plan.q, plan.least
     states, own, n = within(room.states), within(room.own), within(room.numbers)
-    following = attend((sde, forms, between, paths, plan, room, low, high))
-    left = following - low
+    following, left, events = low, 1, 1  # the path that is next, lanes on their way, and those to attend to
     while left > 0 and ticks[0] >= 0:
-        left, events = 0, 0  # lanes on their way, and those to attend to
+        if events > 0:
+            following = attend((sde, forms, between, paths, plan, room, following, high))
+        left, events = 0, 0
         for start in range(0, LANES, TOGETHER):
             if n[BUSY, start] == 0.0:
                 continue
@@ -124,6 +125,4 @@ def kernel(sde, step, keep, propose, test, forms, between, paths, plan, room, lo
                 events += 1 if on & (reached | lost) else 0
             n[BUSY, start] = on_here
             left += on_here
-        if events > 0:
-            following = attend((sde, forms, between, paths, plan, room, following, high))
     ticks[slot] += (following - low) * plan.legs.shape[1]
