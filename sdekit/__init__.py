@@ -21,6 +21,7 @@ from . import (
     targets,
     transforms,
 )
+from .brownian import BrownianPath
 from .control import Tolerance
 from .methods import *
 from .methods import Method, Taken, method
@@ -33,7 +34,8 @@ from .transforms import Langevin, Reverse, noiseless, process
 __version__ = "0.2.0"
 
 __all__ = [
-    "Empirical", "Gaussian", "GaussianMixture", "Langevin", "Method", "Reverse", "Solution", "Taken", "Tolerance",
+    "BrownianPath", "Empirical", "Gaussian", "GaussianMixture", "Langevin", "Method", "Reverse", "Solution", "Taken",
+    "Tolerance",
     "backends", "checks", "convergence", "files", "grids", "laws", "likelihood", "math", "method", "methods", "noise",
     "noiseless", "process", "processes", "protocols", "restart", "scores", "solve", "targets", "transforms",
     *methods.__all__, *processes.__all__,

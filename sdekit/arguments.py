@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from . import arrays, machine
+from . import arrays, brownian, given, machine
 from . import noise as normals
 from . import steps as times_of
-from .checks import integer, real, shown
+from .brownian import BrownianPath
+from .checks import integer, real
 from .control import Tolerance
 from .course import Course, course
 from .methods.last import finished
@@ -90,7 +91,11 @@ def start(x0, paths, seed, first_path, noise):
     paths = None if paths is None else integer("paths", paths, least=1)
     fits(1, (paths or 1, *x.shape), dtype)
     first_path = integer("first_path", first_path)
-    return Start(State(x, math.nan, 0, normals.fresh(seed), first_path, dtype=dtype), paths)
+    path = noise if isinstance(noise, BrownianPath) else None
+    if path is not None and seed is not None:
+        raise ValueError(f"seed is {seed!r}, but noise is {path}, which has a seed of its own; leave seed out")
+    seed = normals.fresh(seed if path is None else path.seed)
+    return Start(State(x, math.nan, 0, seed, first_path, dtype=dtype, path=path), paths)
 
 
 def state(x0):
@@ -161,8 +166,11 @@ def when(ts, h, grid, tol, events, start):
     both = [name for name, value in (("h", h), ("grid", grid), ("tol", tol)) if value is not None]
     if len(both) > 1:
         raise ValueError(f"{' and '.join(both[:2])} are both given; steps follow one of them")
+    path = start.state.path
     if ts is None and grid is None:
-        raise ValueError("ts is missing: give the times to save at, or a grid")
+        if path is None:
+            raise ValueError("ts is missing: give the times to save at, or a grid")
+        ts = [path.t0 if math.isnan(start.state.t) else start.state.t, path.t1]
     said = When(
         None if ts is None else times_of.times("ts", ts),
         None if grid is None else times_of.times("grid", grid),
@@ -192,13 +200,16 @@ def _from(said, name, t):
     return said._replace(t=np.concatenate([[t], said.t[1:]]))
 
 
-def steps(said, system, method):
+def steps(said, system, method, path):
     """The `Steps` of a run, or its `Course` where they are of adaptive size."""
     if said.tolerance is not None:
         _adapts(said.tolerance, system, method)
         return course(said.ts, system.jumps, said.tolerance, method.interpolate is not None)
     if said.grid is not None:
         return times_of.on_grid(said.grid, said.ts, system.jumps)
+    if said.h is not None and path is not None:
+        brownian.ticks(path, said.ts.t, "ts")
+        return times_of.dyadic(said.ts, said.h, (path.t0, path.t1), system.jumps)
     if said.h is not None:
         return times_of.fitted(said.ts, said.h, system.jumps)
     if "transition" in method.needs:  # exact in law for steps of any size
@@ -247,10 +258,12 @@ def problem(start, system, method, steps, noise):
         memory=state.memory if method.init is not None else None,
         noise=None,
         ticker=None,
+        path=state.path,
         control=state.control,
     )
     fits(len(steps.saves), made.shape, state.dtype)
-    return made._replace(first_lane=first_lane(made, state.first_path), noise=explicit(made, noise))
+    given.along(made)
+    return made._replace(first_lane=first_lane(made, state.first_path), noise=given.explicit(made, noise))
 
 
 def first_lane(problem, first_path):
@@ -267,24 +280,3 @@ def first_lane(problem, first_path):
             f"take fewer steps, or begin anew with another seed"
         )
     return lane
-
-
-def explicit(problem, noise):
-    """Explicit normals as (draws, steps, *shape of dw), or None."""
-    if noise is None:
-        return None
-    like, draws, steps = problem.x0, problem.method.normals, len(problem.steps)
-    if arrays.is_tensor(noise) and not arrays.is_tensor(like):
-        raise ValueError("noise is a tensor, but x0 is not")
-    if not draws:
-        raise ValueError(f"noise is given, but {problem.method.name} on {problem.system.name} takes none; leave it out")
-    noise = noise if arrays.is_tensor(noise) else np.asanyarray(noise)
-    if not arrays.is_real(noise):
-        raise ValueError(f"noise must be an array of standard normals, got {shown(noise)}, {noise.dtype}")
-    noise = arrays.beside(noise, like)
-    shape = (steps, *problem.dw_shape) if draws == 1 else (draws, steps, *problem.dw_shape)
-    if tuple(noise.shape) != shape:
-        raise ValueError(
-            f"noise has shape {tuple(noise.shape)}, but {steps} steps of {problem.method.name} take {shape}"
-        )
-    return noise.reshape(draws, steps, *problem.dw_shape)

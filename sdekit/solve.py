@@ -10,6 +10,7 @@ from typing import Any
 
 from . import arguments, arrays, matching
 from . import math as sm
+from .brownian import BrownianPath
 from .control import Tolerance
 from .methods import Method
 from .protocols import A, Array, Backend, Numbers, Process, Times
@@ -33,7 +34,7 @@ def solve(
     paths: int | None = None,
     seed: int | None = None,
     first_path: int = 0,
-    noise: Array | None = None,
+    noise: Array | BrownianPath | None = None,
     backend: Backend | None = None,
     progress: bool = False,
 ) -> Solution[A]:
@@ -63,7 +64,8 @@ def solve(
     first_path  index of the first path: solve(x0[a:b], first_path=a) repeats the rows a … b.
     noise       standard normals of shape (steps, *shape of dw) in place of the generator's, where dw has the shape of
                 the state, or (path axes, m) for general noise; methods that draw several dw take an axis of that
-                length in front. They are independent: a correlation is applied to them.
+                length in front. They are independent: a correlation is applied to them. Or a `BrownianPath`: then h
+                bounds steps that are dyadic parts of it, but where `ts` cut one, and without `ts` they fill it.
     backend     a record of `sdekit.backends` with its options, such as `sdekit.backends.numba(threads=4)`.
                 Default by the type of x0: numba for arrays (numpy where the process has a score or couples
                 whole axes), torch for tensors.
@@ -78,7 +80,7 @@ def solve(
     if start.paths is not None and system.event_dims == start.x0.ndim:
         raise ValueError(f"x0 has shape {tuple(start.state.x.shape)}, but a state of {system.name} has one axis more")
     method, said = matching.method(method, system, said)
-    steps = arguments.steps(said, system, method)
+    steps = arguments.steps(said, system, method, start.state.path)
     matching.compatible(system, method, steps.t)
     problem = arguments.problem(start, system, method, steps, noise)
     engine = matching.backend(backend, system, method, start.x0)
@@ -100,11 +102,14 @@ def _solution(problem, outcome, start, how):
     times = t[problem.steps.saves]
     if arrays.is_tensor(problem.x0):
         times = arrays.torch().as_tensor(times, device=problem.x0.device)
-    done, seed, first_path = problem.first_step + len(problem.steps), problem.seed, start.state.first_path
-    replayed, last, memory, control = problem.noise is not None, outcome.last, outcome.memory, outcome.control
-    end = State(last, float(t[-1]), done, seed, first_path, memory, failed, replayed, problem.dtype, control)
+    end = State(
+        outcome.last, float(t[-1]), problem.first_step + len(problem.steps), problem.seed, start.state.first_path,
+        outcome.memory, failed, problem.noise is not None, problem.dtype, problem.path, outcome.control,
+    )  # fmt: skip
     steps = len(problem.steps) if outcome.steps is None else outcome.steps
-    return Solution(times, x, outcome.nfe, steps, failed, seed, end, how, problem.system.event_dims, outcome.rejected)
+    return Solution(
+        times, x, outcome.nfe, steps, failed, problem.seed, end, how, problem.system.event_dims, outcome.rejected
+    )
 
 
 def _cast(x, failed, problem):

@@ -10,6 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from ... import equation
+from . import bridge
 from .captured import NATIVE
 from .generator import LANES, call, widest_vectors
 from .lane import INLINE, Vec, as_like, real, reals, source, times_zero, value, vec, vec_like
@@ -90,6 +91,7 @@ class Noise(NamedTuple):
     """Which normals move which lane."""
 
     given: np.ndarray  # explicit ones (draws, steps, lanes, channels), or without draws
+    tree: bridge.Tree | None  # along a `BrownianPath`
     factor: np.ndarray  # the lower factor of the channels' correlation, or empty
     fill: int  # the address of a `generator.filler`
     k0: int  # the key
@@ -133,7 +135,7 @@ def _save(x, out, row, start, high):
 def _normals(noise, plan, z, made, start, s, phase, ahead):
     """The normals of the steps s … s + ahead − 1 into the rows of z from step `phase` of the chunk on."""
     lanes, row = z.shape[1], 0
-    for j in range(plan.streams.shape[0] if noise.given.shape[0] == 0 else 0):
+    for j in range(plan.streams.shape[0] if noise.given.shape[0] == 0 and noise.tree is None else 0):
         count, stream, lane = plan.counts[j], plan.streams[j], noise.first_lane + start
         group, groups = (noise.first_step + s - phase) // 4 * count, (phase + ahead + 3) // 4 * count
         if lanes == LANES:
@@ -144,6 +146,10 @@ def _normals(noise, plan, z, made, start, s, phase, ahead):
                 for q in range(4 * min(LANES, groups - g)):
                     z[row + 4 * g + q, i] = made[q % 4, q // 4]
         row += plan.chunk * count
+    for step in range(ahead if plan.base.shape[0] > 0 else 0):
+        row, apart = plan.base[0] + (phase + step) * plan.stride[0], plan.base[-1] - plan.base[0]
+        lane, draws = noise.first_lane + start, plan.base.shape[0]
+        bridge.walked(noise.tree, noise.fill, made, s + step, lane, noise.k0, noise.k1, z, row, apart, draws)
     for j in range(ahead * plan.base.shape[0]):
         step, d = j // plan.base.shape[0], j % plan.base.shape[0]
         row = plan.base[d] + (phase + step) * plan.stride[d]

@@ -12,7 +12,7 @@ from ...equation import Equation
 from ...problem import Counted, Counter, Outcome
 from ...records import with_parameters
 from ..waiting import apart
-from . import fixed
+from . import bridge, fixed
 from .captured import is_record
 from .explain import ELSEWHERE, explained
 from .generator import LANES, block, filler
@@ -68,6 +68,7 @@ def _share(problem, out):
         given = given.reshape(method.normals, len(problem.steps), problem.lanes, width)
     factor = np.empty((0, 0), dtype) if factor is None else np.require(factor, dtype, "CW")
     t, saves, begin, end = problem.steps
+    path = problem.path
 
     def share(low, high, slot, ticks, first_bad):
         lanes = high - low or max(problem.lanes, 1)  # called for no lane it only compiles
@@ -75,18 +76,19 @@ def _share(problem, out):
         lanes = lanes if along else LANES
         plan = fixed.layout(method.streams, width, 4 * LANES if along else 32)
         fill, key = filler(dtype, along).address, noise.key(problem.seed)
-        source = fixed.Noise(given, factor, fill, *key, problem.first_lane, problem.first_step)
+        tree = None if path is None else bridge.tree(path, t, width, dtype)
+        source = fixed.Noise(given, tree, factor, fill, *key, problem.first_lane, problem.first_step)
         room = fixed.Block(
             *(block(n, dtype, lanes) for n in (x0.shape[1], plan.rows, len(columns))),
             np.empty(lanes, np.bool_),
-            block(4 if along else 0, dtype),
+            block(4 if along or path is not None else 0, dtype),
         )
         fixed.run(
             sde, step, *forms, x0, out, saves, t, begin, end, columns, source, plan, room,
             low, high, slot, ticks, first_bad,
         )  # fmt: skip
 
-    return share, (typeof(sde), step, *forms, dtype)
+    return share, (typeof(sde), step, *forms, dtype, path is None)
 
 
 def _starts(problem):
@@ -103,8 +105,11 @@ def _starts(problem):
 def _few(problem, lanes):
     """Whether so many lanes are quicker as a block of their own than as a part of a whole one.
 
-    The normals of one lane are made for 256 counters at a time, those of a whole block for 256 lanes.
+    The normals of one lane are made for 256 counters at a time, those of a whole block for 256 lanes; along a path it
+    is always these.
     """
+    if problem.path is not None:
+        return False
     streams = problem.method.streams if problem.noise is None else ()
     counters = max(map(streams.count, streams), default=1) * problem.system.channels * len(problem.steps) / 4
     return lanes <= FEW and (not streams or lanes <= counters)
