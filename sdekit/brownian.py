@@ -135,8 +135,8 @@ def piece(p, q):
 class Bridge:
     """The tree of a path for `lanes`, int64, and some channels: the nodes that were asked for last, level by level.
 
-    Level d has `of[d − 1]`, for each lane, or for all, the index of a node of level d − 1, and `pair[d − 1]`, (u, v) of its halves,
-    of shape (2, 2, channels, lanes). Numbers have the type of `like`. What is kept saves work alone.
+    Level d has `of[d − 1]`, for each lane, or for all, the index of a node of level d − 1, and `pair[d − 1]`, (u, v) of
+    its halves, of shape (2, 2, channels, lanes). Numbers have the type of `like`. What is kept saves work alone.
     """
 
     def __init__(self, path, lanes, channels, like):
@@ -212,8 +212,9 @@ def interval(bridge, p, q):
 
 
 def step(bridge, p, q):
-    """(dW/√|h|, dZ/√|h|) of a step from p to q, of which either is the later; I₍₁,₀₎ = h (dW + dZ/√3)/2 = h (dW/2 + H)."""
-    return interval(bridge, p, q) if p <= q else (lambda u, v: (-u, v))(*interval(bridge, q, p))
+    """dW and dZ of a step from p to q, either of them the later, for |h| = 1: I₍₁,₀₎ = h (dW + dZ/√3)/2 = h (dW/2 + H)."""
+    u, v = interval(bridge, min(p, q), max(p, q))
+    return (u, v) if p <= q else (-u, v)
 
 
 def _lengths(bridge, size, u, v):
