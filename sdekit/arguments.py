@@ -204,6 +204,8 @@ def steps(said, system, method, path):
     """The `Steps` of a run, or its `Course` where they are of adaptive size."""
     if said.tolerance is not None:
         _adapts(said.tolerance, system, method)
+        if path is not None:
+            brownian.ticks(path, said.ts.t, "ts")
         return course(said.ts, system.jumps, said.tolerance, method.interpolate is not None)
     if said.grid is not None:
         return times_of.on_grid(said.grid, said.ts, system.jumps)
@@ -223,11 +225,20 @@ def steps(said, system, method, path):
 def _adapts(tol, system, method):
     """Raise where steps of adaptive size cannot be taken."""
     if system.noise != "none":
-        raise ValueError(
-            f"tol is {tol}, but {system.name} has noise, for which steps of adaptive size are not offered yet; give h "
-            f"or grid instead, or sdekit.noiseless(process)"
-        )
-    if method.error_order is None or method.init is not None:
+        order = (method.strong or {}).get(system.kind, 0.0)
+        why = f", since {system.crossing}" if system.crossing else ""
+        if order < 1:
+            raise ValueError(
+                f"tol is {tol}, but {method.name} has strong order {order:g} for the {system.kind} noise of "
+                f"{system.name}{why}: below 1 steps of adaptive size need not converge; give h or grid instead, or use "
+                f"sra1 for additive noise, milstein or sri1w1 for diagonal noise, heun for the Stratonovich sense"
+            )
+        if method.embedded is None:
+            raise ValueError(
+                f"tol is {tol}, but a step of {method.name} has no estimate of its error; use sra1 for additive noise, "
+                f"milstein or sri1w1 for diagonal noise, heun for the Stratonovich sense, or give h or grid instead"
+            )
+    elif method.error_order is None or method.init is not None or method.embedded is not None:
         raise ValueError(
             f"tol is {tol}, but a step of {method.name} has no estimate of its error; use sdekit.tsit5, dopri5, bosh3 "
             f"or dop853, or give h or grid instead"
@@ -258,12 +269,19 @@ def problem(start, system, method, steps, noise):
         memory=state.memory if method.init is not None else None,
         noise=None,
         ticker=None,
-        path=state.path,
+        path=_path(state, system, steps),
         control=state.control,
     )
     fits(len(steps.saves), made.shape, state.dtype)
     given.along(made)
     return made._replace(first_lane=first_lane(made, state.first_path), noise=given.explicit(made, noise))
+
+
+def _path(state, system, steps):
+    """The path of a run: steps of adaptive size with noise always have one."""
+    if state.path is not None or not isinstance(steps, Course) or system.noise == "none" or len(steps.t) == 1:
+        return state.path
+    return BrownianPath(state.seed, *sorted((steps.t[0], steps.t[-1])))
 
 
 def first_lane(problem, first_path):

@@ -144,11 +144,11 @@ class Bridge:
         self.unit = (path.t1 - path.t0) / TICKS
         self.of: list[Any] = []
         self.pair: list[Any] = []
-        self.root = self.normals(lanes * 0, slice(None))
+        self.root = self.normals(lanes * 0, lanes)
 
-    def normals(self, node, at):
-        """The normals 2 node and 2 node + 1 of the lanes `at`, of shape (2, channels, lanes)."""
-        (k0, k1), lanes, found = noise.key(self.path.seed), self.lanes[at], []
+    def normals(self, node, lanes):
+        """The normals 2 node and 2 node + 1 of the lanes, of shape (2, channels, lanes)."""
+        (k0, k1), found = noise.key(self.path.seed), []
         for channel in range(self.channels):
             stream = noise.word(noise.Stream.BRIDGE, channel)
             w = noise.philox4x32(lanes & noise.MASK, (lanes >> 32) & noise.MASK, node >> 1, lanes * 0 + stream, k0, k1)
@@ -163,29 +163,37 @@ class Bridge:
         left, right = self.pair[level - 1][..., at]
         return sm.where((index & 1) == 1, right, left)
 
-    def split(self, level, parent, new):
-        """Split the nodes `parent` of the level before, where they are `new`."""
-        if len(self.of) < level:
-            self.of.append(arrays.constant(parent, -1, int))
-            self.pair.append(arrays.empty((2, *self.root.shape), self.root))
-        at = new if arrays.any_of(~new) else slice(None)
-        parent = parent[at]
-        parts = halves(*self.at(level - 1, parent, at), *self.normals((1 << (level - 1)) + parent, at))
-        self.pair[level - 1][..., at] = arrays.stack([arrays.stack(parts[:2]), arrays.stack(parts[2:])])
-        self.of[level - 1][at] = parent
-
     def cells(self, level, index):
         """(u, v) of each lane's node `index` of its `level`, of shape (2, channels, lanes)."""
-        result = self.root
+        result, new = self.root, self.missing(level, index)
+        if new:
+            lanes = arrays.joined([self.lanes[at] for _, at, _ in new])
+            node = arrays.joined([self.lanes[at] * 0 + (1 << (d - 1)) + parent for d, at, parent in new])
+            made, first = self.normals(node, lanes), 0
+            for d, at, parent in new:
+                last = first + len(self.lanes[at])
+                parts = halves(*self.at(d - 1, parent, at), *made[..., first:last])
+                self.pair[d - 1][..., at] = arrays.stack([arrays.stack(parts[:2]), arrays.stack(parts[2:])])
+                self.of[d - 1][at], first = parent, last
         for d in range(1, int(level.max()) + 1):
-            reached = level >= d
-            parent = index >> ((level - d + 1) * reached)
-            new = reached & ((self.of[d - 1] != parent) if len(self.of) >= d else reached)
-            if arrays.any_of(new):
-                self.split(d, parent, new)
             if arrays.any_of(level == d):
                 result = sm.where(level == d, self.at(d, index, slice(None)), result)
         return result
+
+    def missing(self, level, index):
+        """[(level, lanes, their nodes of the level before)] of all halves that are not known yet."""
+        new = []
+        for d in range(1, int(level.max()) + 1):
+            reached = level >= d
+            parent = index >> ((level - d + 1) * reached)
+            if len(self.of) < d:
+                self.of.append(arrays.constant(parent, -1, int))
+                self.pair.append(arrays.empty((2, *self.root.shape), self.root))
+            unknown = reached & (self.of[d - 1] != parent)
+            if arrays.any_of(unknown):
+                at = unknown if arrays.any_of(~unknown) else slice(None)
+                new.append((d, at, parent[at]))
+        return new
 
 
 def interval(bridge, p, q):

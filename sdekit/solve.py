@@ -54,7 +54,9 @@ def solve(
     grid        or the times of all steps, which contain `ts`; without `ts` the state is saved where the
                 grid ends. grid=ts takes one step between two output times.
     tol         or the error of a step, rtol = atol, or a `Tolerance`, for equations without noise: each path has
-                steps of its own size. States at `ts` come from the dense output of the method.
+                steps of its own size. States at `ts` come from the dense output of the method. With noise for the
+                methods of strong order 1 that estimate their error (sra1, sri1w1, milstein, heun), on numpy and torch:
+                steps are dyadic parts of a `BrownianPath`, that of `noise` or of the seed, and end at `ts`.
                 One of h, grid and tol must be given, but for methods that are exact in law, and method=None
                 on equations without noise, which has tol = 1e-6.
     events      stopping conditions; not offered yet.
@@ -83,7 +85,7 @@ def solve(
     steps = arguments.steps(said, system, method, start.state.path)
     matching.compatible(system, method, steps.t)
     problem = arguments.problem(start, system, method, steps, noise)
-    engine = matching.backend(backend, system, method, start.x0)
+    engine = matching.backend(backend, system, method, start.x0, problem.path is not None and problem.adaptive)
     with _progress(progress) as ticker:
         outcome = engine.run(problem._replace(ticker=ticker))
     how = {"process": repr(process), "method": repr(method), "steps": said.words, "backend": repr(engine)}
