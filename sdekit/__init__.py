@@ -23,6 +23,7 @@ from . import (
     targets,
     transforms,
 )
+from .brownian import BrownianPath
 from .control import Tolerance
 from .events import Barrier, Event
 from .methods import *
@@ -37,8 +38,8 @@ from .transforms import Langevin, Reverse, noiseless, process
 __version__ = "0.2.0"
 
 __all__ = [
-    "Barrier", "Empirical", "Event", "Gaussian", "GaussianMixture", "Langevin", "Method", "Plan", "Reverse", "Solution",
-    "Taken", "Tolerance", "backends", "checks", "clients", "convergence", "files", "grids", "laws", "likelihood",
-    "math", "method", "methods", "noise", "noiseless", "plans", "process", "processes", "protocols", "restart",
-    "scores", "solve", "solved", "targets", "transforms", *methods.__all__, *processes.__all__,
+    "Barrier", "BrownianPath", "Empirical", "Event", "Gaussian", "GaussianMixture", "Langevin", "Method", "Plan",
+    "Reverse", "Solution", "Taken", "Tolerance", "backends", "checks", "clients", "convergence", "files", "grids",
+    "laws", "likelihood", "math", "method", "methods", "noise", "noiseless", "plans", "process", "processes",
+    "protocols", "restart", "scores", "solve", "solved", "targets", "transforms", *methods.__all__, *processes.__all__,
 ]  # fmt: skip

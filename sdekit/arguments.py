@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from . import arrays, machine
+from . import arrays, brownian, given, machine
 from . import noise as normals
 from . import steps as times_of
-from .checks import integer, real, shown
+from .brownian import BrownianPath
+from .checks import array, integer, real, shown
 from .control import Tolerance
 from .course import Course, course
 from .events import Barrier, Event
@@ -99,7 +100,11 @@ def start(x0, paths, seed, first_path, noise):
     paths = None if paths is None else integer("paths", paths, least=1)
     fits(1, (paths or 1, *x.shape), dtype)
     first_path = integer("first_path", first_path)
-    return Start(State(x, math.nan, 0, normals.fresh(seed), first_path, dtype=dtype), paths)
+    path = noise if isinstance(noise, BrownianPath) else None
+    if path is not None and seed is not None:
+        raise ValueError(f"seed is {seed!r}, but noise is {path}, which has a seed of its own; leave seed out")
+    seed = normals.fresh(seed if path is None else path.seed)
+    return Start(State(x, math.nan, 0, seed, first_path, dtype=dtype, path=path), paths)
 
 
 def state(x0):
@@ -127,14 +132,6 @@ def state(x0):
     if not finite:
         raise ValueError("x0 must be finite, got NaN or infinite entries")
     return x0, dtype
-
-
-def array(name, value):
-    """`value` as a numpy array."""
-    try:
-        return np.asanyarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:  # of several shapes; tensors that require grad
-        raise ValueError(f"{name} must be a number, an array of one shape, or one tensor: {error}") from None
 
 
 def fits(saves, shape, dtype):
@@ -182,8 +179,11 @@ def when(ts, h, grid, tol, start):
     both = [name for name, value in (("h", h), ("grid", grid), ("tol", tol)) if value is not None]
     if len(both) > 1:
         raise ValueError(f"{' and '.join(both[:2])} are both given; steps follow one of them")
+    path = start.state.path
     if ts is None and grid is None:
-        raise ValueError("ts is missing: give the times to save at, or a grid")
+        if path is None:
+            raise ValueError("ts is missing: give the times to save at, or a grid")
+        ts = [path.t0 if math.isnan(start.state.t) else start.state.t, path.t1]
     said = When(
         None if ts is None else times_of.times("ts", ts),
         None if grid is None else times_of.times("grid", grid),
@@ -213,13 +213,18 @@ def _from(said, name, t):
     return said._replace(t=np.concatenate([[t], said.t[1:]]))
 
 
-def steps(said, system, method):
+def steps(said, system, method, path):
     """The `Steps` of a run, or its `Course` where they are of adaptive size."""
     if said.tolerance is not None:
         _adapts(said.tolerance, system, method)
+        if path is not None:
+            brownian.ticks(path, said.ts.t, "ts")
         return course(said.ts, system.jumps, said.tolerance, method.interpolate is not None)
     if said.grid is not None:
         return times_of.on_grid(said.grid, said.ts, system.jumps)
+    if said.h is not None and path is not None:
+        brownian.ticks(path, said.ts.t, "ts")
+        return times_of.dyadic(said.ts, said.h, (path.t0, path.t1), system.jumps)
     if said.h is not None:
         return times_of.fitted(said.ts, said.h, system.jumps)
     if "transition" in method.needs:  # exact in law for steps of any size
@@ -235,11 +240,20 @@ def steps(said, system, method):
 def _adapts(tol, system, method):
     """Raise where steps of adaptive size cannot be taken."""
     if system.noise != "none":
-        raise ValueError(
-            f"tol is {tol}, but {system.name} has noise, for which steps of adaptive size are not offered yet; give h "
-            f"or grid instead, or sdekit.noiseless(process)"
-        )
-    if method.error_order is None or method.init is not None:
+        order = (method.strong or {}).get(system.kind, 0.0)
+        why = f", since {system.crossing}" if system.crossing else ""
+        if order < 1:
+            raise ValueError(
+                f"tol is {tol}, but {method.name} has strong order {order:g} for the {system.kind} noise of "
+                f"{system.name}{why}: below 1 steps of adaptive size need not converge; give h or grid instead, or use "
+                f"sra1 for additive noise, milstein or sri1w1 for diagonal noise, heun for the Stratonovich sense"
+            )
+        if method.embedded is None:
+            raise ValueError(
+                f"tol is {tol}, but a step of {method.name} has no estimate of its error; use sra1 for additive noise, "
+                f"milstein or sri1w1 for diagonal noise, heun for the Stratonovich sense, or give h or grid instead"
+            )
+    elif method.error_order is None or method.init is not None or method.embedded is not None:
         raise ValueError(
             f"tol is {tol}, but a step of {method.name} has no estimate of its error; use sdekit.tsit5, dopri5, bosh3 "
             f"or dop853, or give h or grid instead"
@@ -270,11 +284,20 @@ def problem(start, system, method, steps, noise):
         memory=state.memory if method.init is not None else None,
         noise=None,
         ticker=None,
+        path=_path(state, system, steps),
         control=state.control,
         stopped=state.stopped,
     )
     fits(len(steps.saves), made.shape, state.dtype)
-    return made._replace(first_lane=first_lane(made, state.first_path), noise=explicit(made, noise))
+    given.along(made)
+    return made._replace(first_lane=first_lane(made, state.first_path), noise=given.explicit(made, noise))
+
+
+def _path(state, system, steps):
+    """The path of a run: steps of adaptive size with noise always have one."""
+    if state.path is not None or not isinstance(steps, Course) or system.noise == "none" or len(steps.t) == 1:
+        return state.path
+    return BrownianPath(state.seed, *sorted((steps.t[0], steps.t[-1])))
 
 
 def first_lane(problem, first_path):
@@ -291,24 +314,3 @@ def first_lane(problem, first_path):
             f"take fewer steps, or begin anew with another seed"
         )
     return lane
-
-
-def explicit(problem, noise):
-    """Explicit normals as (draws, steps, *shape of dw), or None."""
-    if noise is None:
-        return None
-    like, draws, steps = problem.x0, problem.method.normals, len(problem.steps)
-    if arrays.is_tensor(noise) and not arrays.is_tensor(like):
-        raise ValueError("noise is a tensor, but x0 is not")
-    if not draws:
-        raise ValueError(f"noise is given, but {problem.method.name} on {problem.system.name} takes none; leave it out")
-    noise = noise if arrays.is_tensor(noise) else array("noise", noise)
-    if not arrays.is_real(noise):
-        raise ValueError(f"noise must be an array of standard normals, got {shown(noise)}, {noise.dtype}")
-    noise = arrays.beside(noise, like)
-    shape = (steps, *problem.dw_shape) if draws == 1 else (draws, steps, *problem.dw_shape)
-    if tuple(noise.shape) != shape:
-        raise ValueError(
-            f"noise has shape {tuple(noise.shape)}, but {steps} steps of {problem.method.name} take {shape}"
-        )
-    return noise.reshape(draws, steps, *problem.dw_shape)

@@ -65,6 +65,11 @@ def stack(items):
     return torch().stack(tuple(items)) if is_tensor(items[0]) else np.stack(items)
 
 
+def joined(items):
+    """Arrays one behind the other along their only axis."""
+    return torch().cat(tuple(items)) if is_tensor(items[0]) else np.concatenate(items)
+
+
 def filled(like, value):
     """An array of one number, float64 or int64, in the shape of `like`, on its device."""
     if is_tensor(like):

@@ -8,6 +8,8 @@ import math
 import numbers
 import operator
 
+import numpy as np
+
 from . import arrays
 
 __all__ = ["integer", "real", "shown"]
@@ -38,6 +40,14 @@ def real(name, value, least=-math.inf, most=math.inf, above=None, below=None):
     if not inside:
         raise ValueError(f"{name} must be a real number{_bounds(least, most, above, below)}, got {shown(value)}")
     return number
+
+
+def array(name, value):
+    """`value` as a numpy array."""
+    try:
+        return np.asanyarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:  # of several shapes; tensors that require grad
+        raise ValueError(f"{name} must be a number, an array of one shape, or one tensor: {error}") from None
 
 
 def shown(value):

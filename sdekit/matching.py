@@ -56,8 +56,13 @@ def compatible(system, method, t):
     _draws_transitions(system, method, t)
 
 
-def events(found, system, said):
+def events(found, system, said, stopped):
     """Raise where an event and the process or its steps do not go together."""
+    if (found or stopped is not None) and said.tolerance is not None and system.noise != "none":
+        raise ValueError(
+            f"events stop the paths of {system.name}, which steps of adaptive size along noise do not heed; give h or "
+            f"grid in place of tol"
+        )
     for event in found:
         if isinstance(event, Barrier):
             if system.noise == "none":
@@ -117,8 +122,8 @@ def _draws_transitions(system, method, t):
             )
 
 
-def backend(chosen, system, method, x0):
-    """The backend that was asked for, or that of the type of x0."""
+def backend(chosen, system, method, x0, on_tree=False):
+    """The backend that was asked for, or that of the type of x0; `on_tree`: adaptive steps with noise, not on numba."""
     on_host = "transition" in method.needs and getattr(system.process, "host_transition", False)
     if chosen is None:
         if arrays.is_tensor(x0):
@@ -126,10 +131,15 @@ def backend(chosen, system, method, x0):
         # a score, or one argument that couples whole axes, is code for arrays
         score = getattr(system.process, "score", None)
         for_arrays = hasattr(score, "pair") or (system.components is None and system.event_dims)
-        for_arrays = for_arrays or on_host or method.init is not None
+        for_arrays = for_arrays or on_host or method.init is not None or on_tree
         return backends.numpy() if for_arrays else backends.numba()
     if isinstance(chosen, type) or not callable(getattr(chosen, "run", None)):
         raise ValueError(f"backend must be a record such as sdekit.backends.numba(), got {chosen!r}")
+    if on_tree and isinstance(chosen, backends.numba):
+        raise ValueError(
+            f"backend numba takes no steps of adaptive size along noise, which {system.name} has; leave backend out, "
+            f"or use sdekit.backends.numpy()"
+        )
     if on_host and isinstance(chosen, backends.numba):
         raise ValueError(
             f"backend numba does not run {method.name} on {system.name}, whose transition is not compiled; leave "

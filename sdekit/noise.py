@@ -33,7 +33,7 @@ class Stream(enum.IntEnum):
     SECOND = 1  # dZ of a step
     CORRECTOR = 2  # corrector and churn of a step
     SAMPLE = 3  # `sample` of targets: normals
-    BRIDGE = 4  # W as a function of time
+    BRIDGE = 4  # W as a function of time, a `word` for each channel
     PROBE = 5  # random signs that estimate a divergence
     START = 6  # `Reverse.start`
     CHOICE = 7  # `sample` of targets: which component, which data point
@@ -103,6 +103,11 @@ def words(lanes, group, seed, stream):
     return philox4x32(lanes & MASK, (lanes >> 32) & MASK, zero + group, zero + int(stream), k0, k1)
 
 
+def word(stream, channel):
+    """The stream word of a use that has one for each channel, so that n is left to count something else."""
+    return int(stream) + 65536 * channel
+
+
 def rows(lanes, n, count, seed, stream, like):
     """The normals n, …, n + count − 1 of every lane, of shape (count, len(lanes)); of `CROSSING` see `waits`.
 
@@ -137,7 +142,7 @@ def _entries(shape, like):
     return arrays.arange(math.prod(shape), like)
 
 
-def _working(like):
+def working(like):
     """An empty array of the floating-point type in which normals for `like` are made."""
     if like is None:
         return np.empty(0)
@@ -153,14 +158,14 @@ def normal(shape, seed=None, stream=Stream.SAMPLE, like=None, n=0, first=0):
     numpy float64, or the type, floating-point type and device of `like`. A larger leading axis only
     appends: the first rows stay what they were. `seed` None draws a new one.
     """
-    work, n = _working(like), integer("n", n)
+    work, n = working(like), integer("n", n)
     z = rows(_entries(shape, work) + first, n, 1, fresh(seed), stream, work)[0].reshape(tuple(shape))
     return z if like is None else z.to(like.dtype) if arrays.is_tensor(like) else z.astype(np.asarray(like).dtype)
 
 
 def uniform(shape, seed=None, stream=Stream.CHOICE, like=None, n=0):
     """Uniform numbers in (0, 1) of `shape`, (word + ½) 2⁻³² with word n mod 4 of lane i's counter n div 4."""
-    work, n = _working(like), integer("n", n)
+    work, n = working(like), integer("n", n)
     word = words(_entries(shape, work), n // 4, fresh(seed), stream)[n % 4]
     u = (arrays.to_type(word, work.dtype) + 0.5) * 2.0**-32
     return sm.minimum(u, 1.0 - 2.0**-24).reshape(tuple(shape))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .brownian import BrownianPath
 from .course import Course
 from .methods import Method
 from .records import replaced, values
@@ -27,6 +28,7 @@ class Problem(NamedTuple):
     memory: Any
     noise: Any  # explicit normals (draws, steps, *shape of dw), or None
     ticker: Callable[[float], None] | None  # told the finished fraction
+    path: BrownianPath | None = None  # whose increments and areas take the place of normals
     control: Any = None  # of an adaptive run that goes on: a `Control` of arrays over the path axes
     events: tuple = ()
     stopped: Any = None  # of a run that goes on: (when, by which event) over the path axes

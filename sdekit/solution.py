@@ -30,6 +30,7 @@ class State(NamedTuple):
     failed      mask over the path axes, or None
     replayed    whether the normals were given as an array, which is used up
     dtype       of the results where it is narrower than that of the arithmetic, or None
+    path        the `BrownianPath` along which it moves, or None
     control     of an adaptive run: sizes of the next steps, and what the controller remembers
     stopped     (when, by which event) over the path axes, or None where none has stopped
     """
@@ -43,6 +44,7 @@ class State(NamedTuple):
     failed: Any = None
     replayed: bool = False
     dtype: Any = None
+    path: Any = None
     control: Any = None
     stopped: Any = None
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from . import arguments, arrays, matching
 from . import math as sm
+from .brownian import BrownianPath
 from .control import Tolerance
 from .events import Barrier, Event
 from .methods import Method
@@ -34,7 +35,7 @@ def solve(
     paths: int | None = None,
     seed: int | None = None,
     first_path: int = 0,
-    noise: Array | None = None,
+    noise: Array | BrownianPath | None = None,
     backend: Backend | None = None,
     progress: bool = False,
 ) -> Solution[A]:
@@ -54,7 +55,9 @@ def solve(
     grid        or the times of all steps, which contain `ts`; without `ts` the state is saved where the
                 grid ends. grid=ts takes one step between two output times.
     tol         or the error of a step, rtol = atol, or a `Tolerance`, for equations without noise: each path has
-                steps of its own size. States at `ts` come from the dense output of the method.
+                steps of its own size. States at `ts` come from the dense output of the method. With noise for the
+                methods of strong order 1 that estimate their error (sra1, sri1w1, milstein, heun), on numpy and torch:
+                steps are dyadic parts of a `BrownianPath`, that of `noise` or of the seed, and end at `ts`.
                 One of h, grid and tol must be given, but for methods that are exact in law, and method=None
                 on equations without noise, which has tol = 1e-6.
     events      a list of `Barrier`s, for equations with noise, and of `Event`s: where a path meets one it stops, or
@@ -65,7 +68,8 @@ def solve(
     first_path  index of the first path: solve(x0[a:b], first_path=a) repeats the rows a … b.
     noise       standard normals of shape (steps, *shape of dw) in place of the generator's, where dw has the shape of
                 the state, or (path axes, m) for general noise; methods that draw several dw take an axis of that
-                length in front. They are independent: a correlation is applied to them.
+                length in front. They are independent: a correlation is applied to them. Or a `BrownianPath`: then h
+                bounds steps that are dyadic parts of it, but where `ts` cut one, and without `ts` they fill it.
     backend     a record of `sdekit.backends` with its options, such as `sdekit.backends.numba(threads=4)`.
                 Default by the type of x0: numba for arrays (numpy where the process has a score or couples
                 whole axes), torch for tensors.
@@ -80,11 +84,11 @@ def solve(
     if start.paths is not None and system.event_dims == start.x0.ndim:
         raise ValueError(f"x0 has shape {tuple(start.state.x.shape)}, but a state of {system.name} has one axis more")
     method, said = matching.method(method, system, said)
-    steps = arguments.steps(said, system, method)
+    steps = arguments.steps(said, system, method, start.state.path)
     matching.compatible(system, method, steps.t)
-    matching.events(found, system, said)
+    matching.events(found, system, said, start.state.stopped)
     problem = arguments.problem(start, system, method, steps, noise)._replace(events=found)
-    engine = matching.backend(backend, system, method, start.x0)
+    engine = matching.backend(backend, system, method, start.x0, problem.path is not None and problem.adaptive)
     _warn_of_gradients(system.process, start.x0)
     with _progress(progress) as ticker:
         outcome = engine.run(problem._replace(ticker=ticker))
@@ -107,7 +111,10 @@ def _solution(problem, outcome, start, how):
     done, seed, first_path = problem.first_step + len(problem.steps), problem.seed, start.state.first_path
     replayed, last, memory, control = problem.noise is not None, outcome.last, outcome.memory, outcome.control
     stopped = outcome.stopped or start.state.stopped
-    end = State(last, float(t[-1]), done, seed, first_path, memory, failed, replayed, problem.dtype, control, stopped)
+    end = State(
+        last, float(t[-1]), done, seed, first_path, memory, failed, replayed, problem.dtype, problem.path, control,
+        stopped,
+    )  # fmt: skip
     steps, dims = len(problem.steps) if outcome.steps is None else outcome.steps, problem.system.event_dims
     events = tuple(_event(problem, outcome, i) for i in range(len(problem.events)))
     return Solution(times, x, outcome.nfe, steps, failed, seed, end, how, dims, outcome.rejected, events)

@@ -8,7 +8,7 @@ import numpy as np
 from . import arrays, machine
 from .checks import real
 
-__all__ = ["Steps", "decreasing", "fitted", "on_grid", "sequence", "times", "with_jumps", "with_sides"]
+__all__ = ["Steps", "decreasing", "dyadic", "fitted", "on_grid", "sequence", "times", "with_jumps", "with_sides"]
 
 SLACK = 1e-9  # of a step: times closer than this are one
 INWARDS = 1e-14  # of max(|t|, |h|): how far a step stays away from a jump, more than rounding makes of floor(t/p)
@@ -95,8 +95,7 @@ def fitted(ts, h, jumps=()):
     with np.errstate(over="ignore"):
         counts = np.maximum(1, np.ceil(np.abs(gaps) / step - slack))
     total = counts.sum()
-    if total * 4 * stops.itemsize > min(machine.memory(), 2**40):
-        raise ValueError(f"h = {h!r} makes {total:.3g} steps, whose times do not fit in memory; use a larger one")
+    _fits(h, total)
     if total == counts.size:
         return with_sides(stops, saves, jumps)
     counts = counts.astype(np.int64)
@@ -107,6 +106,26 @@ def fitted(ts, h, jumps=()):
     t[:-1] = stops[:-1].repeat(counts) + within * (gaps / counts).repeat(counts)
     t[starts] = stops
     return with_sides(t, starts[saves], jumps)
+
+
+def dyadic(ts, h, span, jumps=()):
+    """Steps of at most h that are halves of halves … of `span`, a pair of times, but where ts or a jump cuts one."""
+    step, (low, high) = real("h", h, above=0, below=math.inf), span
+    level = max(0, math.ceil(math.log2((high - low) / step) - SLACK))
+    size = math.ldexp(high - low, -level)
+    stops, saves = with_jumps(ts.t, jumps, min(0.25 * size, max(SLACK * size, ts.rounding)))
+    first, last = sorted((stops[0], stops[-1]))
+    _fits(h, (last - first) / size)
+    inner = low + size * np.arange(math.ceil((first - low) / size), math.floor((last - low) / size) + 1)
+    near = stops[_nearest(stops, inner)]
+    t = np.concatenate([stops, inner[np.abs(inner - near) > min(0.25 * size, max(SLACK * size, ts.rounding))]])
+    order = np.argsort(t if stops[-1] >= stops[0] else -t, kind="stable")
+    return with_sides(t[order], np.argsort(order, kind="stable")[saves], jumps)
+
+
+def _fits(h, count):
+    if count * 4 * np.dtype(float).itemsize > min(machine.memory(), 2**40):
+        raise ValueError(f"h = {h!r} makes {count:.3g} steps, whose times do not fit in memory; use a larger one")
 
 
 def on_grid(grid, ts=None, jumps=()):

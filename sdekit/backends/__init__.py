@@ -32,9 +32,9 @@ class numpy:
     """Whole numpy arrays, one step after the other."""
 
     def run(self, problem):
-        from . import adaptive, loop
+        from . import adaptive, loop, tree
 
-        return (adaptive if problem.adaptive else loop).run(problem)
+        return ((tree if problem.path else adaptive) if problem.adaptive else loop).run(problem)
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,6 @@ class torch:
             raise ValueError(f"gradient is {self.gradient!r}, but only backpropagation, None, is offered yet")
 
     def run(self, problem):
-        from . import adaptive, tensors
+        from . import adaptive, tensors, tree
 
-        return (adaptive if problem.adaptive else tensors).run(problem)
+        return ((tree if problem.path else adaptive) if problem.adaptive else tensors).run(problem)

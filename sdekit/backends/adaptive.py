@@ -89,15 +89,15 @@ class Run(NamedTuple):
         return guard.drift(self.sde, self.time(t), x)
 
 
-def run(problem):
-    """Solve with arrays or tensors, as x0 is one."""
+def run(problem, march=None):
+    """Solve with arrays or tensors, as x0 is one, by `march`."""
     if problem.system.path_shape:
         with np.errstate(all="ignore"):  # paths that become non-finite are reported by `solve`
-            return march(problem)
+            return (march or steady)(problem)
     system, control = problem.system._replace(path_shape=(1,)), problem.control  # a path axis for the time being
     control = control and controller.Control(*(arrays.broadcast(c, (1,)) for c in control))
     stopped = problem.stopped and tuple(s[None] for s in problem.stopped)
-    found = run(problem._replace(system=system, x0=problem.x0[None], control=control, stopped=stopped))
+    found = run(problem._replace(system=system, x0=problem.x0[None], control=control, stopped=stopped), march)
     control = controller.Control(*(c[0] for c in found.control))
     counts = {name: getattr(found, name)[0] for name in ("failed", "nfe", "steps", "rejected")}
     stopped = found.stopped and tuple(s[0] for s in found.stopped)
@@ -106,15 +106,21 @@ def run(problem):
     return found._replace(x=found.x[:, 0], last=found.last[0], **more, **counts)
 
 
-def march(problem):
-    """Leg after leg; in a leg, step after step until each path is at its end."""
+def prepared(problem):
+    """(the `Run`, the `Front` at the start, rows of states to save)."""
     trailing = 0 if problem.system.components else problem.system.event_dims
     own = with_parameters(problem.equation.process, lambda a: arrays.parameter(a, problem.x0, trailing))
     sde, counter = counted(problem.equation._replace(process=own))
-    made, course = Run(problem, _typed(sde), counter), problem.steps
+    made = Run(problem, _typed(sde), counter)
     x = guard.protected(inward(problem, guard.own(arrays.broadcast(problem.x0, problem.shape))))
     front = _begun(made, x)._replace(stood=stops.begin(problem))
-    rows = [x, *[constant(x, math.nan)] * (len(course.t) - 1)]
+    return made, front, [x, *[constant(x, math.nan)] * (len(problem.steps.t) - 1)]
+
+
+def steady(problem):
+    """Leg after leg; in a leg, step after step until each path is at its end."""
+    made, front, rows = prepared(problem)
+    course = problem.steps
     for leg in range(len(course.legs)):
         if leg and front.slope is not None and course.legs.begin[leg] != course.legs.t[leg]:  # behind a jump
             slope = made.slope(constant(front.t, course.legs.begin[leg]), front.x)
@@ -123,7 +129,7 @@ def march(problem):
             front, rows = _advanced(made, front, rows, leg)
             if problem.ticker is not None:
                 problem.ticker(float(abs(front.t - course.t[0]).mean() / abs(course.t[-1] - course.t[0])))
-    return _outcome(made, front, rows)
+    return outcome(made, front, rows)
 
 
 def _typed(equation):
@@ -262,7 +268,7 @@ def _saved(made, front, trial, taken, counts, rows, x):
     return rows, evaluations
 
 
-def _outcome(made, front, rows):
+def outcome(made, front, rows):
     problem, course, shape = made.problem, made.course, made.problem.system.path_shape
 
     def wide(per_path):

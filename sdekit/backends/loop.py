@@ -1,10 +1,11 @@
 """The oracle: the step in plain numpy, one after the other, over all paths at once; torch goes the same way."""
 
+import itertools
 import math
 
 import numpy as np
 
-from .. import arrays, noise
+from .. import arrays, brownian, noise
 from .. import math as sm
 from ..methods.taken import Taken
 from ..problem import Outcome, counted
@@ -170,9 +171,16 @@ def increments(problem, rows):
     m, method, steps = problem.system.channels, problem.method, len(problem.steps)
     if problem.noise is not None:
         for s in range(steps):
-            yield [_as_dw(problem, arrays.channels_first(z[s]) if problem.dw_axes else z[s]) for z in problem.noise]
+            yield [as_dw(problem, arrays.channels_first(z[s]) if problem.dw_axes else z[s]) for z in problem.noise]
         return
     shape = (m, *problem.system.path_shape) if problem.dw_axes else problem.shape
+    if problem.path is not None:
+        bridge = brownian.bridge(
+            problem.path, problem.first_lane, problem.lanes, m if problem.dw_axes else 1, problem.x0
+        )
+        for p, q in itertools.pairwise(brownian.ticks(problem.path, problem.steps.t, "ts").tolist()):
+            yield [as_dw(problem, z.reshape(shape)) for z in brownian.step(bridge, p, q)[: method.normals]]
+        return
     per_step = {stream: method.streams.count(stream) * m for stream in method.streams}
     for s in range(steps):
         step = problem.first_step + s
@@ -182,11 +190,11 @@ def increments(problem, rows):
         drawn = []
         for j, stream in enumerate(method.streams):
             row = (step - begin) * per_step[stream] + method.streams[:j].count(stream) * m
-            drawn.append(_as_dw(problem, made[stream][row : row + m].reshape(shape)))
+            drawn.append(as_dw(problem, made[stream][row : row + m].reshape(shape)))
         yield drawn
 
 
-def _as_dw(problem, z):
+def as_dw(problem, z):
     """Normals as the step takes them: correlated; channels first, but last for one argument with axes of its own."""
     system = problem.system
     if system.correlation is not None:

@@ -49,6 +49,8 @@ class Method(_Called[P]):
     needs       methods of the process, besides drift and diffusion, that a step calls.
     error_order  order of the solution that the step's own is compared with: its `Taken.error` falls as h to the power
                 error_order + 1. None: there is no estimate, and steps do not adapt.
+    embedded    function (sde, t, t1, x, h, *dw) -> `Taken` of the same x with an estimate of its error, for steps of
+                adaptive size with noise, or None.
     first_same_as_last  whether a step takes the slope at (t, x) as its last argument, and has the one at (t1, x') as
                 the last of its slopes: an evaluation less, but for the first step.
     interpolate  function (x, taken, h, θ) -> the state at t + θ h, or None: adaptive steps end at output times.
@@ -72,6 +74,7 @@ class Method(_Called[P]):
     reaches_zero: bool = False
     needs: tuple[str, ...] = ()
     error_order: float | None = None
+    embedded: Callable | None = None
     first_same_as_last: bool = False
     interpolate: Callable | None = None
     further: Callable | None = None
@@ -143,6 +146,7 @@ def method(
     reaches_zero: bool = False,
     needs: tuple[str, ...] = (),
     error_order: float | None = None,
+    embedded: Callable | None = None,
     first_same_as_last: bool = False,
     interpolate: Callable | None = None,
     further: Callable | None = None,
@@ -175,6 +179,7 @@ def method(
             reaches_zero=reaches_zero,
             needs=needs,
             error_order=error_order,
+            embedded=embedded,
             first_same_as_last=first_same_as_last,
             interpolate=interpolate,
             further=further,

@@ -6,7 +6,9 @@ and the integral of the Brownian path over the step is I₍₁,₀₎ = h (dw + 
 
 import math
 
+from .. import math as sm
 from .method import method
+from .taken import Taken
 
 __all__ = ["euler_maruyama", "heun", "stratonovich_midpoint", "milstein", "milstein_strat", "sra1", "sri1w1", "exact"]
 
@@ -25,6 +27,33 @@ def euler_maruyama(sde, t, t1, x, h, dw):
     return x + sde.drift(t, x) * h + sde.noise(t, x, dw)
 
 
+def _heun(sde, t, t1, x, h, dw):
+    """`heun` with the difference to Euler's step, local error of order 1."""
+    f, g = sde.drift(t, x), sde.noise(t, x, dw)
+    y = x + f * h + g
+    better = x + (f + sde.drift(t1, y)) * (0.5 * h) + (g + sde.noise(t1, y, dw)) * 0.5
+    return Taken(better, better - y)
+
+
+def _milstein(sde, t, t1, x, h, dw):
+    """`milstein` with the difference to Euler–Maruyama's step, the drift's at its end, local error of order 1."""
+    root = sm.sqrt(abs(h))
+    f = sde.drift(t, x)
+    y = x + f * h + sde.noise(t, x, root)
+    double = (dw * dw - abs(h)) * (0.5 / root)
+    change = sde.noise(t, y, double) - sde.noise(t, x, double)
+    better = x + f * h + sde.noise(t, x, dw) + change
+    return Taken(better, change + (sde.drift(t1, better) - f) * (0.5 * h))
+
+
+def _sra1(sde, t, t1, x, h, dw, dz):
+    """`sra1` with the difference to Euler–Maruyama's step, local error of order 3/2."""
+    mean = (dw + dz * RSQRT3) * 0.5
+    f = sde.drift(t, x)
+    change = (sde.drift(t + 0.75 * h, x + f * (0.75 * h) + sde.noise(t1, x, 1.5 * mean)) - f) * (2 / 3 * h)
+    return Taken(x + f * h + change + sde.noise(t1, x, dw - mean) + sde.noise(t, x, mean), change)
+
+
 @method(
     strong={"general": 0.5, "diagonal": 1.0, "additive": 1.0},
     weak=1.0,
@@ -32,6 +61,8 @@ def euler_maruyama(sde, t, t1, x, h, dw):
     calculus="stratonovich",
     drifts=2,
     evaluates_end=True,
+    error_order=0.0,
+    embedded=_heun,
 )
 def heun(sde, t, t1, x, h, dw):
     """Stochastic Heun (trapezoidal predictor–corrector); converges to the Stratonovich solution.
@@ -66,7 +97,7 @@ def stratonovich_midpoint(sde, t, t1, x, h, dw):
     return x + sde.drift(middle, y) * h + sde.noise(middle, y, dw)
 
 
-@method(strong={"diagonal": 1.0, "additive": 1.0}, weak=1.0, order=1)
+@method(strong={"diagonal": 1.0, "additive": 1.0}, weak=1.0, order=1, error_order=0.0, embedded=_milstein)
 def milstein(sde, t, t1, x, h, dw):
     """Derivative-free Milstein for diagonal noise; converges to the Itô solution.
 
@@ -103,7 +134,7 @@ def milstein_strat(sde, t, t1, x, h, dw):
     return x + sde.drift(t, x) * h + sde.noise(t, x, dw) + change
 
 
-@method(strong={"additive": 1.5}, weak=2.0, order=2, drifts=2, normals=2)
+@method(strong={"additive": 1.5}, weak=2.0, order=2, drifts=2, normals=2, error_order=0.5, embedded=_sra1)
 def sra1(sde, t, t1, x, h, dw, dz):
     """Rößler's SRA1 for additive noise.
 
@@ -122,7 +153,46 @@ def sra1(sde, t, t1, x, h, dw, dz):
     return x + drift + sde.noise(t1, x, dw - mean) + sde.noise(t, x, mean)
 
 
-@method(strong={"diagonal": 1.5, "additive": 1.5}, weak=1.5, order=2, drifts=2, normals=2)
+def _sri1w1_stages(sde, t, t1, x, h, dw, dz):
+    size = abs(h)
+    root = sm.sqrt(size)
+    j11 = (dw * dw - size) * (0.5 / root)
+    j10 = (dw + dz * RSQRT3) * 0.5
+    j111 = dw * (dw * dw - 3 * size) * (1 / (6 * size))
+    quarter = t + 0.25 * h
+    f1 = sde.drift(t, x) * h
+    f2 = sde.drift(t + 0.75 * h, x + 0.75 * f1 + sde.noise(t, x, 1.5 * j10)) * h
+    x2 = x + 0.25 * f1 + sde.noise(t, x, 0.5 * root)
+    x3 = x + f1 - sde.noise(t, x, root)
+    x4 = x + 0.25 * f1 + sde.noise(t, x, -5 * root) + sde.noise(quarter, x2, 3 * root) + sde.noise(t1, x3, 0.5 * root)
+    return j11, j10, j111, quarter, f1, f2, x2, x3, x4
+
+
+def _sri1w1(sde, t, t1, x, h, dw, dz):
+    """`sri1w1` with its part beyond strong order 1, of order 3/2: C. Rackauckas, Q. Nie, "Adaptive methods for
+    stochastic differential equations via natural embeddings and rejection sampling with memory", 2017, eq. (20).
+    """
+    j11, j10, j111, quarter, f1, f2, x2, x3, x4 = _sri1w1_stages(sde, t, t1, x, h, dw, dz)
+    euler = f1 + sde.noise(t, x, -1 * dw - j11) + sde.noise(quarter, x2, (dw + j11) * (4 / 3))
+    change = (
+        (f2 - f1) * (2 / 3)
+        + sde.noise(t, x, 2 * (j10 - j111))
+        + sde.noise(quarter, x2, (5 * j111 - 4 * j10) * (1 / 3))
+        + sde.noise(t1, x3, (j10 + j111) * (-2 / 3))
+        + sde.noise(quarter, x4, j111)
+    )
+    return Taken(x + euler + sde.noise(t1, x3, (2 * dw - j11) * (1 / 3)) + change, change)
+
+
+@method(
+    strong={"diagonal": 1.5, "additive": 1.5},
+    weak=1.5,
+    order=2,
+    drifts=2,
+    normals=2,
+    error_order=0.5,
+    embedded=_sri1w1,
+)
 def sri1w1(sde, t, t1, x, h, dw, dz):
     """Rößler's SRI1W1 for diagonal noise; converges to the Itô solution.
 
@@ -141,17 +211,7 @@ def sri1w1(sde, t, t1, x, h, dw, dz):
     Source: A. Rößler, "Runge–Kutta methods for the strong approximation of solutions of stochastic
     differential equations", 2010, table 6.2, doi:10.1137/09076636X.
     """
-    size = abs(h)
-    root = math.sqrt(size)
-    j11 = (dw * dw - size) * (0.5 / root)
-    j10 = (dw + dz * RSQRT3) * 0.5
-    j111 = dw * (dw * dw - 3 * size) * (1 / (6 * size))
-    quarter = t + 0.25 * h
-    f1 = sde.drift(t, x) * h
-    f2 = sde.drift(t + 0.75 * h, x + 0.75 * f1 + sde.noise(t, x, 1.5 * j10)) * h
-    x2 = x + 0.25 * f1 + sde.noise(t, x, 0.5 * root)
-    x3 = x + f1 - sde.noise(t, x, root)
-    x4 = x + 0.25 * f1 + sde.noise(t, x, -5 * root) + sde.noise(quarter, x2, 3 * root) + sde.noise(t1, x3, 0.5 * root)
+    j11, j10, j111, quarter, f1, f2, x2, x3, x4 = _sri1w1_stages(sde, t, t1, x, h, dw, dz)
     return (
         x
         + (f1 + 2 * f2) * (1 / 3)

@@ -10,6 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ...noise import Stream
+from . import bridge
 from .generator import LANES, call
 from .records import FORMULA
 
@@ -76,8 +77,10 @@ class Noise(NamedTuple):
     """Which normals move which lane."""
 
     given: np.ndarray  # explicit ones (draws, steps, lanes, channels), or without draws
+    tree: bridge.Tree | None  # along a `BrownianPath`
     factor: np.ndarray  # the lower factor of the channels' correlation, or empty
-    fills: np.ndarray  # for each stream the address of a `generator.filler`, 0 where they are given
+    fills: np.ndarray  # for each stream the address of a `generator.filler`, 0 where they are given or of the path
+    fill: int  # that of the normals of the path
     k0: int  # the key
     k1: int
     first_lane: int
@@ -103,6 +106,10 @@ def normals(noise, plan, z, made, start, s, phase, ahead):
                 for q in range(per * min(LANES, groups - g)):
                     z[row + per * g + q, i] = made[q % per, q // per]
         row += plan.chunk * count
+    for step in range(ahead if plan.base.shape[0] > 0 else 0):
+        row, apart = plan.base[0] + (phase + step) * plan.stride[0], plan.base[-1] - plan.base[0]
+        lane, draws = noise.first_lane + start, plan.base.shape[0]
+        bridge.walked(noise.tree, noise.fill, made, s + step, lane, noise.k0, noise.k1, z, row, apart, draws)
     for j in range(ahead * plan.base.shape[0]):
         step, d = j // plan.base.shape[0], j % plan.base.shape[0]
         row = plan.base[d] + (phase + step) * plan.stride[d]

@@ -13,7 +13,7 @@ from ...problem import Counted, Counter, Outcome
 from ...records import with_parameters
 from ..stops import watched
 from ..waiting import apart
-from . import fixed, implicit, normals, stops
+from . import bridge, fixed, implicit, normals, stops
 from .captured import is_record
 from .explain import ELSEWHERE, explained
 from .generator import LANES, block, filler
@@ -71,18 +71,22 @@ def _share(problem, out):
     t, saves, begin, end = problem.steps
     *watching, met = stops.watching(problem, *forms[:2])
     rows = x0.shape[1] if watching[0] is None else 2 * x0.shape[1] + 1
+    path = problem.path
 
     def share(low, high, slot, ticks, first_bad):
         lanes = high - low or max(problem.lanes, 1)  # called for no lane it only compiles
         along = _few(problem, lanes)
         lanes = lanes if along else LANES
         plan, key = normals.layout(method.streams, width, 4 * LANES if along else 32, each), noise.key(problem.seed)
-        fills = [_filler(dtype, along, stream, len(given)) for stream in plan.streams]
-        source = normals.Noise(given, factor, np.array(fills, np.int64), *key, problem.first_lane, problem.first_step)
+        tree = None if path is None else bridge.tree(path, t, width, dtype)
+        made = len(given) > 0 or path is not None
+        fills = np.array([_filler(dtype, along, stream, made) for stream in plan.streams], np.int64)
+        first = problem.first_lane, problem.first_step
+        source = normals.Noise(given, tree, factor, fills, filler(dtype, along).address, *key, *first)
         room = fixed.Block(
             *(block(n, dtype, lanes) for n in (rows, plan.rows, len(columns))),
             np.empty(lanes, np.bool_),
-            block(16 if along else 0, dtype),
+            block(16 if along or path is not None else 0, dtype),
         )
         mine = met and met._replace(seen=np.empty_like(met.seen))
         call(
@@ -91,7 +95,7 @@ def _share(problem, out):
             low, high, slot, ticks, first_bad,
         )  # fmt: skip
 
-    types = kind(sde), step, *forms, dtype, watching[2]
+    types = kind(sde), step, *forms, dtype, watching[2], path is None
     return share, types, met
 
 
@@ -131,8 +135,11 @@ def _starts(problem):
 def _few(problem, lanes):
     """Whether so many lanes are quicker as a block of their own than as a part of a whole one.
 
-    The normals of one lane are made for 256 counters at a time, those of a whole block for 256 lanes.
+    The normals of one lane are made for 256 counters at a time, those of a whole block for 256 lanes; along a path it
+    is always these.
     """
+    if problem.path is not None:
+        return False
     streams = problem.method.streams if problem.noise is None else ()
     counters = max(map(streams.count, streams), default=1) * problem.system.channels * len(problem.steps) / 4
     return lanes <= FEW and (not streams or lanes <= counters)
