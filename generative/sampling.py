@@ -91,7 +91,7 @@ class Sampler(nn.Module):
         for first in range(0, n, CHUNK):
             rows = slice(first, first + CHUNK)
             process = along(self.score(None if c is None else c[rows], guidance))
-            times = grid if trajectory else grid[[0, -1]]
+            times = grid if trajectory else None  # to keep
             solution = sk.solve(process, start[rows], times, method, grid=grid, seed=seed, first_path=first)
             parts.append(solution.x if trajectory else solution.x[-1])
         self.nfe = solution.nfe
