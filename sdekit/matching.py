@@ -64,8 +64,8 @@ def _serves(system, method):
             )
     if method.jacobian and system.components is None and system.event_dims:
         raise ValueError(
-            f"method {method.name} needs the components of a state one by one, for the Jacobian of its drift, but {name} "
-            f"takes states of {system.event_dims} axes whole; write drift(t, *x)"
+            f"method {method.name} needs the components of a state one by one, for the Jacobian of its drift, but "
+            f"{name} takes states of {system.event_dims} axes whole; write drift(t, *x)"
         )
     if kind in method.noise or (kind == "none" and method.noise != ("none",)):
         return

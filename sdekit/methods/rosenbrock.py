@@ -21,7 +21,7 @@ def rosenbrock(name: str, order: int, lower: int, tableau: Rosenbrock, doc: str)
             lines.append(f"y = y + u{i - 1}" if row is None else f"y = x + ({weighted(row, 'u')})")
         force = "k0" if i == 0 else f"sde.drift({time(1 if c is None else c)}, y)"
         force = f"({force}{f' + r * {d!r}' if d else ''}) * g"
-        rest = f" + ({weighted([tableau.gamma * other for other in others], 'u')})" if others else ""
+        rest = f" + ({weighted(tuple(tableau.gamma * other for other in others), 'u')})" if others else ""
         lines.append(f"u{i} = divided({force}{rest}, w)")
     lines += [f"y = y + u{i}", *(f"b{j} = {weighted(row, 'u')}" for j, row in enumerate(tableau.dense))]
     slopes = "".join(f"b{j}, " for j in range(len(tableau.dense)))
