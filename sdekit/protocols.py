@@ -35,8 +35,8 @@ class Process(Protocol):
 
     Of its other attributes all have defaults: `noise` ("diagonal"; "none", "general"), `calculus` ("ito";
     "stratonovich"), `additive` (False), `event_dims` (0, or 1 with several components), `domain` (all times).
-    Closed forms where there are some: `transition(t0, t1, x)`, `stationary()`, and for implicit methods
-    `jacobian(t, *x)`, k rows of ∂f_i/∂x_j.
+    Closed forms where there are some: `transition(t0, t1, x)`, `stationary()`. For implicit methods `jacobian(t, *x)`,
+    k rows of ∂f_i/∂x_j; without it they take differences.
     """
 
     def drift(self, t: Any, /, *x: Any, **unused: Any) -> Any: ...
