@@ -189,6 +189,6 @@ def test_scores_take_one_line():
         (sk.scores.inpainted(score, torch.zeros(2), mask), "known=float32[2], mask=bool[2])"),
         (sk.scores.on_path(score, sk.EDM()), "OnPath(score=Prediction("),
         (sk.scores.as_v(score), "read=as_v)"),
-        (sk.scores.from_karras(net), "Prediction(network=Model(model=Sequential), "),
+        (sk.scores.from_karras(net), "Prediction(network=Model(model=Sequential, sign=1.0), "),
     ):
         assert words in repr(made) and "\n" not in repr(made) and "Linear" not in repr(made)

@@ -216,7 +216,7 @@ def _root(table, first, last, n, y):
         f, slope = u * (b + u * (c + u * d)) - y, b + u * (2.0 * c + 3.0 * u * d)
         low, high = np.where(f < 0, u, low), np.where(f < 0, high, u)
         step = u - f / np.where(slope > 0, slope, 1.0)
-        new = np.where((step > low) & (step < high) & (slope > 0), step, 0.5 * (low + high))
+        new = np.where((step >= low) & (step <= high) & (slope > 0), step, 0.5 * (low + high))
         if np.all(abs(new - u) <= 4e-15 * u):
             break
         u = new
