@@ -1,4 +1,7 @@
-"""What a lane has met in a step: in scalar code, which may branch, for steps of either kind."""
+"""What a lane has met in a step: in scalar code, which may branch, for steps of either kind.
+
+What takes `Stops` is inlined: a call counts the owners of each of its arrays, which takes longer than all the rest.
+"""
 
 import functools
 
@@ -45,7 +48,7 @@ def fractions(root):
     """(whether a barrier that may be met is, the fraction of the step at which event e happens or 2)."""
     hit, uniform, decided = (compiled(f) for f in (events.hit, events.uniform, events.decided))
 
-    @njit(**OPTIONS)
+    @njit(forceinline=True, **OPTIONS)
     def decide(stops, seen, e, lane, group, k0, k1):
         component, first, count = stops.kinds[e, 0], e, 0
         for o in range(seen.shape[0]):
@@ -59,7 +62,7 @@ def fractions(root):
         u = 1.0 - u if count > 1 and seen[e, 1] > 0.0 else u
         return decided(real(seen[e, 1]), real(seen[e, 2]), real(seen[e, 3]), real(u))
 
-    @njit(**OPTIONS)
+    @njit(forceinline=True, **OPTIONS)
     def fraction(sde, stops, seen, e, now, then, h, old, taken):
         if seen[e, 0] == 0.0:
             return 2.0
@@ -81,7 +84,7 @@ def fractions(root):
 def locator(store, inner):
     """The state at a fraction of the step into the rows of lane i."""
 
-    @njit(**OPTIONS)
+    @njit(forceinline=True, **OPTIONS)
     def locate(sde, stops, e, now, then, h, theta, old, new, taken, x, i):
         component = stops.kinds[e, 0]
         if component >= 0:
@@ -98,7 +101,7 @@ def settler(gather, measure, store, inner):
     """What lane i has met in a step: its state, in the first rows of x, and whether it stops; more into `Stops`."""
     (decide, fraction), locate = fractions(rooter(measure, inner)), locator(store, inner)
 
-    @njit(**OPTIONS)
+    @njit(forceinline=True, **OPTIONS)
     def settle(sde, stops, seen, now, then, t, h, old, new, taken, z, row, x, i, path, lane, number, k0, k1):
         gather(sde, now, then, h, old, new, stops.levels, z, row, i, seen)
         first, stop, count = 2.0, -1, seen.shape[0]
