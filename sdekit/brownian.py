@@ -220,7 +220,7 @@ def interval(bridge, p, q):
 
 
 def step(bridge, p, q):
-    """dW and dZ of a step from p to q, either the later, for |h| = 1: I₍₁,₀₎ = h (dW + dZ/√3)/2 = h (dW/2 + H)."""
+    """dW and dZ, for |h| = 1, of a step from p to q, either of them the later: h (dW + dZ/√3)/2 = h (dW/2 + H)."""
     u, v = interval(bridge, min(p, q), max(p, q))
     return (u, v) if p <= q else (-u, v)
 

@@ -125,17 +125,17 @@ def test_the_mean_is_unbiased():
     assert abs(x.mean() - math.exp(0.1)) < 4.5 * x.std() / math.sqrt(5000) + 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:.*non-finite")
 def test_a_stiff_start_costs_fewer_evaluations():
-    """dX = (1 − 20 X²) dt + 0.2 dW from 100: with twice the evaluations fixed steps are worse, or lost."""
+    """dX = (1 − 20 X²) dt + 0.2 dW from 100: with four times the evaluations fixed steps are worse, or lost."""
     process = sk.process(lambda t, x: 1 - 20 * x * x, lambda t, x: 0.2, additive=True)
-    x0, ts = np.full(20, 100.0), [0, 2**-6, 1]
+    x0, ts = np.full(10, 100.0), [0, 2**-6, 1]
     fine = sk.solve(process, x0, ts, sk.sra1, h=2**-15, noise=PATH).x
-    sol = sk.solve(process, x0, ts, sk.sra1, tol=1e-2, noise=PATH)
-    n = 2 * int(sol.nfe.mean()) // 2
-    with pytest.warns(RuntimeWarning, match="non-finite"):
-        fixed = sk.solve(process, x0, ts, sk.sra1, h=1 / n, noise=PATH)
-    assert np.abs(sol.x - fine).max() < 2e-2
-    assert not np.abs(fixed.x - fine).max() < 2e-2
+    sol = sk.solve(process, x0, ts, sk.sra1, tol=5e-2, noise=PATH)
+    n = 4 * int(sol.nfe.mean()) // 2  # of two evaluations each
+    fixed = sk.solve(process, x0, ts, sk.sra1, h=1 / n, noise=PATH)
+    assert np.abs(sol.x - fine).max() < 0.1
+    assert not np.abs(fixed.x - fine).max() < 0.1
 
 
 # --- refused, lost -------------------------------------------------------------------------------

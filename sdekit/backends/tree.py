@@ -95,7 +95,7 @@ def _advanced(made, bridge, front, place, leg, ticks):
 
 
 def _trial(made, bridge, front, place, leg, ticks):
-    """The `Trial` of each path: the interval of the tree that begins where it is, or what a stop has left of one."""
+    """The `Trial` of each path: the interval of the tree that begins there, or what is left of one behind a stop."""
     course, at, goal = made.course, place.at, float(made.course.legs.t[leg + 1])
     active = front.alive & (front.t != goal)
     size = _pick((at == ticks[leg]) | (place.size < (at & -at)), place.size, at & -at)
@@ -124,7 +124,7 @@ def _sizes(place, trial, counts, factor, goal):
 
 
 def _step(made, front, trial, moves):
-    """(the `Taken` of a step, its evaluations); paths that rest take a tiny one, whose derivatives are finite."""
+    """(the `Taken` of a step, its evaluations); paths that do not move take a tiny one, of finite derivatives."""
     problem, before = made.problem, made.counter.count
     h = sm.where(moves, trial.h, made.course.direction * 1e-9)
     shape = problem.system.path_shape
