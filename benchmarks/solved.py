@@ -223,7 +223,9 @@ def main():
         report |= {"machine": machine(), "versions": versions()}
         write_text(RESULTS, json.dumps(report, indent=1) + "\n")
         print(name, flush=True)
-    print(table(report["cells"]), table(report["cells"], "plans beside diffusers", "diffusers"), sep="\n\n")
+    print(table(report["cells"]))
+    if any("diffusers" in cell for cell in report["cells"].values()):
+        print("", table(report["cells"], "plans beside diffusers", "diffusers"), sep="\n")
     draw(report["cells"], FIGURE)
 
 
