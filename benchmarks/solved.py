@@ -202,9 +202,10 @@ def draw(cells, path):
         ax.plot(BUDGETS, [min(values) for values in errors], color="0.4", label="best fixed, with hindsight")
         for label in ("deis(4), log_snr", "unipc(2), quadratic", "dpmpp_2m, log_snr"):
             ax.plot(BUDGETS, [cell["fixed"][str(n)][label] for n in BUDGETS], linewidth=0.8, label=label)
-        ax.plot(BUDGETS, [cell["plans"][str(n)]["error"] for n in BUDGETS], "ko-", label="solved")
+        solved = [cell["plans"][str(n)]["error"] for n in BUDGETS]
+        ax.plot(BUDGETS, solved, "ko-", label="solved")
         ax.set(title=TARGETS[name][0], xscale="log", yscale="log", xticks=BUDGETS, xticklabels=BUDGETS)
-        ax.set(ylim=(0.3 * min(map(min, errors)), 2 * max(cell["plans"]["5"]["error"], 2 * min(errors[0]))))
+        ax.set(ylim=(0.5 * min(*map(min, errors), *solved), 2 * max(solved[0], 2 * min(errors[0]))))
         ax.minorticks_off()
     axes[1, 1].set_xlabel("network evaluations")
     axes[0, 0].set_ylabel("RMS to the exact flow")
@@ -222,7 +223,9 @@ def main():
         report |= {"machine": machine(), "versions": versions()}
         write_text(RESULTS, json.dumps(report, indent=1) + "\n")
         print(name, flush=True)
-    print(table(report["cells"]), table(report["cells"], "plans beside diffusers", "diffusers"), sep="\n\n")
+    print(table(report["cells"]))
+    if any("diffusers" in cell for cell in report["cells"].values()):
+        print("", table(report["cells"], "plans beside diffusers", "diffusers"), sep="\n")
     draw(report["cells"], FIGURE)
 
 

@@ -7,7 +7,7 @@ With s = e^l, q = 1/(v + s²), and p the softmax of log w_k + Σ q (m_k y − m_
     D = s² q M + v q y,   M = Σ p_k m_k,   dD/dy = v q + s² q C q,   C = Σ p_k (m_k − M)(m_k − M)ᵀ
 
 Mixtures of one dimension alone lack what targets of several have: there is more than one boundary, and none is met
-straight on. Plans that were solved on three dimensions are better in two, six, ten and 64 as well.
+straight on. Plans that were solved on three dimensions are better in two, six and ten as well.
 """
 
 import math

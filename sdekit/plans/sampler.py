@@ -14,7 +14,7 @@ import numpy as np
 from ..methods.multistep import integral
 from .family import posterior, slopes
 
-LAGS = 3  # earlier evaluations in a step; more gain nothing on held-out targets
+LAGS = 3  # earlier evaluations in a step; with more it over-fits
 
 
 class Window(NamedTuple):

@@ -13,7 +13,7 @@ from .family import family
 from .record import Plan
 from .sampler import LAGS, Window, sampled, sensitivities
 
-MOST = 50  # evaluations: with more, fixed methods are as good
+MOST = 50  # evaluations: the work grows with their cube
 MEMBERS, HELD_OUT = 16, 24  # mixtures to solve on and to choose by
 SEEDS = 0, 1
 ORDERS, PENALTIES = (2, 3, 4), (1e-3, 1e-2)
