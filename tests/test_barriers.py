@@ -188,7 +188,7 @@ def test_the_same_bits_for_any_threads_and_split():
 @each_backend
 def test_going_on_keeps_what_has_stopped(name):
     kw = {"h": 0.1, "events": [sk.Barrier(0.5)]}
-    whole = solve(name, sk.OU(sigma=1.0), np.zeros(200), [0, 2], seed=4, **kw)
+    whole = solve(name, sk.OU(sigma=1.0), np.zeros(200), [0, 1, 2], seed=4, **kw)
     backend = getattr(sk.backends, name)()
     x0 = np.zeros(200)
     if name == "torch":
