@@ -290,7 +290,7 @@ def problem(start, system, method, steps, noise):
     )
     fits(len(steps.saves), made.shape, state.dtype)
     given.along(made)
-    return made._replace(first_lane=first_lane(made, state.first_path), noise=given.explicit(made, noise))
+    return made._replace(first_lane=given.first_lane(made, state.first_path), noise=given.explicit(made, noise))
 
 
 def _path(state, system, steps):
@@ -298,19 +298,3 @@ def _path(state, system, steps):
     if state.path is not None or not isinstance(steps, Course) or system.noise == "none" or len(steps.t) == 1:
         return state.path
     return BrownianPath(state.seed, *sorted((steps.t[0], steps.t[-1])))
-
-
-def first_lane(problem, first_path):
-    """The index of the first lane; raises where lanes or normals could not be counted."""
-    shape = problem.system.path_shape
-    lane = first_path * (problem.lanes // shape[0] if shape and shape[0] else problem.lanes)
-    if lane + problem.lanes >= 2**63:
-        raise ValueError(f"first_path is {first_path}, but lanes are counted in 63 bits; use a smaller one")
-    streams = problem.method.streams
-    per_step = max(map(streams.count, streams), default=0) * problem.system.channels
-    if (problem.first_step + len(problem.steps)) * per_step > 2**34:
-        raise ValueError(
-            f"{len(problem.steps)} steps after {problem.first_step} take {per_step} normals each of a path's 2**34; "
-            f"take fewer steps, or begin anew with another seed"
-        )
-    return lane

@@ -1,4 +1,4 @@
-"""Noise that `solve` is given: an array of normals, or a Brownian path."""
+"""The noise of a run: where its counters begin, or what `solve` is given: an array of normals, or a Brownian path."""
 
 import numpy as np
 
@@ -43,3 +43,19 @@ def explicit(problem, noise):
             f"noise has shape {tuple(noise.shape)}, but {steps} steps of {problem.method.name} take {shape}"
         )
     return noise.reshape(draws, steps, *problem.dw_shape)
+
+
+def first_lane(problem, first_path):
+    """The index of the first lane; raises where lanes or normals could not be counted."""
+    shape = problem.system.path_shape
+    lane = first_path * (problem.lanes // shape[0] if shape and shape[0] else problem.lanes)
+    if lane + problem.lanes >= 2**63:
+        raise ValueError(f"first_path is {first_path}, but lanes are counted in 63 bits; use a smaller one")
+    streams = problem.method.streams
+    per_step = max(map(streams.count, streams), default=0) * problem.system.channels
+    if (problem.first_step + len(problem.steps)) * per_step > 2**34:
+        raise ValueError(
+            f"{len(problem.steps)} steps after {problem.first_step} take {per_step} normals each of a path's 2**34; "
+            f"take fewer steps, or begin anew with another seed"
+        )
+    return lane

@@ -182,7 +182,7 @@ def test_orbit_of_arenstorf_closes():
 @pytest.mark.parametrize(
     ("process", "kwargs", "message"),
     [
-        (sk.OU(), {"tol": 1e-3}, "OU has noise, for which steps of adaptive size are not offered yet"),
+        (sk.OU(), {"tol": 1e-3}, "a step of euler_maruyama has no estimate of its error; use sra1"),
         (Blow(), {"tol": 1e-3, "method": sk.rk4}, "rk4 has no estimate of its error; use sdekit.tsit5"),
         (Blow(), {"tol": 1e-3, "h": 0.1}, "h and tol are both given"),
         (Blow(), {"tol": 1e-3, "grid": [0, 1]}, "grid and tol are both given"),

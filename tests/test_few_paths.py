@@ -79,14 +79,14 @@ def test_much_work_of_few_paths_is_shared(monkeypatch):
     seen, bare = set(), driver._share
 
     def watched(problem, out):
-        share, types = bare(problem, out)
+        share, *rest = bare(problem, out)
 
-        def noted(low, high, slot, *rest):
+        def noted(low, high, slot, *counts):
             if high > low:  # an empty call compiles
                 seen.add((low, high, threading.current_thread() is threading.main_thread()))
-            share(low, high, slot, *rest)
+            share(low, high, slot, *counts)
 
-        return noted, types
+        return noted, *rest
 
     monkeypatch.setattr(driver, "_share", watched)
     x0 = np.linspace(0, 1, 60)
@@ -111,7 +111,7 @@ def unsaid(sde, t, t1, x, h, dw):
 
 def test_evaluations_are_those_of_the_record():
     """B9: n steps of `drifts` evaluations each; where the record says nothing, three steps are looked at."""
-    problem = {"equation": None, "method": thrice, "steps": range(100_000)}
+    problem = {"equation": None, "method": thrice, "drifts": 3, "steps": range(100_000)}
     assert driver._evaluations(type("Problem", (), problem)) == 300_000
     for steps in (0, 1, 2, 3, 10):
         grid = np.linspace(0, 1, steps + 1)

@@ -326,7 +326,7 @@ def test_memory_is_bounded_and_plain(method):
     rev = sk.Reverse(VP, MIXTURE.score(VP))
     memory = solve(rev, np.ones(3), steps(VP, 9, 1.0, 0.01), method).memory
     corrects = method.name == "unipc"
-    size = int(method.order or method.weak) - 1
+    size = int(method.order or method.weak) - 1 + corrects  # one more, for where two are too close
     assert method.streams == ((sk.noise.Stream.PATH,) if method is sk.dpmpp_2m_sde else ())
     assert len(memory.times) == len(memory.values) == size and (memory.x is not None) == corrects
     assert all(type(t) is float for t in memory.times) and all(v.shape == (3,) for v in memory.values)

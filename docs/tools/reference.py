@@ -25,7 +25,7 @@ PAGES = {
     "grids": ("Grids", []),
     "targets": ("Targets", []),
     "laws": ("Laws", []),
-    "plans": ("Plans", ["Plan", "solved"]),
+    "plans": ("Plans", []),
     "restart": ("Restart", ["restart"]),
     "likelihood": ("Likelihood", []),
     "convergence": ("Convergence", []),

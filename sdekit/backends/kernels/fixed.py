@@ -63,6 +63,17 @@ def _bury(x, dead, count, k):
 
 
 @once
+def _load(x, own, x0, columns, start, high):
+    """What the lanes of a block start with and their parameters; lanes beyond the last repeat it."""
+    for i in range(x.shape[1]):
+        lane = min(start + i, high - 1)
+        for c in range(x0.shape[1]):
+            x[c, i] = x0[lane % x0.shape[0], c]
+        for c in range(columns.shape[0]):
+            own[c, i] = columns[c, lane]
+
+
+@once
 def _save(x, out, first, until, start, high):
     """The states into the rows first … until − 1 of the result."""
     for row in range(first, until):
@@ -86,12 +97,7 @@ def run(
     widest_vectors()
     x, z, lanes, steps = block.x, block.z, block.x.shape[1], t.shape[0] - 1
     for start in range(low, high, lanes):
-        for i in range(lanes):  # those beyond the last repeat it
-            lane = min(start + i, high - 1)
-            for c in range(x0.shape[1]):
-                x[c, i] = x0[lane % x0.shape[0], c]
-            for c in range(columns.shape[0]):
-                block.own[c, i] = columns[c, lane]
+        _load((x, block.own, x0, columns, start, high))
         block.dead[:] = False
         if enter is not None:
             left = enter(x, stops, start, high)
