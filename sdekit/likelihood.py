@@ -147,7 +147,7 @@ class Flow(NamedTuple):
         x = y[..., :-1].reshape(*y.shape[:-1], *self.event)
         with torch.enable_grad():
             x = x if self.keep and x.requires_grad else x.detach().requires_grad_()
-            f = _with_history(self.sde.drift(t, x), x, "the drift")
+            f = self.sde.drift(t, x)
             rate = self.scale * sum(self._form(f, x, v) for v in self.vectors)
         out = torch.cat([f.reshape(*y.shape[:-1], y.shape[-1] - 1), rate[..., None]], -1)
         return out if self.keep else out.detach()
@@ -156,32 +156,42 @@ class Flow(NamedTuple):
         """vᵀ (∂f/∂x) v of every path."""
         path = x.ndim - len(self.event)
         v = v.expand(x.shape)
-        grad = arrays.torch().autograd.grad
-        (product,) = grad(f, x, v, retain_graph=True, create_graph=self.keep, materialize_grads=True)
+        product = _derivative(f, x, v, create_graph=self.keep)
+        if product is None:
+            raise ValueError(LOST.format("the drift"))
         return (product * v).reshape(*x.shape[:path], math.prod(self.event)).sum(-1)
 
 
-def _with_history(value, x, what):
-    """The value, which must depend on x where torch records what x goes through."""
-    if x.requires_grad and not getattr(value, "requires_grad", False):
-        raise ValueError(
-            f"{what} lacks requires_grad, though x has it: its derivative, which a likelihood is made of, is lost in "
-            f"no_grad, inference_mode, detach() or numpy; let torch record it (a constant c as c + 0 * x)"
-        )
-    return value
+LOST = (
+    "{} has no derivative by x, which a likelihood is made of: it is lost in no_grad, inference_mode, detach() or "
+    "numpy; let torch record it (a constant c as c + 0 * x)"
+)
+
+
+def _derivative(f, x, v, create_graph=False):
+    """(∂f/∂x)ᵀ v, or None where f does not depend on x, parameters that require grad or not."""
+    if not getattr(f, "requires_grad", False):
+        return None
+    how = {"retain_graph": True, "create_graph": create_graph, "allow_unused": True}
+    return arrays.torch().autograd.grad(f, x, v, **how)[0]
 
 
 class Recorded:
-    """A network whose output must have a history."""
+    """A network whose output must depend on x, which is asked once."""
 
     def __init__(self, network):
-        self.network = network
+        self.network, self.asked = network, False
 
     def __getattr__(self, name):
         return getattr(self.network, name)
 
     def __call__(self, t, x, *c):
-        return _with_history(self.network(t, x, *c), x, f"the output of the network {shown(self.network)}")
+        value = self.network(t, x, *c)
+        if x.requires_grad and not self.asked:
+            self.asked = True
+            if _derivative(value, x, 0 * value) is None:
+                raise ValueError(LOST.format(f"the output of the network {shown(self.network)}"))
+        return value
 
 
 def _differentiable(equation):

@@ -7,7 +7,7 @@ from . import arrays, backends, methods
 from .control import Tolerance
 from .events import Barrier
 from .methods import Method, euler_maruyama, heun, tsit5
-from .system import declared
+from .system import declared, state_arguments
 
 __all__: list[str] = []
 
@@ -76,6 +76,8 @@ def events(found, system, said, stopped):
                 raise ValueError(
                     f"component of a Barrier is {event.component}, but {system.name} has {system.components or 1}"
                 )
+        elif state_arguments(event.f, "f of an Event") not in (None, system.components or 1):
+            raise ValueError(f"f of an Event must take (t, *x) as the drift of {system.name} does")
         elif said.tolerance is not None and said.tolerance.batch:
             raise ValueError("events stop paths one by one, which Tolerance(batch=True) does not; leave batch out")
 

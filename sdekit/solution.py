@@ -176,10 +176,11 @@ class Solution(Generic[A]):
 
     def __repr__(self):
         failed = int(self.failed.sum()) if arrays.concrete(self.failed) else "?"
+        stopped = f"{int((self.event >= 0).sum())} stopped, " if self.events and arrays.concrete(self.event) else ""
         paths, first, last = math.prod(self.failed.shape), float(self.t[0]), float(self.t[-1])
         return (
             f"Solution({len(self.t)} times from {first:g} to {last:g}, x {tuple(self.x.shape)}, {paths:,} paths, "
-            f"{failed} failed, {_range(self.steps)} steps, nfe {_range(self.nfe)}, seed {self.seed})"
+            f"{failed} failed, {stopped}{_range(self.steps)} steps, nfe {_range(self.nfe)}, seed {self.seed})"
         )
 
 

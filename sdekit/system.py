@@ -186,7 +186,8 @@ def _path_shape(process, path):
             except ValueError:
                 raise ValueError(
                     f"{name} of {owner} has shape {tuple(value.shape)}, which does not broadcast with the path axes "
-                    f"{path} of x0; give a number, or one value per path"
+                    f"{path} of x0; give a number, or one value per path. With x0 of the shape of a parameter, paths=n "
+                    f"runs n paths of each value"
                 ) from None
     return path
 

@@ -162,3 +162,34 @@ def test_errors():
     torch = pytest.importorskip("torch")
     with pytest.raises(ValueError, match="no gradients"):
         sk.solve(OSCILLATOR, torch.ones(3, 2, requires_grad=True), [0, 1], events=STOPS)
+
+
+def change(t, x):
+    x -= 1
+    return x
+
+
+@pytest.mark.parametrize("how", [{"tol": 1e-6}, {"h": 0.1, "method": sk.rk4}], ids=["tol", "h"])
+@pytest.mark.parametrize(
+    ("f", "message"),
+    [
+        (change, "f of an Event changes its argument in place"),
+        (lambda x, t: x, "f of an Event takes \\(x, t\\), but the time t comes first"),
+        (lambda t, x, y: x, "f of an Event must take"),
+        (lambda t, x: None, "f of an Event must return real numbers, got None"),
+        (lambda t, x: x - 0.5j, "f of an Event must return real numbers"),
+    ],
+    ids=["in place", "swapped", "two", "None", "complex"],
+)
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_functions_of_events_are_checked(name, f, message, how):
+    """Rows A4 and A6, for events."""
+    with pytest.raises(ValueError, match=message):
+        solve(name, sk.process(lambda t, x: -x, noise="none"), np.ones(3), [0, 1], events=[sk.Event(f)], **how)
+
+
+@each_backend
+def test_no_paths_have_no_events(name):
+    process = sk.process(lambda t, x: -x, noise="none")
+    sol = solve(name, process, np.zeros(0), [0, 1], tol=1e-6, events=[sk.Event(lambda t, x: x - 0.5)])
+    assert sol.x.shape == (2, 0) and sol.stopped.shape == (0,)

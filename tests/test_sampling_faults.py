@@ -62,17 +62,18 @@ SLOPE = torch.tensor(0.7, dtype=torch.float64)
         torch.inference_mode()(lambda t, x: SLOPE * x),
         lambda t, x: (SLOPE * x).detach(),
         lambda t, x: torch.as_tensor(0.7 * x.detach().numpy()),
+        lambda t, x: torch.nn.Parameter(SLOPE) * x.detach(),
     ],
-    ids=["no_grad", "inference_mode", "detach", "numpy"],
+    ids=["no_grad", "inference_mode", "detach", "numpy", "parameters alone"],
 )
 def test_e2_a_likelihood_needs_derivatives(network):
     x, grid = torch.ones(3, 2, dtype=torch.float64), sk.grids.log_snr(VP, 20)
     good = sk.Reverse(VP, sk.scores.from_noise(lambda t, x: SLOPE * x, VP))
     assert torch.isfinite(sk.likelihood.log_prob(good, x, grid)).all()
-    with pytest.raises(ValueError, match=r"output of the network .* lacks requires_grad"):
+    with pytest.raises(ValueError, match=r"output of the network .* has no derivative by x"):
         sk.likelihood.log_prob(sk.Reverse(VP, sk.scores.from_noise(network, VP)), x, grid)
     guided = sk.scores.guided(sk.scores.from_noise(network, VP), good.score, 2.0)
-    with pytest.raises(ValueError, match="lacks requires_grad"):
+    with pytest.raises(ValueError, match="has no derivative by x"):
         sk.likelihood.log_prob(sk.Reverse(VP, guided), x, grid)
 
 

@@ -21,7 +21,7 @@ def protected(x):
 
 def call(step, sde, t, t1, x, h, *rest):
     """The step at x; a ValueError where it changes x in place."""
-    before = _version(x)
+    before = version(x)
     try:
         taken = step(sde, t, t1, x, h, *rest)
     except (ValueError, RuntimeError) as error:
@@ -33,7 +33,7 @@ def call(step, sde, t, t1, x, h, *rest):
                 f"sdekit.math.where(x > 0, a, b) for if x > 0, which gives each path its own"
             ) from error
         raise
-    if _version(x) != before:
+    if version(x) != before:
         raise ValueError(_complaint(sde, t, x))
     return taken
 
@@ -54,7 +54,7 @@ def drift(sde, t, x):
     return closely(lambda sde, t, t1, x, h: sde.drift(t, x), sde, t, t, x, 0.0)
 
 
-def _version(x):
+def version(x):
     """A count of the changes in place; 0 where there is none, and for arrays, which are read-only."""
     return x._version if arrays.is_tensor(x) and not x.is_inference() else 0
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from .. import arrays, equation, events, noise
 from .. import math as sm
+from ..checks import shown
 from ..events import Barrier
-from .guard import call, drift
+from .guard import call, drift, version
 
 ITERATIONS = 60  # of a search for a root: more than halving a step down to rounding takes
 ALIKE = 1e-13  # fractions of a step so near are one root
@@ -165,8 +166,18 @@ def crowded(found, component):
 
 
 def value(problem, f, t, x):
-    """f(t, *x), float64, one value per path."""
-    shape, found = problem.system.path_shape, f(t, *x)
+    """f(t, *x), float64, one value per path; a ValueError where it changes x or returns no real numbers."""
+    shape, before, changes = problem.system.path_shape, [version(part) for part in x], False
+    try:
+        found = f(t, *x)
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        changes = True
+    if changes or [version(part) for part in x] != before:
+        raise ValueError("f of an Event changes its argument in place; write x - 1 for x -= 1, x.mul(2) for x.mul_(2)")
+    if not arrays.is_real(found):
+        raise ValueError(f"f of an Event must return real numbers, got {shown(found)}")
     found = arrays.double(found if hasattr(found, "dtype") else arrays.beside(found, problem.x0))
     try:
         return arrays.broadcast(found, shape)

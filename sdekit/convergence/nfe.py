@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import grids, noise
-from ..checks import integer
+from ..checks import integer, shown
 from ..methods import Method
 from ..plans import Plan
 from .measures import Run, Setting
@@ -138,6 +138,9 @@ def work_precision(
     setting = _setting(target, process, times, integer("samples", samples, least=2), x0, seed, like, tol)
     wanted = metric if isinstance(metric, (tuple, list)) else [metric]
     measures = dict(_labelled([(_name(m), m(setting)) for m in wanted]))
+    for name, measure in measures.items():
+        if not callable(measure):
+            raise ValueError(f"metric {name} must return a function of a Run for a Setting, got {shown(measure)}")
     rows = []
     fitted = ((label, budget, *_within(setting, make, budget)) for label, make in makers for budget in budgets)
     planned = (("solved", plan.nfe, *_planned(setting, plan)) for plan in plans if plan.nfe in budgets)

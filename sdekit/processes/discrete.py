@@ -57,7 +57,11 @@ class DiscreteVP(GaussianPath):
 
     alphas_cumprod: Any = field(default_factory=lambda: DDPM_TABLE)
 
-    finest = 0.0
+    @property
+    def finest(self):
+        """The first time at which there is noise: 0, or 1 where the table begins with 1."""
+        return float(self.alphas_cumprod[0] == 1)
+
     first_level = 0.0  # the first time at which networks are called
     shared = ("alphas_cumprod",)  # an array of data, not one value per path
 

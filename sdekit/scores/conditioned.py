@@ -50,6 +50,8 @@ class Classified(NamedTuple):
         with torch.inference_mode(False), torch.enable_grad():
             tracked = _tracked(x, "classified")
             total = self.log_prob(t, tracked).sum()
+            if not total.requires_grad:
+                raise ValueError("log_prob gives numbers without a history; let torch record what it does to x")
             (slope,) = torch.autograd.grad(total, tracked)
         return _shifted(self, t, x, self.score.pair(t, x), self.weight * slope)
 

@@ -293,6 +293,8 @@ def scheduler_grid(scheduler: Any) -> np.ndarray:
     Equal neighbours, as of schedulers with two evaluations a step, are one time. They decrease, but for inverse ones.
     """
     scheduler, reading = _read(Model(_of_clean), scheduler)
+    if getattr(scheduler, "num_inference_steps", 0) is None:
+        raise ValueError(f"scheduler has no steps yet: call set_timesteps(n) of {type(scheduler).__name__} first")
     times = np.asarray(reading.times(scheduler), np.float64)
     low, high = reading.score.process.domain
     times = times.clip(low, high)

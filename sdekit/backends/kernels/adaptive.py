@@ -41,7 +41,7 @@ def run(problem, threads=None):
     stood = None if not problem.events and problem.stopped is None else stops.stops(problem)
     gone = np.zeros(problem.lanes, bool) if stood is None else stood.which >= 0
     x[:, gone] = x[0, gone]
-    if len(course.t) > 1:
+    if len(course.t) > 1 and problem.lanes:
         _solve(problem, x, numbers, stood, threads)
     failed, failed_step = numbers[T] != course.t[-1], None
     if stood is not None:
