@@ -227,12 +227,16 @@ def test_e5_processes_of_their_own():
     with pytest.raises(ValueError, match="scaler = 2.0; scaler = 1 is read"):
         scores.from_diffusers(network, diffusers.DDPMWuerstchenScheduler(scaler=2.0))
 
+    proteina = scores.from_diffusers(network, made(diffusers.RFD4ProteinaScheduler))
+    want = x + 0.3 * network(x, 0.7)  # data, by a velocity towards data at time 0.7
+    torch.testing.assert_close(proteina.pair(0.3, x)[0], want, rtol=1e-6, atol=1e-6)
+
+
+def test_e5_levels_that_a_network_knows_as_angles():
+    pytest.importorskip("torchsde")  # which this class of diffusers draws its noise with
+    x = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     scheduler = made(diffusers.CosineDPMSolverMultistepScheduler)
     level = torch.tensor(3.0, dtype=torch.float64)
     out = network(scheduler.precondition_inputs(x, level), scheduler.precondition_noise(level))
     want = scheduler.precondition_outputs(x, out, level)
     torch.testing.assert_close(scores.from_diffusers(network, scheduler).pair(3.0, x)[0], want, rtol=1e-9, atol=1e-9)
-
-    proteina = scores.from_diffusers(network, made(diffusers.RFD4ProteinaScheduler))
-    want = x + 0.3 * network(x, 0.7)  # data, by a velocity towards data at time 0.7
-    torch.testing.assert_close(proteina.pair(0.3, x)[0], want, rtol=1e-6, atol=1e-6)
