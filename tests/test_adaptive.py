@@ -9,6 +9,7 @@ from backends import each_backend, solve
 from scipy.integrate import solve_ivp
 
 import sdekit as sk
+from benchmarks import adaptive
 from sdekit import math as sm
 
 PAIRS = (sk.bosh3, sk.dopri5, sk.tsit5, sk.dop853)
@@ -161,21 +162,8 @@ def test_gradients_are_those_of_differences(batch):
 
 def test_orbit_of_arenstorf_closes():
     """Hairer, Nørsett and Wanner I, (II.0.1) and (II.0.2): the position after one period, to 1e-5 at 1e-9."""
-
-    class Arenstorf(NamedTuple):
-        mu: float = 0.012277471
-        noise = "none"
-
-        def drift(self, t, x, y, u, v):
-            nu = 1.0 - self.mu
-            a = ((x + self.mu) * (x + self.mu) + y * y) ** 1.5
-            b = ((x - nu) * (x - nu) + y * y) ** 1.5
-            fx = x + 2 * v - nu * (x + self.mu) / a - self.mu * (x - nu) / b
-            return u, v, fx, y - 2 * u - nu * y / a - self.mu * y / b
-
-    x0 = [0.994, 0.0, 0.0, -2.00158510637908252240537862224]
-    end = 17.0652165601579625588917206249
-    sol = sk.solve(Arenstorf(), x0, [0, end], sk.dop853, tol=1e-9, backend=sk.backends.numpy())
+    x0, end = adaptive.ORBIT
+    sol = sk.solve(adaptive.Arenstorf(), x0, [0, end], sk.dop853, tol=1e-9, backend=sk.backends.numpy())
     assert np.abs(sol.final[:2] - x0[:2]).max() < 1e-5
 
 
