@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import arguments, arrays, noise
-from ..checks import integer, real
+from ..checks import array, integer, real, shown
 from ..methods import Method, euler_maruyama, heun, milstein
 from ..methods import exact as exact_method
 from ..path import Functional
@@ -88,25 +88,49 @@ def expect(
 def _quantity(f, process, x0, t, method, along, inner, exact, backend):
     if not callable(f):
         raise ValueError(f"f must be a function of states, got {f!r}")
-    along = dict(along or {})
-    for name, functional in along.items():
-        if not isinstance(functional, Functional):
-            raise ValueError(f"along[{name!r}] must be one of sdekit.path, such as path.mean(), got {functional!r}")
-    if along and inner > 1:
-        raise ValueError("inner draws the last step anew, which functionals in `along` would have to follow; give one")
-    t0, t1 = (0.0, t) if np.ndim(t) == 0 else t
-    t0, t1 = real("t", t0, below=math.inf, above=-math.inf), real("t", t1, below=math.inf, above=t0)
+    t0, t1 = _interval(t)
     if arrays.is_tensor(x0):
         raise ValueError("x0 is a tensor; expectations are taken on numpy: give a number or an array")
-    x0 = np.asarray(x0, np.float64)
+    x0 = np.asarray(array("x0", x0), np.float64)
     system = bind(process, x0, t0)
     if system.path_shape or system.noise == "none":
         why = f"paths of shape {system.path_shape}" if system.path_shape else "no noise"
         raise ValueError(f"x0 and process have {why}; an expectation is over the noise of one state")
+    along = _functionals(along, system)
     if method is None:
         drawn = exact and not along and callable(getattr(process, "transition", None))
         method = exact_method if drawn else _default(system)
+    if along and (inner > 1 or method is exact_method):
+        what = "inner draws the last step anew" if inner > 1 else "exact draws the state at the end alone"
+        raise ValueError(f"{what}, which functionals in `along` do not see; leave it out")
     return Quantity(f, process, x0, t0, t1, method, system, along, 1 if method is exact_method else inner, backend)
+
+
+def _interval(t):
+    """(from, to) of a time, or of a pair."""
+    said = np.shape(t)
+    if said not in ((), (2,)):
+        raise ValueError(f"t must be a time, or a pair (from, to), got {shown(t)}")
+    t0, t1 = t if said else (0.0, t)
+    t0 = real("t", t0, above=-math.inf, below=math.inf)
+    return t0, real("t", t1, above=t0, below=math.inf)
+
+
+def _functionals(along, system):
+    """The functionals by name, checked."""
+    if along is not None and not isinstance(along, Mapping):
+        raise ValueError(f"along must be a dict of functionals by name, got {shown(along)}")
+    for name, functional in (along or {}).items():
+        if not isinstance(functional, Functional):
+            raise ValueError(
+                f"along[{name!r}] must be one of sdekit.path, such as path.mean(), got {shown(functional)}"
+            )
+        if functional.bridged and (system.event_dims and system.components is None):
+            raise ValueError(f"along[{name!r}] is of one component, but a state of {system.name} is an array")
+        if functional.component >= (system.components or 1):
+            many = system.components or 1
+            raise ValueError(f"along[{name!r}] is of component {functional.component}, but {system.name} has {many}")
+    return dict(along or {})
 
 
 def _default(system):
@@ -202,7 +226,7 @@ def _given(q, control):
         law = q.process.transition(q.t0, q.t1, q.x0) if callable(getattr(q.process, "transition", None)) else None
         mean = None if law is None or q.system.components else law.mean
         return [] if mean is None or not np.isfinite(mean) else [(_state, float(mean))]
-    for pair in control:
+    for pair in control if isinstance(control, (tuple, list)) else [control]:
         if not (isinstance(pair, tuple) and len(pair) == 2 and callable(pair[0])):
             raise ValueError(f"control has pairs (function of states, its expectation), got {pair!r}")
     return [(g, real("control", mean, above=-math.inf, below=math.inf)) for g, mean in control]
@@ -243,7 +267,9 @@ def _rates(levels):
     means = np.array([abs(level.mean) for level in levels[1:]])
     clear = means > 2 * np.array([level.stderr for level in levels[1:]])
     variances = np.array([level.variance for level in levels[1:]])
-    return _slope(n[clear], means[clear], 1.0), _slope(n[variances > 0], variances[variances > 0], 1.0)
+    weak = levels[0].quantity.method.weak or 1.0  # what noise adds to that would make the bias seem small
+    alpha = min(_slope(n[clear], means[clear], 1.0), max(1.0, weak))
+    return alpha, _slope(n[variances > 0], variances[variances > 0], 1.0)
 
 
 def _slope(n, values, default):

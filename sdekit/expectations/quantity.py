@@ -12,7 +12,7 @@ import numpy as np
 from .. import arrays, brownian, equation, noise
 from ..brownian import BrownianPath
 from ..checks import shown
-from ..methods import Method, exact
+from ..methods import Method, euler_maruyama, exact
 from ..path import Functional, Walk
 from ..solve import solve
 from ..system import System
@@ -168,7 +168,8 @@ class _Draw:
             dw = self._half(q.t1 - whole, q.t1 - h) / math.sqrt(h)
             z = (dw[:, None] + z) / math.sqrt(2)
         x, z = np.repeat(x, m, axis=0), z.reshape((1, self.paths * m, *z.shape[2:]))
-        x = self._run(x, [q.t1 - whole, q.t1], grid=[q.t1 - whole, q.t1], noise=z)[-1]
+        method = q.method if q.method.normals == 1 else euler_maruyama
+        x = self._run(x, [q.t1 - whole, q.t1], method, grid=[q.t1 - whole, q.t1], noise=z)[-1]
         return q.payoff(x, None).reshape(self.paths, m).mean(1)
 
     def _many(self):
