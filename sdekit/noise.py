@@ -49,6 +49,7 @@ class Stream(enum.IntEnum):
     ACCEPTANCE = 17  # the same: uniform numbers
     CROSSING = 18  # whether a step crosses a barrier: the first bits
     HIT = 19  # the others, and when it does: words
+    EXTREME = 20  # `expect`: extremes of a path within its steps, and shifts of the points of the last
 
 
 MASK = 0xFFFFFFFF

@@ -26,6 +26,7 @@ PAGES = {
     "targets": ("Targets", []),
     "laws": ("Laws", []),
     "plans": ("Plans", []),
+    "path": ("Expectations", ["expect", "Answer"]),
     "restart": ("Restart", ["restart"]),
     "likelihood": ("Likelihood", []),
     "convergence": ("Convergence", []),
