@@ -172,7 +172,7 @@ def test_likelihood_along_the_probability_flow():
 
 
 def test_hutchinson():
-    """E vᵀJv = tr J for random signs: the mean over all eight of them; the variance is that of J + Jᵀ off its diagonal."""
+    """E vᵀJv = tr J for random signs: the mean over all eight; the variance is ½ ‖J + Jᵀ‖² off the diagonal."""
     j = np.array(MIX)
     signs = np.array(list(itertools.product([-1, 1], repeat=3)))
     values = np.einsum("ni,ij,nj->n", signs, j, signs)

@@ -99,7 +99,7 @@ def test_tweedie(process):
     t = 0.4
     alpha, sigma = process.marginal(t)
     x, scale = spread(process, t)
-    mean, variance = posterior(alpha, sigma, x)
+    mean, _ = posterior(alpha, sigma, x)
     by_differences = slope(lambda y: marginal_law(process, t).log_prob(y), x, 0.02 * scale)
     np.testing.assert_allclose((alpha * mean - x) / sigma**2, by_differences, atol=1e-7 / scale)
     clean, eps = MIXTURE.score(process).pair(t, x)
