@@ -35,7 +35,7 @@ def functions(path):
 
 def escaped(text):
     """Text that Markdown leaves as it is."""
-    return re.sub(r"([\\`*_\[\]{}|~^$#])", r"\\\1", html.escape(text, quote=False))
+    return re.sub(r"([\\*_\[\]{}])", r"\\\1", html.escape(text, quote=False))
 
 
 def checks():
@@ -45,9 +45,7 @@ def checks():
         parts.append(f"## {path.name}\n")
         for name, asked, source in functions(path):
             shown = f"<details markdown>\n<summary>Code</summary>\n\n```python\n{source}\n```\n\n</details>\n"
-            parts.append(
-                f"### {name.removeprefix('test_').replace('_', ' ')} {{#{name}}}\n\n{escaped(asked)}\n\n{shown}"
-            )
+            parts.append(f"### `{name}` {{#{name}}}\n\n{escaped(asked)}\n\n{shown}")
     return "\n".join(parts)
 
 

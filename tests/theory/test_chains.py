@@ -72,11 +72,12 @@ def test_langevin_keeps_the_law():
     np.testing.assert_allclose(langevin.drift(0.0, x) * np.exp(MIXTURE.log_prob(x)), back, atol=1e-8)
 
 
-def test_poincare_rate():
+def test_langevin_of_a_gaussian():
     """For N(m, s²) the mean falls as e^{−t/s²}: Langevin is OU with θ = 1/s², σ = √2."""
     langevin, ou = sk.Langevin(sk.Gaussian(MEAN, std=STD).score()), sk.OU(1 / STD**2, MEAN, math.sqrt(2))
     x = np.linspace(-1, 2, 7)
     np.testing.assert_allclose(langevin.drift(0.0, x), ou.drift(0.0, x), rtol=1e-12)
+    np.testing.assert_allclose(langevin.diffusion(0.0, x), ou.diffusion(0.0, x), rtol=1e-12)
     assert ou.stationary().var == pytest.approx(STD**2)
 
 
