@@ -13,6 +13,10 @@ FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>',
 NAMED = re.compile(
     r"(<mi>(?:cos|det|exp|log|sign|sin|tr)</mi>)(?=<m[^o])"
 )  # a function and an argument without brackets
+MENDED = {
+    "<mi>&#x0007E;</mi>": "<mo>&#x0223C;</mo>",  # \sim is an operator
+    "<mo>&#x02016;</mo>": '<mo stretchy="false">&#x02016;</mo>',  # both bars of a norm are of one size
+}
 HEAD = """---
 search: { exclude: true }
 ---
@@ -60,7 +64,9 @@ def mathml(found):
 
     place = {"span": "inline", "div": "block"}[found[1]]
     tex = html.unescape(found[2]).strip()
-    drawn = convert(tex, display=place).replace("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>")  # \sim is an operator
+    drawn = convert(tex, display=place)
+    for made, meant in MENDED.items():
+        drawn = drawn.replace(made, meant)
     drawn = NAMED.sub(r'\1<mspace width="0.17em" />', drawn)
     return drawn if place == "inline" else f'<div class="formula">{drawn}</div>'
 
@@ -74,4 +80,4 @@ def on_files(files, config):
 
 
 def on_page_content(content, **_):
-    return FORMULA.sub(mathml, content)
+    return FORMULA.sub(mathml, content).replace("</math><a ", "</math>&#8288;<a ")  # no line begins with a mark

@@ -148,7 +148,7 @@ def test_leapfrog_has_order_two():
 
 
 def test_one_leapfrog_step_is_mala():
-    """x' = x + ½ε² s(x) + ε p: the Langevin proposal of step h = ½ε², and the same acceptance."""
+    """x' = x + ½ε² s(x) + ε v: the Langevin proposal of step h = ½ε², and the same acceptance."""
     x, z, step = np.linspace(-1.5, 1.5, 9), np.linspace(1, -1, 9), 0.7
     y, momentum = leapfrog(x, z, step, 1)
     h = step**2 / 2
