@@ -173,9 +173,10 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, **_):
     """Links to files of the repository lead to their pages, or are spelled out where they have none."""
+    home = "../" * page.file.src_uri.count("/")
 
     def moved(link):
         text, target = link.groups()
-        return f"[{text}]({BESIDE[target]})" if target in BESIDE else f"{text} (`{target}`)"
+        return f"[{text}]({home}{BESIDE[target]})" if target in BESIDE else f"{text} (`{target}`)"
 
-    return re.sub(r"\[([^\]]+)\]\(\.\./([^)]+)\)", moved, markdown)
+    return re.sub(rf"\[([^\]]+)\]\({re.escape(home)}\.\./([^.)][^)]*)\)", moved, markdown)
