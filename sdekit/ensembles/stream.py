@@ -122,10 +122,11 @@ def _answer(future, index, submit, pending, executor, plan):
 
 def _missing(index, plan, what, error):
     low, high = (plan.first_path + row for row in plan.span(index))
+    why = f"{what}: {type(error).__name__}: {' '.join(str(error).split())}"
     finished = f"blocks 0 to {index - 1} are finished" if index else "no block is finished"
     return RuntimeError(
-        f"block {index}, paths {low:,} to {high - 1:,}, {what}: {type(error).__name__}: {' '.join(str(error).split())}; "
-        f"{finished}, {index} to {plan.blocks - 1} are missing: the same call on the same store goes on there"
+        f"block {index}, paths {low:,} to {high - 1:,}, {why}; {finished}, {index} to {plan.blocks - 1} are "
+        f"missing: the same call on the same store goes on there"
     )
 
 

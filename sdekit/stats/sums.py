@@ -96,7 +96,7 @@ class _Moments:
 
     def collect(self, part):
         sums = np.empty((len(part.cuts) - 1, *part.pivot.shape, 5))
-        kernel("power_sums", part.x)(part.x, part.pivot, part.cuts, sums)
+        kernel("power_sums", part.x)(part.x, part.pivot, part.cuts, np.empty(LEAF), sums)
         return sums
 
     def combine(self, total, leaves):

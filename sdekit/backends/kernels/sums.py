@@ -40,29 +40,31 @@ def kernel(signature):
     return keep
 
 
-@kernel("void(x[:, :, :], float64[:, ::1], int64[::1], float64[:, :, :, ::1])")
-def power_sums(x, pivot, cuts, sums):
+@kernel("void(x[:, :, :], float64[:, ::1], int64[::1], float64[::1], float64[:, :, :, ::1])")
+def power_sums(x, pivot, cuts, d, sums):
     """Count, Σd, Σd², Σd³, Σd⁴ of d = x − pivot over the finite x between two cuts: sums (leaves, times, entries, 5).
 
-    x is of shape (times, paths, entries), pivot of (times, entries).
+    x is of shape (times, paths, entries), pivot of (times, entries); d has room for the paths between two cuts.
     """
-    d, part = np.empty(-(-np.diff(cuts).max() // LANES) * LANES), np.empty((4, LANES))
+    part = np.empty((4, LANES))
     for leaf in range(len(cuts) - 1):
-        n = cuts[leaf + 1] - cuts[leaf]
-        rounds = -(-n // LANES)
+        first, n = cuts[leaf], cuts[leaf + 1] - cuts[leaf]
         for t in range(x.shape[0]):
             for e in range(x.shape[2]):
                 count = 0
                 for i in range(n):
-                    v = np.float64(x[t, cuts[leaf] + i, e]) - pivot[t, e]
+                    v = np.float64(x[t, first + i, e]) - pivot[t, e]
                     good = abs(v) < np.inf
                     d[i] = v if good else 0.0
                     count += good
-                d[n : rounds * LANES] = 0.0
-                part[:] = 0.0
-                for r in range(rounds):
+                for i in range(n, len(d)):
+                    d[i] = 0.0
+                for p in range(4):
                     for j in range(LANES):
-                        v = d[r * LANES + j]
+                        part[p, j] = 0.0
+                for r in range(0, n, LANES):
+                    for j in range(LANES):
+                        v = d[r + j]
                         w = v * v
                         part[0, j] += v
                         part[1, j] += w
@@ -84,7 +86,8 @@ def products(d, sums):
         for a in range(d.shape[1]):
             for b in range(a + 1):
                 for first in range(2 if b == 0 else 1):
-                    part[:] = 0.0
+                    for j in range(LANES):
+                        part[j] = 0.0
                     for r in range(0, d.shape[2], LANES):
                         for j in range(LANES):
                             part[j] += d[g, a, r + j] * (1.0 if first else d[g, b, r + j])
@@ -116,7 +119,13 @@ def binned(x, edges, counts):
                     continue
                 guess = min(int((v - edges[0]) * scale), last - 1)  # right for equal bins, or next to it
                 if not edges[guess] <= v < edges[guess + 1]:
-                    guess = np.searchsorted(edges, v, side="right") - 1
+                    guess, beyond = 0, last
+                    while beyond - guess > 1:
+                        middle = (guess + beyond) // 2
+                        if edges[middle] <= v:
+                            guess = middle
+                        else:
+                            beyond = middle
                 counts[t, e, guess + 1] += 1
 
 
@@ -130,7 +139,9 @@ def _bin(v, shift, base):
 @njit(**OPTIONS)
 def _range(x, t, e):
     """The least and the largest finite x[t, :, e]."""
-    low, high = np.full(LANES, np.inf), np.full(LANES, -np.inf)
+    low, high = np.empty(LANES), np.empty(LANES)
+    for j in range(LANES):
+        low[j], high[j] = np.inf, -np.inf
     whole = x.shape[1] // LANES * LANES
     for r in range(0, whole, LANES):
         for j in range(LANES):
@@ -142,7 +153,9 @@ def _range(x, t, e):
         v = np.float64(x[t, i, e])
         if abs(v) < np.inf:
             low[0], high[0] = min(v, low[0]), max(v, high[0])
-    return low.min(), high.max()
+    for j in range(1, LANES):
+        low[0], high[0] = min(low[0], low[j]), max(high[0], high[j])
+    return low[0], high[0]
 
 
 @kernel("Tuple((int64, int64[::1]))(x[:, :, :], int64, int64, int64, int64)")
