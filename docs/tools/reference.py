@@ -26,6 +26,7 @@ PAGES = {
     "targets": ("Targets", []),
     "laws": ("Laws", []),
     "plans": ("Plans", []),
+    "stats": ("Ensembles and statistics", ["ensemble", "stream", "Ensemble"]),
     "restart": ("Restart", ["restart"]),
     "likelihood": ("Likelihood", []),
     "convergence": ("Convergence", []),

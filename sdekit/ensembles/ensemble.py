@@ -105,10 +105,11 @@ def ensemble(
     with opened(store) as kept, warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".* paths became non-finite", RuntimeWarning)  # one word at the end
         given["seed"], block = (kept.seed if seed is None else seed), kept.block if block is None else block
-        plan = planned(process, x0, paths, first_path, block, executor is not None, given)
+        threads = 1 if executor is not None else None
+        plan = planned(process, x0, paths, first_path, block, threads, given)
         like = part(plan.like)
         done, totals = kept.begin(plan, run, keep)
-        job = Job(plan.options, run, keep, like.pivot, 1 if executor is not None else machine.cpus())
+        job = Job(plan.options, run, keep, like.pivot, threads or machine.cpus())
         with contextlib.closing(answers(plan, job, executor, window, progress, done)) as found:
             for index, sol, parts in found:
                 for states in parts:

@@ -11,7 +11,7 @@ from .. import arrays
 from ..records import fields, values
 from ..solution import host
 
-__all__ = ["fingerprint"]
+__all__ = ["fingerprint", "without_addresses"]
 
 
 def fingerprint(value):
@@ -32,7 +32,11 @@ def fingerprint(value):
         return f"({', '.join(map(fingerprint, value))})"
     if isinstance(value, dict):
         return fingerprint(tuple(value.items()))
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+    return without_addresses(repr(value))
+
+
+def without_addresses(text):
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def _code(function):

@@ -12,7 +12,7 @@ import numpy as np
 from .. import arguments, arrays
 from ..solution import attributes, dimensions, host
 from . import files
-from .fingerprint import fingerprint
+from .fingerprint import fingerprint, without_addresses
 
 __all__ = ["opened"]
 
@@ -147,7 +147,8 @@ def _create(group, name, dims, data, chunks, length):
 def _attributes(plan):
     """What xarray shows: what made it, and the units of the process if it names some."""
     named = {name: getattr(plan.process, name, default) for name, default in (("calculus", "ito"), ("units", "1"))}
-    return {**attributes(plan.like), **named}
+    made = {name: without_addresses(v) if type(v) is str else v for name, v in attributes(plan.like).items()}
+    return {**made, **named}
 
 
 def _arguments(plan, statistics, keep):

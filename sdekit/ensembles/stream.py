@@ -65,7 +65,7 @@ def stream(
     a dead worker are made again on Dask, loky and `sdekit.executors.processes`; other executors cannot go on.
     """
     given = options(ts, method, h, grid, tol, events, seed, backend)
-    plan = planned(process, x0, paths, first_path, block, executor is not None, given)
+    plan = planned(process, x0, paths, first_path, block, None if executor is None else 1, given)
     found = answers(plan, Job(plan.options, (), True, None, 1), executor, window, progress)
     return (sol for _, sol, _ in found)
 

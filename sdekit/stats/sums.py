@@ -38,6 +38,12 @@ def added(total, leaves):
     return np.stack([high, low])
 
 
+def _ratio(a, b):
+    """a/b, NaN or infinite where b is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return a / b
+
+
 class Moments(NamedTuple):
     """Moments over the paths; arrays are of shape (times, *further path axes, *event).
 
@@ -64,21 +70,21 @@ class Moments(NamedTuple):
     @property
     def stderr(self):
         """Of the mean: std/√count."""
-        return np.sqrt(self.variance / self.count)
+        return np.sqrt(_ratio(self.variance, self.count))
 
     @property
     def skewness(self):
-        """third/σ³ with σ² = Σ(x − mean)²/count."""
-        return self.third / self._spread**1.5
+        """third/σ³ with σ² = Σ(x − mean)²/count; NaN where that is 0."""
+        return _ratio(self.third, self._spread**1.5)
 
     @property
     def kurtosis(self):
         """fourth/σ⁴: 3 for a normal law."""
-        return self.fourth / self._spread**2
+        return _ratio(self.fourth, self._spread**2)
 
     @property
     def _spread(self):
-        return self.variance * (1 - 1 / self.count)
+        return self.variance * _ratio(self.count - 1, self.count)
 
     def mean_interval(self, level=0.95):
         """(low, high): mean ± z·stderr, the normal approximation."""
@@ -134,8 +140,7 @@ class Covariance(NamedTuple):
     def correlation(self):
         """covariance over the product of the standard deviations; NaN where one of them is 0."""
         std = np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.covariance / (std[..., :, None] * std[..., None, :])
+        return _ratio(self.covariance, std[..., :, None] * std[..., None, :])
 
 
 @dataclass(frozen=True)
