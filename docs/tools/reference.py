@@ -27,6 +27,7 @@ PAGES = {
     "laws": ("Laws", []),
     "plans": ("Plans", []),
     "stats": ("Ensembles and statistics", ["ensemble", "stream", "Ensemble"]),
+    "executors": ("Executors", []),
     "restart": ("Restart", ["restart"]),
     "likelihood": ("Likelihood", []),
     "convergence": ("Convergence", []),

@@ -153,12 +153,11 @@ def _attributes(plan):
 
 def _arguments(plan, statistics, keep):
     """What two runs on one store must share, in words."""
-    from .. import __version__
-
+    made = attributes(plan.like)["versions"].partition(",")[0]
     options = {**plan.options, "backend": type(plan.like.x).__module__}
     shared = {"process": plan.process, "x0": plan.x0, **options, "statistics": statistics, "keep_paths": keep}
     numbers = {name: getattr(plan, name) for name in ("paths", "first_path", "block")}
-    return {name: fingerprint(v) for name, v in {**shared, **numbers, "sdekit": __version__}.items() if v is not None}
+    return {name: fingerprint(v) for name, v in {**shared, **numbers, "version": made}.items() if v is not None}
 
 
 class _Plain(pickle.Unpickler):
