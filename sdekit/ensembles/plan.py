@@ -10,7 +10,7 @@ from ..records import parameters, with_parameters
 from ..solution import Solution, host
 from ..solve import solve
 from ..stats.part import LEAF
-from ..system import bind
+from ..system import System, bind
 
 __all__ = ["Plan", "planned"]
 
@@ -21,9 +21,9 @@ class Plan(NamedTuple):
     """A run over `paths` paths from the index `first_path` on, checked.
 
     repeated  whether x0 is one state for all paths
-    axes      path axes
-    block     paths of a block
+    system    process and state, bound
     options   the other arguments of `solve`
+    block     paths of a block
     like      the `Solution` of the first path
     """
 
@@ -31,14 +31,15 @@ class Plan(NamedTuple):
     x0: Any
     paths: int
     repeated: bool
-    axes: int
     first_path: int
-    block: int
+    system: System
     options: dict[str, Any]
+    block: int = 0
     like: Any = None
 
     @property
     def blocks(self):
+        """How many blocks all paths are."""
         return -(-self.paths // self.block)
 
     def span(self, index):
@@ -52,13 +53,14 @@ class Plan(NamedTuple):
         """
 
         def cut(value, axes):
-            return value[low:high] if axes == self.axes and value.shape[0] == self.paths else value
+            whole = axes == len(self.system.path_shape) and value.shape[0] == self.paths
+            return value[low:high] if whole else value
 
         process, x0 = self.process, self.x0
         if any(cut(value, getattr(value, "ndim", 0)) is not value for *_, value in parameters(process)):
             process = with_parameters(process, lambda value: cut(value, value.ndim))
         if not self.repeated:
-            x0 = cut(x0, x0.ndim - (self.like.event_dims if self.like else 0))
+            x0 = cut(x0, x0.ndim - self.system.event_dims)
         return process, x0, high - low if self.repeated else None, self.first_path + low
 
 
@@ -82,16 +84,11 @@ def planned(process, x0, paths, first_path, block, threads, options):
     count = system.path_shape[0]
     if paths is not None and count not in (1, paths):
         raise ValueError(f"paths is {paths}, but an array parameter of {system.name} has values for {count}")
-    plan = Plan(process, x0, paths or count, paths is not None, len(system.path_shape), first_path, 0, options)
-    plan = plan._replace(like=_Dims(system.event_dims))
+    plan = Plan(process, x0, paths or count, paths is not None, first_path, system, options)
     plan = plan._replace(like=_first(plan))
     if threads and options["backend"] is None and plan.like.how["backend"] == repr(backends.numba()):
         options["backend"] = backends.numba(threads=threads)
     return plan._replace(block=_block(block, plan))
-
-
-class _Dims(NamedTuple):
-    event_dims: int
 
 
 def _first(plan):

@@ -103,10 +103,10 @@ class Zarr:
         time, path, *rest = dimensions(like)
         shapes = {"time": ([time], host(like.t), host(like.t).shape)}
         if keep:
-            inner = like.x.shape[2:]
-            dims = [path, *rest[: plan.axes - 1]]
+            inner, more = like.x.shape[2:], like.failed.ndim - 1
+            dims = [path, *rest[:more]]
             shapes["x"] = [path, time, *rest], host(like.x), (plan.block, len(like.t), *inner)
-            shapes["failed"] = dims, host(like.failed), (plan.block, *inner[: plan.axes - 1])
+            shapes["failed"] = dims, host(like.failed), (plan.block, *inner[:more])
             if plan.options["events"]:
                 for name in ("stopped", "event"):
                     shapes[name] = dims, host(getattr(like, name)), shapes["failed"][2]

@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -48,8 +49,13 @@ def work(job, process, x0, paths, first_path):
 
 
 def remote(job, own, paths, first_path):
-    """`work` on a job, a process and an x0 that come as bytes; those of the last blocks are kept, and their code."""
-    return work(_unpacked(job), *_unpacked(own), paths, first_path)
+    """`work` on a job, a process and an x0 that come as bytes; those of the last blocks are kept, and their code.
+
+    A worker warns nobody; paths that fail are in the answer.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return work(_unpacked(job), *_unpacked(own), paths, first_path)
 
 
 _unpacked = functools.lru_cache(8)(pickle.loads)

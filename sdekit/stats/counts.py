@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -122,7 +122,7 @@ class Quantiles(NamedTuple):
     values: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    count: np.ndarray
+    count: Any
     accuracy: float
     floor: float
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class Moments(NamedTuple):
     of standard deviations from the mean.
     """
 
-    count: np.ndarray
+    count: Any
     mean: np.ndarray
     variance: np.ndarray
     third: np.ndarray
@@ -132,7 +132,7 @@ class Covariance(NamedTuple):
     `covariance` has K components for each time and further path; `comoments` has K times for each entry of a state.
     """
 
-    count: np.ndarray
+    count: Any
     mean: np.ndarray
     covariance: np.ndarray
 
