@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import arguments, arrays
 from ..solution import attributes, dimensions, host
+from ..stats.part import LEAF
 from . import files
 from .fingerprint import fingerprint, without_addresses
 
@@ -58,7 +59,7 @@ class Memory:
 
 
 class Zarr:
-    """Keeps them in a store of Zarr's version 3, a chunk for each block, paths first; totals are in a file beside.
+    """Keeps them in a store of Zarr's version 3, paths first; totals are in a file beside.
 
     The file of totals has the number of finished blocks. It is replaced when the chunks of a block are written, so that
     what a killed run has left behind it is written again.
@@ -104,9 +105,9 @@ class Zarr:
         shapes = {"time": ([time], host(like.t), host(like.t).shape)}
         if keep:
             inner, more = like.x.shape[2:], like.failed.ndim - 1
-            dims = [path, *rest[:more]]
-            shapes["x"] = [path, time, *rest], host(like.x), (plan.block, len(like.t), *inner)
-            shapes["failed"] = dims, host(like.failed), (plan.block, *inner[:more])
+            dims, rows = [path, *rest[:more]], _chunk(plan.block)
+            shapes["x"] = [path, time, *rest], host(like.x), (rows, len(like.t), *inner)
+            shapes["failed"] = dims, host(like.failed), (rows, *inner[:more])
             if plan.options["events"]:
                 for name in ("stopped", "event"):
                     shapes[name] = dims, host(getattr(like, name)), shapes["failed"][2]
@@ -133,6 +134,11 @@ class Zarr:
         if done <= 1:
             _Plain(io.BytesIO(data)).load()  # tells at once of a state that could not be read again
         files.write(self.url, TOTALS, zlib.compress(data, 1))
+
+
+def _chunk(block):
+    """Paths of a chunk: a quarter of a block where that is whole leaves, since Zarr packs chunks side by side."""
+    return block if block % (4 * LEAF) else block // 4
 
 
 def _create(group, name, dims, data, chunks, length):
