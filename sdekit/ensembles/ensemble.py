@@ -47,7 +47,7 @@ class Ensemble:
     x: Any
     results: dict[str, Any]
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         results = self.__dict__.get("results", {})
         if name in results:
             return results[name]

@@ -14,10 +14,17 @@ from ..solution import host
 __all__ = ["fingerprint", "without_addresses"]
 
 
+SHORT = 8  # numbers that are shown
+
+
 def fingerprint(value):
-    """A value in words: arrays by a digest, functions by that of their code and of what it holds."""
+    """A value in words: long arrays by a digest, functions by that of their code and of what it holds."""
+    if arrays.is_number(value):
+        return repr(value.item())
     if arrays.is_tensor(value) or isinstance(value, np.ndarray):
-        data = np.ascontiguousarray(host(value))
+        data = np.asarray(host(value), order="C")
+        if data.size <= SHORT:
+            return f"{data.dtype} {data.tolist()}"
         return f"{data.dtype}{list(data.shape)}:{_digest(data.tobytes())}"
     if isinstance(value, types.FunctionType):
         return f"{value.__name__}:{_digest(repr(_code(value)).encode())}"

@@ -130,7 +130,7 @@ class Zarr:
         self._save(index + 1, totals)
 
     def _save(self, done, totals):
-        data = pickle.dumps((done, totals))
+        data = pickle.dumps((done, totals), protocol=4)  # whose classes are those of PLAIN
         if done <= 1:
             _Plain(io.BytesIO(data)).load()  # tells at once of a state that could not be read again
         files.write(self.url, TOTALS, zlib.compress(data, 1))
@@ -160,7 +160,9 @@ def _attributes(plan):
 def _arguments(plan, statistics, keep):
     """What two runs on one store must share, in words."""
     made = attributes(plan.like)["versions"].partition(",")[0]
-    options = {**plan.options, "backend": type(plan.like.x).__module__}
+    times = {"ts": plan.like.t, "grid": plan.options["grid"]}
+    times = {name: None if value is None else np.asarray(host(value), np.float64) for name, value in times.items()}
+    options = {**plan.options, **times, "backend": type(plan.like.x).__module__}
     shared = {"process": plan.process, "x0": plan.x0, **options, "statistics": statistics, "keep_paths": keep}
     numbers = {name: getattr(plan, name) for name in ("paths", "first_path", "block")}
     return {name: fingerprint(v) for name, v in {**shared, **numbers, "version": made}.items() if v is not None}
