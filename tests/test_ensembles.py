@@ -102,7 +102,7 @@ def test_intervals_cover(whole):
     assert (misses <= 26).all() and misses[:2].min() >= 1
 
 
-@pytest.mark.parametrize("block", [4096, 8192, 2 * 8192])
+@pytest.mark.parametrize("block", [8192, 2**14, 2**16])
 def test_bits_do_not_depend_on_blocks(whole, block):
     assert bits(run(block=block)) == bits(whole)
 
