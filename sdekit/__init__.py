@@ -9,6 +9,7 @@ from . import (
     checks,
     clients,
     convergence,
+    executors,
     files,
     grids,
     laws,
@@ -21,11 +22,13 @@ from . import (
     processes,
     protocols,
     scores,
+    stats,
     targets,
     transforms,
 )
 from .brownian import BrownianPath
 from .control import Tolerance
+from .ensembles import Ensemble, ensemble, stream
 from .events import Barrier, Event
 from .expectations import Answer, expect
 from .methods import *
@@ -40,9 +43,9 @@ from .transforms import Langevin, Reverse, noiseless, process
 __version__ = "0.2.0"
 
 __all__ = [
-    "Answer", "Barrier", "BrownianPath", "Empirical", "Event", "Gaussian", "GaussianMixture", "Langevin", "Method",
-    "Plan", "Reverse", "Solution", "Taken", "Tolerance", "backends", "checks", "clients", "convergence", "expect",
-    "files", "grids", "laws", "likelihood", "math", "method", "methods", "noise", "noiseless", "path", "plans",
-    "process", "processes", "protocols", "restart", "scores", "solve", "solved", "targets", "transforms",
-    *methods.__all__, *processes.__all__,
+    "Answer", "Barrier", "BrownianPath", "Empirical", "Ensemble", "Event", "Gaussian", "GaussianMixture", "Langevin",
+    "Method", "Plan", "Reverse", "Solution", "Taken", "Tolerance", "backends", "checks", "clients", "convergence",
+    "ensemble", "executors", "expect", "files", "grids", "laws", "likelihood", "math", "method", "methods", "noise",
+    "noiseless", "path", "plans", "process", "processes", "protocols", "restart", "scores", "solve", "solved", "stats",
+    "stream", "targets", "transforms", *methods.__all__, *processes.__all__,
 ]  # fmt: skip

@@ -27,6 +27,8 @@ PAGES = {
     "laws": ("Laws", []),
     "plans": ("Plans", []),
     "path": ("Expectations", ["expect", "Answer"]),
+    "stats": ("Ensembles and statistics", ["ensemble", "stream", "Ensemble"]),
+    "executors": ("Executors", []),
     "restart": ("Restart", ["restart"]),
     "likelihood": ("Likelihood", []),
     "convergence": ("Convergence", []),
