@@ -1,8 +1,13 @@
 """A result whose gradients are computed by a function of ours, with respect to all tensors that went into it."""
 
+import contextlib
+import dataclasses
+
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
+
+from ..backends import loop
 
 __all__: list[str] = []
 
@@ -15,22 +20,21 @@ class Touched(TorchFunctionMode):
         self.found, self.made = {}, WeakIdKeyDictionary()
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        for tensor in _tensors((*args, *kwargs.values())):
-            if tensor.requires_grad and tensor not in self.made:
-                self.found.setdefault(id(tensor), tensor)
-        result = function(*args, **kwargs)
+        self._look(args)
+        if kwargs:
+            self._look(kwargs.values())
+        result = function(*args, **(kwargs or {}))
         if isinstance(result, torch.Tensor) and result.requires_grad:  # of a derivative inside of the drift
             self.made[result] = True
         return result
 
-
-def _tensors(values):
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, (tuple, list)):
-            yield from _tensors(value)
+    def _look(self, values):
+        for value in values:
+            if isinstance(value, torch.Tensor):
+                if value.requires_grad and id(value) not in self.found and value not in self.made:
+                    self.found[id(value)] = value
+            elif isinstance(value, (tuple, list)):
+                self._look(value)
 
 
 class Replaced(TorchFunctionMode):
@@ -41,12 +45,15 @@ class Replaced(TorchFunctionMode):
         self.proxies = proxies
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        return function(*map(self._of, args), **{name: self._of(value) for name, value in (kwargs or {}).items()})
+        args = self._of(args)
+        return function(*args, **{name: self._of((value,))[0] for name, value in kwargs.items()} if kwargs else {})
 
-    def _of(self, value):
-        if isinstance(value, torch.Tensor):
-            return self.proxies.get(id(value), value)
-        return type(value)(map(self._of, value)) if type(value) in (tuple, list) else value
+    def _of(self, values):
+        get = self.proxies.get
+        return [
+            get(id(v), v) if isinstance(v, torch.Tensor) else type(v)(self._of(v)) if type(v) in (tuple, list) else v
+            for v in values
+        ]
 
 
 class _Attached(torch.autograd.Function):
@@ -67,20 +74,52 @@ class _Attached(torch.autograd.Function):
 
 
 def attached(make, pull, *inputs):
-    """(ends, rest) as make(*inputs) returns them, where gradients of the tensors `ends` are computed by `pull`.
+    """(ends, rest) as make(touched, *inputs) returns them, where gradients of the tensors `ends` are computed by `pull`.
 
-    `make` runs without gradients, on inputs without history. pull(inputs, ends, cotangents of the ends, proxies) gives
-    the gradients of the inputs, and leaves those of the parameters that it met in the `grad` of their proxies.
+    `make` runs without gradients, on inputs without history, and within `touched` where it uses the process.
+    pull(inputs, ends, cotangents of the ends, leaves, replaced) gives the gradients of the inputs and those of the
+    leaves, None for zero, which stand for the parameters of the process within `replaced`.
     """
-    with torch.no_grad(), Touched() as touched:
-        ends, rest = make(*(x.detach() for x in inputs))
+    touched = Touched()
+    with torch.no_grad():
+        ends, rest = make(touched, *(x.detach() for x in inputs))
     parameters, count, bare = list(touched.found.values()), len(inputs), [end.detach() for end in ends]
 
     def pullback(saved, cotangents):
-        proxies = [p.detach().requires_grad_() for p in saved[count:]]
+        leaves, replaced = _stand_ins(parameters, saved[count:])
         cotangents = [torch.zeros_like(end) if c is None else c for c, end in zip(cotangents, bare, strict=True)]
-        with torch.enable_grad(), Replaced(dict(zip(map(id, parameters), proxies, strict=True))):
-            found = pull([x.detach() for x in saved[:count]], bare, cotangents, proxies)
-        return *found, *(p.grad for p in proxies)
+        return pull([x.detach() for x in saved[:count]], bare, cotangents, leaves, replaced)
 
     return _Attached.apply(pullback, tuple(ends), *inputs, *parameters), rest
+
+
+def _stand_ins(parameters, saved):
+    """(tensors to differentiate by, within what): the parameters themselves, unless history or hooks hang on them."""
+    if all(p.is_leaf and not p._backward_hooks for p in parameters):
+        return parameters, contextlib.nullcontext()
+    proxies = [p.detach().requires_grad_() for p in saved]
+    return proxies, Replaced(dict(zip(map(id, parameters), proxies, strict=True)))
+
+
+def added(sums, found):
+    """Gradients and more of them, where None is zero; a list."""
+    return [g if s is None else s if g is None else s + g for s, g in zip(sums, found, strict=True)]
+
+
+def watched(problem, touched):
+    """The problem with steps taken within `touched`; nothing else of the loop over them uses the process."""
+    step = problem.method.step
+    with touched:
+        loop.with_own(problem)
+
+    def within(*args):
+        with touched:
+            return step(*args)
+
+    return problem._replace(method=dataclasses.replace(problem.method, step=within))
+
+
+def equation(problem, replaced):
+    """The `Equation` of the problem, its array parameters as `replaced` has them."""
+    with torch.enable_grad(), replaced:
+        return loop.with_own(problem)

@@ -6,7 +6,7 @@ from .. import math as sm
 from ..backends import loop, tensors
 from ..methods import Taken, heun
 from . import pieces
-from .attached import attached
+from .attached import attached, equation, watched
 
 __all__: list[str] = []
 
@@ -17,35 +17,33 @@ def run(problem):
 
 
 def _piece(problem):
-    def make(x):
-        done = tensors.run(problem._replace(x0=x))
+    def make(touched, x):
+        done = tensors.run(watched(problem, touched)._replace(x0=x))
         return (done.last,), done
 
-    def pull(inputs, ends, cotangents, proxies):
+    def pull(inputs, ends, cotangents, leaves, replaced):
         end, slope = loop.inward(problem, ends[0]), loop.inward(problem, cotangents[0])
         if not loop.healthy(end):
             good = loop.whole(problem, end)
             end, slope = sm.where(good, end, loop.some_good(problem, good, end)), sm.where(good, slope, 0.0)
-        state = _back(problem._replace(x0=inputs[0]), Joint((end, slope, *[0.0] * len(proxies))), proxies)
-        for proxy, found in zip(proxies, state.parts[2:], strict=True):
-            proxy.grad = found if isinstance(found, torch.Tensor) else None
-        return (loop.outward(problem, state.parts[1]),)
+        state = Joint((end, slope, *[0.0] * len(leaves)))
+        _, slope, *found = _back(problem._replace(x0=inputs[0]), state, leaves, replaced).parts
+        return loop.outward(problem, slope), *(g if isinstance(g, torch.Tensor) else None for g in found)
 
     (last,), done = attached(make, pull, problem.x0)
     return done._replace(last=last)
 
 
-def _back(problem, state, proxies):
+def _back(problem, state, leaves, replaced):
     """(x, a, g, …) at the start from those at the end."""
     method = problem.method if problem.system.noise == "none" else heun
-    sde = Augmented(problem, loop.with_own(problem), proxies)
+    sde = Augmented(problem, equation(problem, replaced), leaves, replaced)
     steps = problem.steps
-    with torch.no_grad():
-        for s, dws in pieces.backwards(problem):
-            t, t1, h = float(steps.begin[s]), float(steps.end[s]), float(steps.t[s + 1] - steps.t[s])
-            slope = [sde.drift(t1, state)] if method.first_same_as_last else []
-            taken = method.step(sde, t1, t, state, -h, *[-dw for dw in dws[: method.normals]], *slope)
-            state = taken.x if isinstance(taken, Taken) else taken
+    for s, dws in pieces.backwards(problem):
+        t, t1, h = float(steps.begin[s]), float(steps.end[s]), float(steps.t[s + 1] - steps.t[s])
+        slope = [sde.drift(t1, state)] if method.first_same_as_last else []
+        taken = method.step(sde, t1, t, state, -h, *[-dw for dw in dws[: method.normals]], *slope)
+        state = taken.x if isinstance(taken, Taken) else taken
     return state
 
 
@@ -80,8 +78,8 @@ class Joint:
 class Augmented:
     """The equation of (x, a, g, …) as steps see one: each part of x's own, and minus its product with a."""
 
-    def __init__(self, problem, sde, proxies):
-        self.sde, self.proxies, system = sde, proxies, problem.system
+    def __init__(self, problem, sde, leaves, replaced):
+        self.sde, self.leaves, self.replaced, system = sde, leaves, replaced, problem.system
         self.silent = system.noise == "none"
         ito = getattr(system.process, "calculus", "ito") == "ito"
         self.channels = _channels(problem) if ito and system.kind in ("diagonal", "general") else ()
@@ -96,10 +94,10 @@ class Augmented:
 
     def _joint(self, function, state):
         x, a, *_ = state.parts
-        with torch.enable_grad():
+        with torch.enable_grad(), self.replaced:
             x = x.detach().requires_grad_()
             value = function(x)
-            inputs = [x, *self.proxies]
+            inputs = [x, *self.leaves]
             found = [None] * len(inputs)
             if value.requires_grad:
                 found = torch.autograd.grad(value, inputs, a, allow_unused=True)

@@ -11,7 +11,7 @@ from ..backends import loop, tensors
 from ..methods import Taken, reversible_heun
 from ..methods.reversible import Shadow
 from . import pieces
-from .attached import attached
+from .attached import added, attached, equation, watched
 
 __all__: list[str] = []
 
@@ -67,21 +67,22 @@ def _piece(problem, kind, back):
     x, second = problem.x0, problem.memory.x if problem.memory else loop.inward(problem, problem.x0)
     wanted = [z for z in problem.noise or () if z.requires_grad]
 
-    def make(x, second, *noise):
+    def make(touched, x, second, *noise):
         given = problem.noise and [z.detach() for z in problem.noise]
-        done = tensors.run(problem._replace(x0=x, memory=kind(second), noise=given))
+        done = tensors.run(watched(problem, touched)._replace(x0=x, memory=kind(second), noise=given))
         return (done.last, done.memory.x), done
 
-    def pull(inputs, ends, cotangents, proxies):
-        leaves = [[z.requires_grad_() for z in zs.unbind()] for zs in inputs[2:]]
-        begun = problem._replace(x0=inputs[0], noise=leaves or problem.noise)
+    def pull(inputs, ends, cotangents, leaves, replaced):
+        noise = [[z.requires_grad_() for z in zs.unbind()] for zs in inputs[2:]]
+        begun = problem._replace(x0=inputs[0], noise=noise or problem.noise)
         first, end, slope = (loop.inward(problem, v) for v in (inputs[0], ends[0], cotangents[0]))
-        way = _way(begun, [*proxies, *itertools.chain(*leaves)], bool(leaves), (end, ends[1]))
+        way = _way(begun, replaced, [*itertools.chain(*noise), *leaves], bool(noise), (end, ends[1]))
         slopes = [v if way.good is None else sm.where(way.good, v, 0.0) for v in (slope, cotangents[1])]
         state, slopes = back(way, (end, ends[1]), slopes)
         _compare(way, state, (first, inputs[1]), ends)
-        noise = [torch.stack([z.new_zeros(z.shape) if z.grad is None else z.grad for z in zs]) for zs in leaves]
-        return loop.outward(problem, slopes[0]), slopes[1], *noise
+        found = iter(way.sums)
+        given = [torch.stack([torch.zeros_like(z) if g is None else g for z, g in zip(zs, found)]) for zs in noise]
+        return loop.outward(problem, slopes[0]), slopes[1], *given, *found
 
     ends, done = attached(make, pull, x, second, *wanted)
     return done._replace(last=ends[0], memory=kind(ends[1]))
@@ -90,42 +91,51 @@ def _piece(problem, kind, back):
 class Way(NamedTuple):
     """The way back through some steps.
 
-    leaves  tensors whose `grad` is added to: those of parameters and of explicit noise
+    replaced  within it the process uses the proxies of its parameters
+    leaves  what gradients are taken by besides the state: explicit noise and parameters
+    sums    these gradients, in a list that grows
     shared  whether products share a history, that of the noise
     good    which paths are finite at the end, or None where all are
     """
 
     problem: Any
     sde: Any
+    replaced: Any
     leaves: list
+    sums: list
     shared: bool
     good: Any
 
     def steps(self):
         """(t, t1, h, dW, …) from the last step to the first; t and t1 as the process sees them."""
         steps = self.problem.steps
-        for s, dws in pieces.backwards(self.problem):
+        for s, dws in pieces.backwards(self.problem, self.shared):
             yield float(steps.begin[s]), float(steps.end[s]), float(steps.t[s + 1]) - float(steps.t[s]), *dws
 
     def through(self, function, x, slope):
-        """(function(x), its slope at x times `slope`); what falls to the leaves is added to them."""
+        """(function(x), its slope at x times `slope`); the share of the leaves goes to their sums."""
         x = x.detach().requires_grad_()
-        value = function(x)
-        if value.requires_grad:
-            torch.autograd.backward(value, slope, retain_graph=self.shared, inputs=[x, *self.leaves])
-        return value.detach(), 0.0 if x.grad is None else x.grad
+        with torch.enable_grad(), self.replaced:
+            value = function(x)
+        if not value.requires_grad:
+            return value, 0.0
+        of_x, *found = torch.autograd.grad(
+            value, [x, *self.leaves], slope, retain_graph=self.shared, allow_unused=True
+        )
+        self.sums[:] = added(self.sums, found)
+        return value.detach(), 0.0 if of_x is None else of_x
 
     def held(self, x):
         """x, with the state of a good path in place of those that have failed, whose slopes are 0."""
         return x if self.good is None else sm.where(self.good, x, loop.some_good(self.problem, self.good, x))
 
 
-def _way(problem, leaves, shared, ends):
+def _way(problem, replaced, leaves, shared, ends):
     good = None
     if not all(map(loop.healthy, ends)):
         good = loop.whole(problem, ends[0]) & loop.whole(problem, ends[1])
         good = None if bool(good.all()) else good
-    return Way(problem, loop.with_own(problem), leaves, shared, good)
+    return Way(problem, equation(problem, replaced), replaced, leaves, [None] * len(leaves), shared, good)
 
 
 def _pair(way, method, coupling, state, slopes):
@@ -164,7 +174,7 @@ def _half_kicks(way, state, slopes):
             kick(*after)
             after = None
         kick(t1, *(half if after is None else (half[0] + after[1], half[1] + after[2])))
-        y, a, b = way.held(2 * x - y), a + 2 * b, -b
+        y, a, b = way.held(x + (x - y)), a + b + b, -b  # sums, which cost less than products with numbers
         x, after = way.held(x), (t, *half)
     kick(*after)
     return (x, y), (a, b)

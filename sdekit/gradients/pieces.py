@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import torch
 from torch.utils import checkpoint
 
 from .. import arrays
@@ -54,13 +55,15 @@ def part(problem, a, b):
     )
 
 
-def backwards(problem):
-    """(step, its dW, …) from the last step to the first, some of which are made at a time."""
+def backwards(problem, recorded=False):
+    """(step, its dW, …) from the last step to the first, some of which are made at a time; `recorded`: with history."""
     rows, n = tensors.rows(problem), len(problem.steps)
     root = np.sqrt(np.abs(np.diff(problem.steps.t))).tolist()
     low = n
     while low:
         high, low = low, max(0, low - 1 - (problem.first_step + low - 1) % 4)  # a counter has four of them
-        drawn = list(loop.increments(part(problem, low, high), rows))
+        with torch.set_grad_enabled(recorded):
+            drawn = list(loop.increments(part(problem, low, high), rows))
+            drawn = [[dw * root[s] for dw in dws] for s, dws in enumerate(drawn, low)]
         for s in reversed(range(low, high)):
-            yield s, [dw * root[s] for dw in drawn[s - low]]
+            yield s, drawn[s - low]

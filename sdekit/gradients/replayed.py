@@ -7,7 +7,7 @@ import torch
 from .. import arrays
 from ..backends import adaptive
 from ..control import Control
-from .attached import attached
+from .attached import added, attached
 
 __all__: list[str] = []
 
@@ -30,7 +30,11 @@ def _march(problem, every):
         return adaptive.steady(problem)
     notes: list[Note] = []
 
-    def make(x):
+    def make(touched, x):
+        with touched:
+            return walk(x)
+
+    def walk(x):
         made, front, rows = adaptive.prepared(problem._replace(x0=x))
 
         def seen(before, after, leg):
@@ -41,10 +45,11 @@ def _march(problem, every):
         front, rows = adaptive.marched(made, front, rows, seen)
         return (front.x, arrays.stack(rows)), (made, front)
 
-    def pull(inputs, ends, cotangents, proxies):
-        made, front, _ = adaptive.prepared(problem._replace(x0=inputs[0]))
-        slope = _pulled(made, notes, every, cotangents, proxies)
-        return (arrays.channels_last(slope) if problem.system.components else slope,)
+    def pull(inputs, ends, cotangents, leaves, replaced):
+        with torch.enable_grad(), replaced:
+            made, *_ = adaptive.prepared(problem._replace(x0=inputs[0]))
+            slope, sums = _pulled(made, notes, every, cotangents, leaves)
+        return arrays.channels_last(slope) if problem.system.components else slope, *sums
 
     x0 = arrays.broadcast(problem.x0, problem.shape)
     (x, rows), (made, front) = attached(make, pull, x0)
@@ -57,8 +62,8 @@ def _noted(front, whole):
 
 
 def _pulled(made, notes, every, cotangents, leaves):
-    """The slope at the start, from those at the end and at the times to save: one part after the other, backwards."""
-    slope, saved = cotangents
+    """(the slope at the start, gradients by the leaves): one part after the other, backwards from the end."""
+    (slope, saved), sums = cotangents, [None] * len(leaves)
     of_drift = None  # the slope of the drift that the step in front of a part has left
     for first in reversed(range(0, len(notes), every)):
         begun = notes[first].front
@@ -67,10 +72,11 @@ def _pulled(made, notes, every, cotangents, leaves):
         end, end_drift, rows = _taken(made, notes, first, first + every, x, drift)
         pairs = [(end, slope), (end_drift, of_drift), *zip(rows, saved, strict=True)]
         pairs = [(v, w) for v, w in pairs if v is not None and w is not None and v.requires_grad]
-        inputs = [x, *leaves] if drift is None else [x, drift, *leaves]
-        torch.autograd.backward(*zip(*pairs, strict=True), inputs=inputs)
-        slope, of_drift = x.grad, None if drift is None else drift.grad
-    return slope + saved[0]
+        inputs = [x, x if drift is None else drift, *leaves]
+        values, slopes = zip(*pairs, strict=True)
+        slope, of_drift, *found = torch.autograd.grad(values, inputs, slopes, allow_unused=True)
+        sums = added(sums, found)
+    return slope + saved[0], sums
 
 
 def _taken(made, notes, first, last, x, drift):
