@@ -42,8 +42,8 @@ def paired(method, coupling):
 
     def step(sde, t, t1, x, h, *rest):
         *dws, (z,) = rest
-        y = coupling * x + (1 - coupling) * z + increment(method, sde, t, t1, z, h, dws)
-        return Taken(y, memory=Pair(z - increment(method, sde, t1, t, y, -h, reverse(dws))))
+        y = coupling * (x - z) + stepped(method, sde, t, t1, z, h, dws)
+        return Taken(y, memory=Pair(z + (y - stepped(method, sde, t1, t, y, -h, reverse(dws)))))
 
     drifts = method.drifts and 2 * (method.drifts + method.first_same_as_last)
     return dataclasses.replace(
@@ -51,10 +51,10 @@ def paired(method, coupling):
     )
 
 
-def increment(method, sde, t, t1, x, h, dws):
-    """What a step adds to x."""
+def stepped(method, sde, t, t1, x, h, dws):
+    """The state behind a step from x."""
     taken = method.step(sde, t, t1, x, h, *dws, *([sde.drift(t, x)] if method.first_same_as_last else []))
-    return (taken.x if isinstance(taken, Taken) else taken) - x
+    return taken.x if isinstance(taken, Taken) else taken
 
 
 def reverse(dws):
@@ -143,15 +143,15 @@ def _pair(way, method, coupling, state, slopes):
     (y, z), (a, b) = state, slopes
     for t, t1, h, *dws in way.steps():
         y, z = way.held(y), way.held(z)
-        added, slope = way.through(
-            lambda x, t=t, t1=t1, h=h, dws=dws: increment(method, way.sde, t1, t, x, -h, reverse(dws)), y, -b
+        end, slope = way.through(
+            lambda x, t=t, t1=t1, h=h, dws=dws: stepped(method, way.sde, t1, t, x, -h, reverse(dws)), y, -b
         )
-        z, a = z + added, a + slope
-        added, slope = way.through(
-            lambda x, t=t, t1=t1, h=h, dws=dws: increment(method, way.sde, t, t1, x, h, dws), z, a
+        z, a = z - (y - end), a + b + slope
+        end, slope = way.through(
+            lambda x, t=t, t1=t1, h=h, dws=dws: stepped(method, way.sde, t, t1, x, h, dws), z, a
         )
-        y = (y - (1 - coupling) * z - added) / coupling
-        a, b = coupling * a, b + (1 - coupling) * a + slope
+        y, a = z + (y - end) / coupling, coupling * a
+        b = b - a + slope
     return (y, z), (a, b)
 
 
