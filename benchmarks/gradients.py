@@ -23,7 +23,7 @@ from sdekit.files import write_text
 from .report import machine, versions
 
 RESULTS = Path(__file__).parent / "results" / "gradients.json"
-STATE, HIDDEN, BATCH, STEPS, ROUNDS = 32, 128, 256, 100, 7
+STATE, HIDDEN, BATCH, STEPS, ROUNDS = 32, 128, 256, 100, 5
 
 
 class Live(TorchDispatchMode):
@@ -205,3 +205,58 @@ def main():
             for key, value in values.items():
                 print(f"{name} {part} {key:60s} {value:.4g}")
     write_text(RESULTS, json.dumps(result, indent=1) + "\n")
+
+
+def likelihood(flow, data, solve):
+    """A task: the mean log-likelihood of the data under the flow from a standard normal, and its gradient."""
+    start = torch.cat([data, data.new_zeros(len(data), 1)], -1)
+
+    def task():
+        flow.zero_grad()
+        end = solve(start)
+        normal = -0.5 * (end[:, :2] ** 2).sum(-1) - math.log(2 * math.pi)
+        loss = -(normal + end[:, 2]).mean()
+        loss.backward()
+        return float(loss), torch.cat([p.grad.flatten() for p in flow.parameters()])
+
+    return task
+
+
+def flow():
+    """Loss, peak bytes, seconds and the error of the gradient at several tolerances, all by dopri5 in float64."""
+    import torchdiffeq
+
+    torch.manual_seed(0)
+    net, data = Flow().double(), moons(512, torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(2.0)  # so that there is something to solve
+    ts = torch.tensor([0.0, 1.0], dtype=torch.float64)
+
+    def sdekit(gradient, tol):
+        tolerance = sk.Tolerance(tol, tol, batch=True)
+        how = {"tol": tolerance, "backend": sk.backends.torch(gradient=gradient)}
+        return likelihood(net, data, lambda x: sk.solve(net, x, [0.0, 1.0], sk.dopri5, **how).final)
+
+    def others(solve, tol):
+        return likelihood(net, data, lambda x: solve(net, x, ts, rtol=tol, atol=tol, method="dopri5")[-1])
+
+    exact = sdekit(None, 1e-12)()[1]
+    tasks = {}
+    for tol in (1e-3, 1e-4, 1e-5, 1e-6):
+        tasks[f"sdekit, backpropagation, {tol}"] = sdekit(None, tol)
+        tasks[f"sdekit, checkpointed(1), {tol}"] = sdekit(sk.gradients.checkpointed(1), tol)
+        tasks[f"sdekit, checkpointed(10), {tol}"] = sdekit(sk.gradients.checkpointed(10), tol)
+        tasks[f"torchdiffeq, odeint, {tol}"] = others(torchdiffeq.odeint, tol)
+        tasks[f"torchdiffeq, odeint_adjoint, {tol}"] = others(torchdiffeq.odeint_adjoint, tol)
+    ends = {name: task() for name, task in tasks.items()}
+    return {
+        "loss": {name: loss for name, (loss, _) in ends.items()},
+        "error": {name: float((g - exact).norm() / exact.norm()) for name, (_, g) in ends.items()},
+        "bytes": {name: peak(task) for name, task in tasks.items()},
+        "seconds": interleaved(tasks, 3),
+    }
+
+
+if __name__ == "__main__":
+    main()
