@@ -23,7 +23,7 @@ from sdekit.files import write_text
 from .report import machine, versions
 
 RESULTS = Path(__file__).parent / "results" / "gradients.json"
-STATE, HIDDEN, BATCH, STEPS, ROUNDS = 32, 128, 256, 100, 5
+STATE, HIDDEN, BATCH, STEPS, ROUNDS = 32, 128, 256, 100, 3
 
 
 class Live(TorchDispatchMode):
@@ -163,7 +163,7 @@ def interleaved(tasks, rounds=ROUNDS):
 
 
 def neural():
-    """Seconds of one gradient and peak bytes at 100 … steps, of the neural SDE."""
+    """Seconds of one gradient of 100 steps, and peak bytes of 100 and 1,000 steps of a batch of 64."""
     torch.manual_seed(0)
     net, x0 = Neural(), torch.randn(BATCH, STATE)
     policies = sk.gradients
@@ -183,7 +183,7 @@ def neural():
     }
     seconds = interleaved(tasks)
     memory = {}
-    for steps in (100, 1000, 10_000):
+    for steps in (100, 1000):
         for method, gradient in (
             (sk.heun, policies.reversible()),
             (sk.reversible_heun, policies.reversible()),
@@ -191,8 +191,8 @@ def neural():
             (sk.heun, policies.checkpointed(math.isqrt(steps))),
             (sk.heun, None),
         ):
-            if steps <= 1000 or isinstance(gradient, policies.reversible):
-                memory[f"{method}, {gradient}, {steps}"] = peak(ours(net, x0, method, gradient, steps))
+            if gradient is not None or steps == 100:
+                memory[f"{method}, {gradient}, {steps}"] = peak(ours(net, x0[:64], method, gradient, steps))
     return {"seconds": seconds, "bytes": memory}
 
 
@@ -217,7 +217,7 @@ def likelihood(flow, data, solve):
         normal = -0.5 * (end[:, :2] ** 2).sum(-1) - math.log(2 * math.pi)
         loss = -(normal + end[:, 2]).mean()
         loss.backward()
-        return float(loss), torch.cat([p.grad.flatten() for p in flow.parameters()])
+        return float(loss.detach()), torch.cat([p.grad.flatten() for p in flow.parameters()])
 
     return task
 
@@ -227,7 +227,7 @@ def flow():
     import torchdiffeq
 
     torch.manual_seed(0)
-    net, data = Flow().double(), moons(512, torch.Generator().manual_seed(0)).double()
+    net, data = Flow().double(), moons(256, torch.Generator().manual_seed(0)).double()
     with torch.no_grad():
         for p in net.parameters():
             p.mul_(2.0)  # so that there is something to solve
@@ -241,20 +241,19 @@ def flow():
     def others(solve, tol):
         return likelihood(net, data, lambda x: solve(net, x, ts, rtol=tol, atol=tol, method="dopri5")[-1])
 
-    exact = sdekit(None, 1e-12)()[1]
+    exact = sdekit(None, 1e-10)()[1]
     tasks = {}
-    for tol in (1e-3, 1e-4, 1e-5, 1e-6):
+    for tol in (1e-3, 1e-5):
         tasks[f"sdekit, backpropagation, {tol}"] = sdekit(None, tol)
         tasks[f"sdekit, checkpointed(1), {tol}"] = sdekit(sk.gradients.checkpointed(1), tol)
         tasks[f"sdekit, checkpointed(10), {tol}"] = sdekit(sk.gradients.checkpointed(10), tol)
-        tasks[f"torchdiffeq, odeint, {tol}"] = others(torchdiffeq.odeint, tol)
         tasks[f"torchdiffeq, odeint_adjoint, {tol}"] = others(torchdiffeq.odeint_adjoint, tol)
     ends = {name: task() for name, task in tasks.items()}
     return {
         "loss": {name: loss for name, (loss, _) in ends.items()},
         "error": {name: float((g - exact).norm() / exact.norm()) for name, (_, g) in ends.items()},
         "bytes": {name: peak(task) for name, task in tasks.items()},
-        "seconds": interleaved(tasks, 3),
+        "seconds": interleaved(tasks, 2),
     }
 
 

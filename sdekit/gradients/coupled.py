@@ -161,21 +161,22 @@ def _half_kicks(way, state, slopes):
     Two halves at one time, of neighbouring steps, are one evaluation.
     """
     (x, y), (a, b) = state, slopes
-    after = None  # (t, h/2, dW/2) of the step behind
+    after = None  # (t, h, dW) of the step behind
 
-    def kick(t, h, dw):
+    def kick(t, h, *dws):
         nonlocal x, b
-        added, slope = way.through(lambda y: way.sde.drift(t, y) * h + way.sde.noise(t, y, dw), y, a)
+        added, slope = way.through(
+            lambda y: way.sde.drift(t, y) * (0.5 * h) + way.sde.noise(t, y, 0.5 * sum(dws[1:], dws[0])), y, a
+        )
         x, b = x - added, b + slope
 
     for t, t1, h, dw in way.steps():
-        half = (0.5 * h, 0.5 * dw)
         if after is not None and after[0] != t1:  # a jump between
             kick(*after)
             after = None
-        kick(t1, *(half if after is None else (half[0] + after[1], half[1] + after[2])))
+        kick(t1, h + (after[1] if after else 0.0), dw, *(after[2:] if after else ()))
         y, a, b = way.held(x + (x - y)), a + b + b, -b  # sums, which cost less than products with numbers
-        x, after = way.held(x), (t, *half)
+        x, after = way.held(x), (t, h, dw)
     kick(*after)
     return (x, y), (a, b)
 
