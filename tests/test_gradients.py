@@ -201,7 +201,7 @@ def test_a_derivative_within_the_drift_is_no_parameter():
     process = sk.process(drift, noise="none")
     x, wanted = gradients(process, start(3), map_of(sk.rk4, G.reversible()), None, more=[scale])
     got, found = gradients(process, start(3), sk.rk4, G.reversible(), more=[scale])
-    assert apart(found, wanted) < 1e-10
+    assert torch.equal(x, got) and apart(found, wanted) < 1e-10
 
 
 @pytest.mark.parametrize("gradient", [*POLICIES[1:], G.adjoint()], ids=repr)
@@ -238,7 +238,7 @@ def test_components_correlation_jumps_and_a_brownian_path(gradient):
         (Neural(noise="none"), sk.rk4, 4.0, G.adjoint()),
         (Neural(noise="none"), sk.heun, 2.0, G.adjoint()),
         (Neural(noise="none"), sk.rk4, 4.0, G.reversible()),
-        (Neural(), sk.heun, 1.0, G.adjoint()),
+        (Neural(), sk.heun, 0.5, G.adjoint()),
         (Neural(), sk.heun, 1.0, G.reversible()),
         (Neural(calculus="ito"), sk.euler_maruyama, 0.5, G.adjoint()),
         (Neural(noise="general", calculus="ito"), sk.euler_maruyama, 0.5, G.adjoint()),
@@ -282,7 +282,9 @@ def test_memory_does_not_grow_with_the_steps(method):
 def test_memory_of_replayed_and_of_checkpointed_runs():
     def flow(gradient, **how):
         with Live() as live:
-            sol = sk.solve(Neural(noise="none", size=32), start(64, 32), [0.0, 8.0], sk.dopri5, **how, **backend(gradient))
+            sol = sk.solve(
+                Neural(noise="none", size=32), start(64, 32), [0.0, 8.0], sk.dopri5, **how, **backend(gradient)
+            )
             sol.final.sum().backward()
         return live.peak, sol.final.detach()
 
@@ -368,7 +370,9 @@ def test_transforms_of_functions_refuse_policies_by_name(gradient, name):
             return sk.solve(process, x, [0, 1], sk.heun, h=0.25, seed=0, **how).final.sum()
 
         transform = getattr(torch.func, name)
-        return transform(end, (x,), (x,)) if name == "jvp" else transform(end, x) if name == "vjp" else transform(end)(x)
+        return (
+            transform(end, (x,), (x,)) if name == "jvp" else transform(end, x) if name == "vjp" else transform(end)(x)
+        )
 
     applied()
     with pytest.raises(ValueError, match=r"torch\.func"):

@@ -91,6 +91,11 @@ class Run(NamedTuple):
 
 def run(problem, march=None):
     """Solve with arrays or tensors, as x0 is one, by `march`."""
+    if not arrays.concrete(problem.x0):
+        raise ValueError(
+            "steps of adaptive size depend on values, which torch.func.vmap does not let look at; give h or grid in "
+            "place of tol, or map over the path axes of x0"
+        )
     if problem.system.path_shape:
         with np.errstate(all="ignore"):  # paths that become non-finite are reported by `solve`
             return (march or steady)(problem)

@@ -119,9 +119,7 @@ class Way(NamedTuple):
             value = function(x)
         if not value.requires_grad:
             return value, 0.0
-        of_x, *found = torch.autograd.grad(
-            value, [x, *self.leaves], slope, retain_graph=self.shared, allow_unused=True
-        )
+        of_x, *found = torch.autograd.grad(value, [x, *self.leaves], slope, retain_graph=self.shared, allow_unused=True)
         self.sums[:] = added(self.sums, found)
         return value.detach(), 0.0 if of_x is None else of_x
 
@@ -147,9 +145,7 @@ def _pair(way, method, coupling, state, slopes):
             lambda x, t=t, t1=t1, h=h, dws=dws: stepped(method, way.sde, t1, t, x, -h, reverse(dws)), y, -b
         )
         z, a = z - (y - end), a + b + slope
-        end, slope = way.through(
-            lambda x, t=t, t1=t1, h=h, dws=dws: stepped(method, way.sde, t, t1, x, h, dws), z, a
-        )
+        end, slope = way.through(lambda x, t=t, t1=t1, h=h, dws=dws: stepped(method, way.sde, t, t1, x, h, dws), z, a)
         y, a = z + (y - end) / coupling, coupling * a
         b = b - a + slope
     return (y, z), (a, b)
