@@ -41,6 +41,6 @@ __version__ = "0.2.0"
 __all__ = [
     "Barrier", "BrownianPath", "Empirical", "Event", "Gaussian", "GaussianMixture", "Langevin", "Method", "Plan",
     "Reverse", "Solution", "Taken", "Tolerance", "backends", "checks", "clients", "convergence", "files",
-    "gradients", "grids", "laws", "likelihood", "math", "method", "methods", "noise", "noiseless", "plans", "process", "processes",
-    "protocols", "restart", "scores", "solve", "solved", "targets", "transforms", *methods.__all__, *processes.__all__,
+    "gradients", "grids", "laws", "likelihood", "math", "method", "methods", "noise", "noiseless", "plans", "process",
+    "processes", "protocols", "restart", "scores", "solve", "solved", "targets", "transforms", *methods.__all__, *processes.__all__,
 ]  # fmt: skip

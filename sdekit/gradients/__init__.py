@@ -57,8 +57,8 @@ class reversible:
 
     Stratonovich methods, additive noise and equations without noise, on fixed steps: reversed in time, the step of an
     Itô method does not see the equation's own noise, and the map converges to another equation. Contracting equations
-    expand in the backward pass: it raises where the state that it comes to is not the one that it began with, to 1e-6 of
-    the largest entry (1e-3 in float32). A path that fails has no gradient. No second derivatives.
+    expand in the backward pass: it raises where the state that it comes to is not the one that it began with, to 1e-6
+    of the largest entry (1e-3 in float32). A path that fails has no gradient. No second derivatives.
     Source: S. McCallum, J. Foster, "Efficient, accurate and stable gradients for neural ODEs", 2024, arXiv:2410.11648;
     the increments reversed in time along the noise.
     """

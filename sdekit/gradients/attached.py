@@ -74,7 +74,7 @@ class _Attached(torch.autograd.Function):
 
 
 def attached(make, pull, *inputs):
-    """(ends, rest) as make(touched, *inputs) returns them, where gradients of the tensors `ends` are computed by `pull`.
+    """(ends, rest) as make(touched, *inputs) returns them, where gradients of the tensors `ends` are those of `pull`.
 
     `make` runs without gradients, on inputs without history, and within `touched` where it uses the process.
     pull(inputs, ends, cotangents of the ends, leaves, replaced) gives the gradients of the inputs and those of the

@@ -24,7 +24,7 @@ def run(problem, every):
 
 
 def walked(problem, every, walk):
-    """The `Outcome` of all steps, where `walk` gives that of a piece: at most `every` steps between two output times."""
+    """The `Outcome` of all steps, where `walk` gives that of a piece: at most `every` steps between output times."""
     if not len(problem.steps):
         return tensors.run(problem)
     n, saves = len(problem.steps), {int(s) for s in problem.steps.saves}

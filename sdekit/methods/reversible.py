@@ -36,7 +36,7 @@ def _seen(sde, t, x):
     init=lambda sde, t, x: Shadow(x),
 )
 def reversible_heun(sde, t, t1, x, h, dw, shadow):
-    """Reversible Heun: one evaluation a step, and a step that can be taken back; converges to the Stratonovich solution.
+    """Reversible Heun: one evaluation a step, which can be taken back; converges to the Stratonovich solution.
 
         y' = 2 x − y + f(t, y) h + g(t, y) dW
         x' = x + ½ [f(t, y) + f(t1, y')] h + ½ [g(t, y) + g(t1, y')] dW
