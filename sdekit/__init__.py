@@ -42,5 +42,6 @@ __all__ = [
     "Barrier", "BrownianPath", "Empirical", "Event", "Gaussian", "GaussianMixture", "Langevin", "Method", "Plan",
     "Reverse", "Solution", "Taken", "Tolerance", "backends", "checks", "clients", "convergence", "files",
     "gradients", "grids", "laws", "likelihood", "math", "method", "methods", "noise", "noiseless", "plans", "process",
-    "processes", "protocols", "restart", "scores", "solve", "solved", "targets", "transforms", *methods.__all__, *processes.__all__,
+    "processes", "protocols", "restart", "scores", "solve", "solved", "targets", "transforms",
+    *methods.__all__, *processes.__all__,
 ]  # fmt: skip
