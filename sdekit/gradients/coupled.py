@@ -79,7 +79,7 @@ def _piece(problem, kind, back):
         way = _way(begun, replaced, [*itertools.chain(*noise), *leaves], bool(noise), (end, ends[1]))
         slopes = [v if way.good is None else sm.where(way.good, v, 0.0) for v in (slope, cotangents[1])]
         state, slopes = back(way, (end, ends[1]), slopes)
-        _compare(way, state, (first, inputs[1]), ends)
+        _compare(way, state, (first, inputs[1]), (end, ends[1]))
         found = iter(way.sums)
         given = [torch.stack([torch.zeros_like(z) if g is None else g for z, g in zip(zs, found)]) for zs in noise]
         return loop.outward(problem, slopes[0]), slopes[1], *given, *found
@@ -180,9 +180,10 @@ def _half_kicks(way, state, slopes):
 def _compare(way, state, start, ends):
     """Raise where the way back does not lead to the start."""
     bound = BOUND.get(start[0].dtype, 1e-3)
+    start, ends = ([v if way.good is None else sm.where(way.good, v, 0.0) for v in pair] for pair in (start, ends))
     scale = max(float(abs(v).max()) for v in start) or max(float(abs(v).max()) for v in ends)
-    apart = [abs(v - w) if way.good is None else sm.where(way.good, abs(v - w), 0.0) for v, w in zip(state, start)]
-    error = max(float(v.max()) for v in apart) / (scale or 1.0)
+    apart = [v - w if way.good is None else sm.where(way.good, v - w, 0.0) for v, w in zip(state, start, strict=True)]
+    error = max(float(abs(v).max()) for v in apart) / (scale or 1.0)
     if not error <= bound:
         n = len(way.problem.steps)
         raise ValueError(
