@@ -11,6 +11,7 @@ from . import (
     convergence,
     executors,
     files,
+    gradients,
     grids,
     laws,
     likelihood,
@@ -45,7 +46,7 @@ __version__ = "0.2.0"
 __all__ = [
     "Answer", "Barrier", "BrownianPath", "Empirical", "Ensemble", "Event", "Gaussian", "GaussianMixture", "Langevin",
     "Method", "Plan", "Reverse", "Solution", "Taken", "Tolerance", "backends", "checks", "clients", "convergence",
-    "ensemble", "executors", "expect", "files", "grids", "laws", "likelihood", "math", "method", "methods", "noise",
-    "noiseless", "path", "plans", "process", "processes", "protocols", "restart", "scores", "solve", "solved", "stats",
-    "stream", "targets", "transforms", *methods.__all__, *processes.__all__,
+    "ensemble", "executors", "expect", "files", "gradients", "grids", "laws", "likelihood", "math", "method", "methods",
+    "noise", "noiseless", "path", "plans", "process", "processes", "protocols", "restart", "scores", "solve", "solved",
+    "stats", "stream", "targets", "transforms", *methods.__all__, *processes.__all__,
 ]  # fmt: skip

@@ -281,7 +281,7 @@ def problem(start, system, method, steps, noise):
         seed=state.seed,
         first_lane=0,
         first_step=state.step,
-        memory=state.memory if method.init is not None else None,
+        memory=state.memory,
         noise=None,
         ticker=None,
         path=_path(state, system, steps),

@@ -124,6 +124,15 @@ def variance(component, coupled, noise):
     return of_component if coupled else of_state
 
 
+class Held(NamedTuple):
+    """Stands in for a process where its diffusion has been evaluated: the value, for products with several dW."""
+
+    value: Any
+
+    def diffusion(self, t, *x):
+        return self.value
+
+
 class Equation(NamedTuple):
     """What a step sees of a process: f(t, x), g(t, x)·dW, ∂f/∂x, and the process itself for its closed forms."""
 
@@ -137,6 +146,13 @@ class Equation(NamedTuple):
 
     def noise(self, t, x, dw):
         return self.g(self.process, t, x, dw)
+
+    def held(self, t, x):
+        """The diffusion at (t, x) as a process, with which g takes other dW; not in kernels."""
+        if self.g is _no_noise:
+            return None
+        several = self.g in (_coupled_noise, _coupled_product)
+        return Held(self.process.diffusion(t, *components(x)) if several else self.process.diffusion(t, x))
 
     def jacobian(self, t, x, slope):
         """∂f/∂x in the form of `sdekit.jacobian`; `slope` is the drift at x."""

@@ -40,6 +40,7 @@ LAYERS = {
     "sdekit.targets": 1,
     "sdekit.transforms": 1,
     "sdekit.backends": 2,
+    "sdekit.gradients": 2,
     "sdekit.problem": 2,
     "sdekit.solution": 2,
     "sdekit.arguments": 3,

@@ -36,6 +36,7 @@ PAGES = {
     "noise": ("Noise", []),
     "math": ("Elementary functions", []),
     "backends": ("Backends", []),
+    "gradients": ("Gradients", []),
     "protocols": ("Protocols", []),
 }
 BESIDE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}  # files of the root as pages

@@ -10,6 +10,7 @@ torch()     tensors on any device, differentiable.
 import importlib
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from .. import machine
 from .waiting import apart
@@ -63,19 +64,24 @@ class torch:
     """torch tensors on any device, differentiable.
 
     compile   steps compiled by torch.compile; not offered yet.
-    gradient  how gradients are computed; None: backpropagation through the steps, others are not offered yet.
+    gradient  how gradients are computed: a record of `sdekit.gradients`, or None for backpropagation through the steps.
     """
 
     compile: bool = False
-    gradient: None = None
+    gradient: Any = None
 
     def __post_init__(self):
         if self.compile is not False:
             raise ValueError(f"compile is {self.compile!r}, but compiled steps are not offered yet; leave it out")
-        if self.gradient is not None:
-            raise ValueError(f"gradient is {self.gradient!r}, but only backpropagation, None, is offered yet")
+        if self.gradient is not None and (isinstance(self.gradient, type) or not hasattr(self.gradient, "run")):
+            raise ValueError(
+                f"gradient must be a record such as sdekit.gradients.checkpointed(every=100), or None for "
+                f"backpropagation; got {self.gradient!r}"
+            )
 
     def run(self, problem):
+        if self.gradient is not None:
+            return self.gradient.run(problem)
         from . import adaptive, tensors, tree
 
         return ((tree if problem.path else adaptive) if problem.adaptive else tensors).run(problem)

@@ -91,6 +91,11 @@ class Run(NamedTuple):
 
 def run(problem, march=None):
     """Solve with arrays or tensors, as x0 is one, by `march`."""
+    if not arrays.concrete(problem.x0):
+        raise ValueError(
+            "steps of adaptive size depend on values, which torch.func.vmap does not let look at; give h or grid in "
+            "place of tol, or map over the path axes of x0"
+        )
     if problem.system.path_shape:
         with np.errstate(all="ignore"):  # paths that become non-finite are reported by `solve`
             return (march or steady)(problem)
@@ -120,16 +125,43 @@ def prepared(problem):
 def steady(problem):
     """Leg after leg; in a leg, step after step until each path is at its end."""
     made, front, rows = prepared(problem)
-    course = problem.steps
+    return outcome(made, *marched(made, front, rows))
+
+
+def marched(made, front, rows, seen=lambda before, after, leg: None):
+    """(`Front`, rows) at the end; `seen` is told of each step, rejected ones too."""
+    course, ticker = made.course, made.problem.ticker
     for leg in range(len(course.legs)):
-        if leg and front.slope is not None and course.legs.begin[leg] != course.legs.t[leg]:  # behind a jump
-            slope = made.slope(constant(front.t, course.legs.begin[leg]), front.x)
-            front = front._replace(slope=slope, nfe=front.nfe + front.alive * 1)
+        if behind_jump(made, front, leg):
+            front = front._replace(slope=entered(made, front, leg), nfe=front.nfe + front.alive * 1)
         while arrays.any_of(front.moving(course.legs.t[leg + 1])):
+            before = front
             front, rows = _advanced(made, front, rows, leg)
-            if problem.ticker is not None:
-                problem.ticker(float(abs(front.t - course.t[0]).mean() / abs(course.t[-1] - course.t[0])))
-    return outcome(made, front, rows)
+            seen(before, front, leg)
+            if ticker is not None:
+                ticker(float(abs(front.t - course.t[0]).mean() / abs(course.t[-1] - course.t[0])))
+    return front, rows
+
+
+def behind_jump(made, front, leg):
+    """Whether the slope of the leg before is not that at the beginning of this one."""
+    legs = made.course.legs
+    return leg and front.slope is not None and legs.begin[leg] != legs.t[leg]
+
+
+def entered(made, front, leg):
+    """The slope at the beginning of a leg."""
+    return made.slope(constant(front.t, made.course.legs.begin[leg]), front.x)
+
+
+def again(made, front, counts, rows, leg):
+    """(x, slope, rows) behind a step that paths took where it counts, once more: without what was rejected."""
+    trial = _trial(made, front, leg)
+    trial = trial._replace(h=sm.where(counts, trial.h, 0.0))
+    taken, _ = _step(made, front, trial, trial.h)
+    x = sm.where(counts, taken.x, front.x)
+    rows, _ = _saved(made, front, trial, taken, counts, rows, x)
+    return x, None if front.slope is None else sm.where(counts, taken.slopes[-1], front.slope), rows
 
 
 def _typed(equation):

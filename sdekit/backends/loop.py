@@ -28,7 +28,7 @@ def march(problem, rows):
     `rows(n, count, stream)` gives the normals n … n + count − 1 of all lanes, of shape (count, lanes).
     """
     steps, method = problem.steps, problem.method
-    sde, counter = counted(_with_own(problem))
+    sde, counter = counted(with_own(problem))
     x = guard.protected(inward(problem, guard.own(arrays.broadcast(problem.x0, problem.shape))))
     memory = problem.memory
     if method.init is not None and memory is None:
@@ -65,7 +65,7 @@ def march(problem, rows):
     return Outcome(saved.all(), last, *watch.failures(), memory, counter.count, **stops.found(stood))
 
 
-def _with_own(problem):
+def with_own(problem):
     """The equation with array parameters in the type of the state, shaped to broadcast with it."""
     equation, system = problem.equation, problem.system
     trailing = 0 if system.components else system.event_dims
@@ -83,6 +83,8 @@ class Watch:
         self.since, self.good, self.survived = None, None, None
         if not healthy(x):
             self._look(0, x)
+            if arrays.is_tensor(x) and arrays.concrete(self.good) and not arrays.holds(self.good):
+                self.instead = some_good(problem, self.good, x)
 
     def through(self, s, step, x, counter):
         """What `step(x)` gives, with NaN for paths that are not finite.
@@ -99,7 +101,7 @@ class Watch:
         watched = arrays.recorded(taken.x) and arrays.concrete(good)
         lost, self.good = watched and bool((good != self.good).any()), good
         if lost:
-            self.instead = self._some_good(x)
+            self.instead = some_good(self.problem, self.good, x)
             taken = step(self._anchored(x))
             counter.count = count
         self.survived = self.survived + good
@@ -112,17 +114,6 @@ class Watch:
     def _anchored(self, x):
         return x if self.instead is None else sm.where(self.good, x, self.instead)
 
-    def _some_good(self, x):
-        """The state of the first good path, to broadcast over all; of ones where none is left."""
-        system, x = self.problem.system, x.detach()
-        good = self.good.reshape(system.path_shape)
-        if not bool(good.any()):
-            return 1.0
-        place = np.unravel_index(int(good.reshape(-1).int().argmax()), system.path_shape)
-        if not system.components:
-            return x[place]
-        return x[(slice(None), *place)].reshape((-1, *[1] * len(place)))
-
     def failures(self):
         """(mask over the path axes, first step whose result was not finite or None)."""
         if self.since is None:
@@ -131,6 +122,18 @@ class Watch:
         if not (arrays.concrete(failed) and bool(failed.any())):
             return failed, None
         return failed, self.since + int(self.survived.min())
+
+
+def some_good(problem, good, x):
+    """The state x of the first good path, to broadcast over all; of ones where none is left."""
+    system, x = problem.system, x.detach()
+    good = good.reshape(system.path_shape)
+    if not bool(good.any()):
+        return 1.0
+    place = np.unravel_index(int(good.reshape(-1).int().argmax()), system.path_shape)
+    if not system.components:
+        return x[place]
+    return x[(slice(None), *place)].reshape((-1, *[1] * len(place)))
 
 
 class Saved:

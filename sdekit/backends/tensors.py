@@ -17,7 +17,12 @@ def run(problem):
     x0 = problem.x0
     if not arrays.is_tensor(x0):
         raise ValueError("backend torch takes tensors; give x0 as a torch.Tensor")
-    return march(problem, _cpu_rows(problem) if x0.device.type == "cpu" else _device_rows(problem))
+    return march(problem, rows(problem))
+
+
+def rows(problem):
+    """The function (n, count, stream) -> normals (count, lanes) of a problem."""
+    return _cpu_rows(problem) if problem.x0.device.type == "cpu" else _device_rows(problem)
 
 
 def _cpu_rows(problem):
