@@ -422,3 +422,27 @@ def test_the_table_of_the_page_is_what_happens():
     page = (Path(__file__).parents[1] / "docs" / "gradients.md").read_text(encoding="utf-8")
     for line in table():
         assert line in page, line
+
+
+class Exported(nn.Module):
+    """A sampler with its network."""
+
+    def __init__(self, method):
+        super().__init__()
+        self.net, self.method = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2)), method
+
+    def forward(self, x):
+        vp = sk.VP()
+        reverse = sk.Reverse(vp, sk.scores.from_noise(lambda t, x: self.net(x), vp), eta=float(self.method is sk.ddpm))
+        return sk.solve(reverse, x, grid=sk.grids.log_snr(vp, 4), method=self.method, seed=3).final
+
+
+@pytest.mark.parametrize("method", [sk.ddim, sk.ddpm], ids=repr)
+def test_a_sampler_is_exported_as_one_graph(method):
+    """With the normals of the seed, and for other starts than the one that was traced."""
+    torch.manual_seed(0)
+    sampler, x = Exported(method), torch.randn(3, 2)
+    graph = torch.export.export(sampler, (x,), strict=False).module()
+    for start_ in (x, 2 * x + 1):
+        torch.testing.assert_close(graph(start_), sampler(start_), rtol=1e-6, atol=1e-6)
+    assert not torch.equal(graph(x), graph(2 * x + 1))

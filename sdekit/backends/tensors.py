@@ -1,7 +1,7 @@
 """Tensors: the same loop as numpy's, on any device, differentiable.
 
-Normals for tensors on the CPU are filled in place by the numba generator; on other devices the
-generic source of `sdekit.noise` makes the same ones.
+Normals for tensors on the CPU are filled in place by the numba generator; on other devices, and in graphs that
+`torch.export` traces, the generic source of `sdekit.noise` makes the same ones.
 """
 
 import numpy as np
@@ -22,7 +22,8 @@ def run(problem):
 
 def rows(problem):
     """The function (n, count, stream) -> normals (count, lanes) of a problem."""
-    return _cpu_rows(problem) if problem.x0.device.type == "cpu" else _device_rows(problem)
+    filled = problem.x0.device.type == "cpu" and not torch.compiler.is_exporting()
+    return _cpu_rows(problem) if filled else _device_rows(problem)
 
 
 def _cpu_rows(problem):
