@@ -8,8 +8,7 @@ Root-mean-square distance to the exact flow from the same starts, with exact sco
 standard deviation of the target, nothing else; of the fixed methods the best one is taken with hindsight, for each
 target and number of evaluations anew. On `VP` all end at t = 1e-3; beside diffusers all run on `DiscreteVP` from the
 table's last entry to sigma = 0. Digits and patches are points apart: few starts that end at another point than the
-exact flow make up most of the squares, so that the digits, which have no blur, take 1,000 starts. The trained network
-is a small U-Net, measured against its own flow in 1,000 steps of `deis(3)`.
+exact flow make up most of the squares, so that the digits, which have no blur, take 1,000 starts.
 """
 
 import argparse
@@ -39,8 +38,6 @@ METHODS = (
 )
 GRIDS = sk.grids.uniform, sk.grids.quadratic, sk.grids.log_snr, sk.grids.karras, sk.grids.cosine
 STARTS = {"patches": 400, "digits": 1000}  # 2,000 of the others, whose scores are cheap
-TRAINING, STATES, FINE = 800, 100, 1000  # of the network: steps of training; starts and steps of its flow
-SOME = (5, 8, 10)  # budgets of the network
 THEIRS, BESIDE = 400, ("eight", "twelve", "aniso")  # starts and targets beside diffusers
 OWN_GRIDS = ({}, {"use_karras_sigmas": True}, {"use_exponential_sigmas": True}, {"use_beta_sigmas": True})
 
@@ -86,7 +83,6 @@ TARGETS = {
     "twelve": ("12 Gaussians, 6-d", twelve),
     "aniso": ("anisotropic mixture, 10-d", anisotropic),
 }
-LABELS = {name: label for name, (label, _) in TARGETS.items()} | {"trained": "trained U-Net"}
 AVERAGED = "patches", "digits", "eight", "twelve", "aniso"  # one Gaussian flatters plans that are solved on Gaussians
 
 
@@ -108,25 +104,6 @@ class Case:
     def run(self, method, grid):
         sol = sk.solve(sk.Reverse(self.process, self.score, eta=0), self.x0, grid=grid, method=method)
         return self.error(sol.final), sol.nfe
-
-
-class Trained(Case):
-    """A U-Net that has learned the digits a little, from noise to where its own flow ends."""
-
-    def __init__(self):
-        from generative import Diffusion, UNet, fit
-
-        torch = load("torch")
-        images = torch.as_tensor(samplers.digit_data()[0], dtype=torch.float32).reshape(-1, 1, 8, 8)
-        torch.manual_seed(0)
-        model = Diffusion(UNet((1, 8, 8), 16), PROCESS, "v", "lognormal")
-        fit(model, images, steps=TRAINING, batch=128, seed=0)
-        self.process, self.score = PROCESS, model.requires_grad_(False).score()
-        reverse = sk.Reverse(PROCESS, self.score, eta=0)
-        self.x0 = reverse.start((STATES, *images.shape[1:]), 0, images)
-        grid = sk.grids.log_snr(PROCESS, FINE)
-        self.end = np.asarray(sk.solve(reverse, self.x0, grid=grid, method=sk.deis(3)).final)
-        self.spread = sk.plans.largest_deviation(model.units(images))
 
 
 # --- measuring -----------------------------------------------------------------------------------
@@ -193,12 +170,6 @@ def measure(cells, again):
                 cell["diffusers"] = {str(n): schedulers(case, n) for n in BUDGETS}
             cell["plans beside diffusers"] = {str(n): planned(case, n, final=True) for n in BUDGETS}
             yield name
-    cell = cells.setdefault("trained", {})
-    if again or "plans" not in cell:
-        case = Trained()
-        cell |= {"spread": case.spread, "starts": STATES, "fixed": {str(n): fixed(case, n) for n in SOME}}
-        cell["plans"] = {str(n): planned(case, n) for n in SOME}
-        yield "trained"
 
 
 # --- showing -------------------------------------------------------------------------------------
@@ -215,18 +186,30 @@ def table(cells, ours="plans", others="fixed"):
     measured = {name: cell for name, cell in cells.items() if ours in cell and others in cell}
     lines = [["plan / best fixed at NFE", *map(str, BUDGETS)], ["---"] + ["--:"] * len(BUDGETS)]
     for name, cell in measured.items():
-        found = [ratios(cell, n, ours, others) if str(n) in cell[ours] else None for n in BUDGETS]
-        lines.append([LABELS[name], *(f"{pair[0]:.2f} ({pair[1]})" if pair else "" for pair in found)])
+        found = [ratios(cell, n, ours, others) for n in BUDGETS]
+        lines.append([TARGETS[name][0], *(f"{ratio:.2f} ({best})" for ratio, best in found)])
     five = [cell for name, cell in measured.items() if name in AVERAGED]
     logs = [[math.log(ratios(cell, n, ours, others)[0]) for cell in five] for n in BUDGETS]
     lines.append(["geometric mean of the mixtures and images", *(f"{math.exp(np.mean(log)):.2f}" for log in logs)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def without_plan(cells):
+    """A Markdown table of the fixed sampler that is best for all targets at once, and of the plans' errors over its."""
+    five, lines = [cells[name] for name in AVERAGED], [["NFE", "fixed sampler", "plan / it"], ["--:", "---", "--:"]]
+    for n in map(str, BUDGETS):
+        labels = [label for label in five[0]["fixed"][n] if all(cell["fixed"][n][label] > 0 for cell in five)]
+        means = {label: np.mean([math.log(cell["fixed"][n][label]) for cell in five]) for label in labels}
+        best = min(means, key=means.get)
+        solved = np.mean([math.log(cell["plans"][n]["error"]) for cell in five])
+        lines.append([n, f"`{best}`", f"{math.exp(solved - means[best]):.2f}"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def draw(cells, path):
     plt = load("matplotlib.pyplot")
     figure, axes = plt.subplots(2, 3, figsize=(11, 6.5), layout="constrained")
-    measured = [(name, cell) for name, cell in cells.items() if "plans" in cell and name in TARGETS]
+    measured = [(name, cell) for name, cell in cells.items() if "plans" in cell]
     for (name, cell), ax in zip(measured, axes.flat):
         errors = [list(cell["fixed"][str(n)].values()) for n in BUDGETS]
         for n, values in zip(BUDGETS, errors):
@@ -236,7 +219,7 @@ def draw(cells, path):
             ax.plot(BUDGETS, [cell["fixed"][str(n)][label] for n in BUDGETS], linewidth=0.8, label=label)
         solved = [cell["plans"][str(n)]["error"] for n in BUDGETS]
         ax.plot(BUDGETS, solved, "ko-", label="solved")
-        ax.set(title=LABELS[name], xscale="log", yscale="log", xticks=BUDGETS, xticklabels=BUDGETS)
+        ax.set(title=TARGETS[name][0], xscale="log", yscale="log", xticks=BUDGETS, xticklabels=BUDGETS)
         ax.set(ylim=(0.5 * min(*map(min, errors), *solved), 2 * max(solved[0], 2 * min(errors[0]))))
         ax.minorticks_off()
     axes[1, 1].set_xlabel("network evaluations")
@@ -255,7 +238,7 @@ def main():
         report |= {"machine": machine(), "versions": versions()}
         write_text(RESULTS, json.dumps(report, indent=1) + "\n")
         print(name, flush=True)
-    print(table(report["cells"]))
+    print(table(report["cells"]), "", without_plan(report["cells"]), sep="\n")
     if any("diffusers" in cell for cell in report["cells"].values()):
         print("", table(report["cells"], "plans beside diffusers", "diffusers"), sep="\n")
     draw(report["cells"], FIGURE)
