@@ -88,13 +88,14 @@ def planned(plan=None):
     """
     rows = list(zip(pairwise(plan.grid), pairwise(plan.angles), plan.weights, strict=True)) if plan else []
     near = SLACK * (plan.grid[0] - plan.grid[-1]) if plan else 0.0
+    own, begin = (plan.process, plan.grid[0]) if plan else ("", 0.0)
 
     def row(t, t1, a0, s0, a1, s1, _):
         for (a, b), angles, found in rows:
             if abs(t - a) <= near and abs(t1 - b) <= near:
                 if not all(map(_alike, ((a0, s0), (a1, s1)), angles)):
                     raise ValueError(
-                        f"the plan is for {plan.process}, whose sigma/alpha goes from {math.tan(angles[0]):g} to "
+                        f"the plan is for {own}, whose sigma/alpha goes from {math.tan(angles[0]):g} to "
                         f"{math.tan(angles[1]):g} in the step from t = {t}, not from {s0 / a0 if a0 else math.inf:g} "
                         f"to {s1 / a1:g}; solve a plan for this process"
                     )
@@ -108,7 +109,7 @@ def planned(plan=None):
         clean = sde.process.pair(t, x)[0]
         known = memory.after(t, clean, "planned")
         if len(found) >= len(known.values):
-            raise ValueError(f"the step from t = {t} needs {len(found)} evaluations before it; begin at {plan.grid[0]}")
+            raise ValueError(f"the step from t = {t} needs {len(found)} evaluations before it; begin at {begin}")
         kept, (gain, _) = first_order(steps, x, clean)
         earlier = [(gain * w, value) for w, value in zip(found, known.values[1:])]
         x = combined(kept, (gain * (1 - sum(found)), clean), *earlier)

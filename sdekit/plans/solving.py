@@ -59,7 +59,7 @@ def solved(
     inner = forms.time_of(process, -window.levels(parameters[: window.n])[0][1:-1])
     flat = iter(parameters[window.n :].tolist())
     weights = [tuple(next(flat) for _ in range(min(i, LAGS))) for i in range(window.n)]
-    grid = tuple(map(float, (*before, times[0], *inner, times[-1], *after)))
+    grid = tuple(np.concatenate([before, times[:1], inner, times[-1:], after]).tolist())
     angles = tuple(math.atan2(float(sigma), float(alpha)) for alpha, sigma in map(process.marginal, grid))
     rows = *[()] * len(before), *weights, *[()] * len(after)
     return Plan(repr(process), nfe, size, grid, angles, rows, error, fixed, found)
