@@ -88,7 +88,8 @@ def record_of(window, parameters):
     levels, _ = window.levels(parameters[: window.n])
     rows = iter(parameters[window.n :].tolist())
     weights = [[next(rows) for _ in range(min(i, sampler.LAGS))] for i in range(window.n)]
-    return sk.Plan(repr(VP), window.n, 1.0, VP.time(-levels), weights, 0.0, 0.0, "by hand")
+    angles = np.arctan(np.exp(levels))
+    return sk.Plan(repr(VP), window.n, 1.0, VP.time(-levels), angles, weights, 0.0, 0.0, "by hand")
 
 
 # --- what it does --------------------------------------------------------------------------------
@@ -239,7 +240,15 @@ def test_a_plan_runs_on_its_own_grid_from_its_start(six):
     with pytest.raises(ValueError, match="holds no plan"):
         sk.Plan.from_json("{}")
     with pytest.raises(ValueError, match="nfe \\+ 1 decreasing times"):
-        sk.Plan("VP()", 2, 1.0, (1.0, 0.5), ((), ()), 0.0, 0.0, "by hand")
+        sk.Plan("VP()", 2, 1.0, (1.0, 0.5), (1.5, 1.0), ((), ()), 0.0, 0.0, "by hand")
+
+
+def test_a_plan_is_for_processes_that_are_as_noisy_at_its_times(six):
+    """Another schedule with the same times is refused, one that rounding tells apart is not."""
+    with pytest.raises(ValueError, match=r"the plan is for VP\(.*beta_max=20.0.*solve a plan for this process"):
+        run(six, circle(), sk.VP(beta_max=10.0))
+    run(six, circle(), sk.VP(beta_max=20.0 + 1e-5))
+    run(sk.Plan.from_json(six.to_json()), circle())
 
 
 def test_work_precision_takes_plans(six):

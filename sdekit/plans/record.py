@@ -1,6 +1,7 @@
 """The record of a plan, and the sampler that takes its steps."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 
@@ -13,18 +14,21 @@ from ..methods.taken import Taken
 from .sampler import LAGS
 
 SLACK = 1e-9  # of the grid's length: how exactly a step's times are those of the plan
+SAME = 1e-4  # in log(sigma/alpha): how exactly the process is noisy there as the plan's was
 
 
 @dataclass(frozen=True, repr=False)
 class Plan:
     """A grid and the weights of a multistep sampler for it; equal where all fields are, saved as JSON.
 
-    process   the repr of the process that the times are for
+    process   the repr of the process that the times are for; its noise there is in `angles`
     nfe       network evaluations
     spread    largest standard deviation of the data that it is meant for
     grid      nfe + 1 decreasing times
+    angles    arctan(sigma/alpha) at these times, from 0 at the data to π/2
     weights   for each step the weights W_j of the evaluations before, the last one first; () in a first-order step
-    error     expected: the geometric mean over held-out targets of the root-mean-square error at the window's end
+    error     expected of x/alpha at the window's end: the geometric mean over kinds of held-out targets of the
+              root-mean-square error
     fixed     that of the best of the orders 2, 3, 4 on equal steps of log-SNR
     found     how
     """
@@ -33,19 +37,22 @@ class Plan:
     nfe: int
     spread: float
     grid: tuple[float, ...]
+    angles: tuple[float, ...]
     weights: tuple[tuple[float, ...], ...]
     error: float
     fixed: float
     found: str
 
     def __post_init__(self):
-        grid, weights = tuple(self.grid), tuple(map(tuple, self.weights))
-        if not (len(grid) == len(weights) + 1 == self.nfe + 1 and all(a > b for a, b in pairwise(grid))):
+        grid, angles, weights = tuple(self.grid), tuple(self.angles), tuple(map(tuple, self.weights))
+        falling = all(a > b for a, b in [*pairwise(grid), *pairwise(angles)])
+        if not (falling and len(grid) == len(angles) == len(weights) + 1 == self.nfe + 1):
             raise ValueError(
-                f"a plan has nfe + 1 decreasing times and nfe rows of weights, got nfe = {self.nfe}, {len(grid)} times "
-                f"and {len(weights)} rows"
+                f"a plan has nfe + 1 decreasing times and angles and nfe rows of weights, got nfe = {self.nfe}, "
+                f"{len(grid)} times, {len(angles)} angles and {len(weights)} rows"
             )
         object.__setattr__(self, "grid", grid)
+        object.__setattr__(self, "angles", angles)
         object.__setattr__(self, "weights", weights)
 
     def __repr__(self):
@@ -79,25 +86,38 @@ def planned(plan=None):
 
     The W_j are given, not those of an order. Cost: 1 evaluation.
     """
-    rows = dict(zip(pairwise(plan.grid), plan.weights, strict=True)) if plan else {}
+    rows = list(zip(pairwise(plan.grid), pairwise(plan.angles), plan.weights, strict=True)) if plan else []
     near = SLACK * (plan.grid[0] - plan.grid[-1]) if plan else 0.0
+    own, begin = (plan.process, plan.grid[0]) if plan else ("", 0.0)
 
-    def row(t, t1):
-        for (a, b), found in rows.items():
+    def row(t, t1, a0, s0, a1, s1, _):
+        for (a, b), angles, found in rows:
             if abs(t - a) <= near and abs(t1 - b) <= near:
+                if not all(map(_alike, ((a0, s0), (a1, s1)), angles)):
+                    raise ValueError(
+                        f"the plan is for {own}, whose sigma/alpha goes from {math.tan(angles[0]):g} to "
+                        f"{math.tan(angles[1]):g} in the step from t = {t}, not from {s0 / a0 if a0 else math.inf:g} "
+                        f"to {s1 / a1:g}; solve a plan for this process"
+                    )
                 return found
         raise ValueError(f"the step from t = {t} to {t1} is not one of the plan's; give solve grid=plan.grid")
 
     @method(noise=("none", "additive"), streams=(), needs=("pair",), init=empty)
     def planned(sde, t, t1, x, dt, memory):
-        found = row(t, t1)
+        steps = schedule(sde, t, t1)
+        found = row(t, t1, *steps)
         clean = sde.process.pair(t, x)[0]
         known = memory.after(t, clean, "planned")
         if len(found) >= len(known.values):
-            raise ValueError(f"the step from t = {t} needs {len(found)} evaluations before it; begin at {plan.grid[0]}")
-        kept, (gain, _) = first_order(schedule(sde, t, t1), x, clean)
+            raise ValueError(f"the step from t = {t} needs {len(found)} evaluations before it; begin at {begin}")
+        kept, (gain, _) = first_order(steps, x, clean)
         earlier = [(gain * w, value) for w, value in zip(found, known.values[1:])]
         x = combined(kept, (gain * (1 - sum(found)), clean), *earlier)
         return Taken(x, memory=known.last(LAGS))
 
     return planned
+
+
+def _alike(pair, angle):
+    """Whether alpha and sigma make this angle; d(angle) = sin · cos · d log(sigma/alpha)."""
+    return abs(math.atan2(pair[1], pair[0]) - angle) <= SAME * math.sin(angle) * math.cos(angle) + 1e-12
