@@ -192,6 +192,42 @@ def _assemble(items, like):
         return lambda items, like: vec_like(items, like)
 
 
+@native(equation.summed)
+def _summed(term, each, *args):
+    terms = " + ".join(f"term({j}, *args)" for j in range(len(each)))
+    return source(f"def impl(term, each, *args):\n    return {terms or '0.0'}")
+
+
+@native(equation.transposed)
+def _transposed(rows, like):
+    columns = "".join(
+        f"vec_like(({''.join(f'rows[{i}][{j}], ' for i in range(like.n))}), like), " for j in range(len(rows[0]))
+    )
+    return source(f"def impl(rows, like):\n    return ({columns})", vec_like=vec_like)
+
+
+@native(equation.spread)
+def _spread(row, like):
+    items = "".join(f"as_like(row[{j}], like), " for j in range(len(row)))
+    return source(f"def impl(row, like):\n    return ({items})", as_like=as_like)
+
+
+@native(equation.apart)
+def _apart(g):
+    columns = "".join(
+        f"vec(({''.join(f'parts[{i}], ' if i == j else f'0.0 * parts[{i}], ' for i in range(g.n))})), "
+        for j in range(g.n)
+    )
+    return source(f"def impl(g):\n    parts = reals(g)\n    return ({columns})", reals=reals, vec=vec)
+
+
+@native(equation.area)
+def _area(sde, x, areas, i, j):
+    if len(areas) == 0:
+        return lambda sde, x, areas, i, j: 0.0
+    return lambda sde, x, areas, i, j: sde.channels(areas[i], x)[j]
+
+
 @native(equation.row_product)
 def _row_product(row, dw):
     if isinstance(dw, Vec):

@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ...noise import Stream
-from . import bridge
+from . import areas, bridge
 from .generator import LANES, call
 from .records import FORMULA
 
@@ -78,6 +78,7 @@ class Noise(NamedTuple):
 
     given: np.ndarray  # explicit ones (draws, steps, lanes, channels), or without draws
     tree: bridge.Tree | None  # along a `BrownianPath`
+    areas: areas.Areas | None  # Lévy areas to be made
     factor: np.ndarray  # the lower factor of the channels' correlation, or empty
     fills: np.ndarray  # for each stream the address of a `generator.filler`, 0 where they are given or of the path
     fill: int  # that of the normals of the path
@@ -113,7 +114,7 @@ def normals(noise, plan, z, made, start, s, phase, ahead):
     for j in range(ahead * plan.base.shape[0]):
         step, d = j // plan.base.shape[0], j % plan.base.shape[0]
         row = plan.base[d] + (phase + step) * plan.stride[d]
-        for c in range(noise.given.shape[3] if noise.given.shape[0] > 0 else 0):
+        for c in range(noise.given.shape[3] if d < noise.given.shape[0] else 0):
             for i in range(lanes):
                 z[row + c, i] = noise.given[d, s + step, min(start + i, noise.given.shape[2] - 1), c]
         for c in range(noise.factor.shape[0] - 1, -1, -1):  # from the last row up: none is read after it is changed
@@ -122,3 +123,5 @@ def normals(noise, plan, z, made, start, s, phase, ahead):
             for b in range(c):
                 for i in range(lanes):
                     z[row + c, i] += noise.factor[c, b] * z[row + b, i]
+    lane = noise.first_lane + start
+    areas.filled(noise.areas, z, plan, phase, ahead, s, lane, noise.first_step, noise.k0, noise.k1)
