@@ -37,7 +37,7 @@ def milstein_general(scale: float = 1.0) -> Method:
 
     The Lévy areas A_ij are drawn given dW, with an error of at most |h| √(|h|/scale) in the mean square
     (`sdekit.levy`); `scale` is the time in which the coefficients change, and the cost grows with its root. They are
-    left out where the noise commutes: diagonal and additive noise, and general noise of a process that declares commutative = True.
+    left out where the noise commutes: diagonal and additive noise, and general noise that is declared commutative.
     Order: strong 1, weak 1. Cost: 1 drift, m + 1 diffusions of m noises, and about m √(m scale/(30 |h|)) normals.
     Source: P. Kloeden, E. Platen, "Numerical Solution of Stochastic Differential Equations", 1992, eq. (11.1.7).
     """
