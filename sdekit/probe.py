@@ -87,7 +87,7 @@ class Probe:
             if pair:
                 i, j = pair
                 raise ValueError(
-                    f"{self.name} declares commutative = True, but its noises {i} and {j} do not commute: the derivative "
+                    f"{self.name} declares commutative = True, but its noises {i} and {j} do not: the derivative "
                     f"of column {j} of its diffusion along column {i} is not that of column {i} along column {j}"
                 )
 

@@ -10,6 +10,7 @@ from numba.extending import overload
 from ... import levy, noise
 from .generator import block, call, filler, widest_vectors
 from .lane import INLINE
+from .normals import once
 from .records import FORMULA
 
 __all__ = ["Areas", "areas", "filled"]
@@ -21,16 +22,16 @@ UNIT = 0.5 / math.pi
 class Areas(NamedTuple):
     """How the areas of a solve are made."""
 
-    terms: np.ndarray  # (steps,) of the series
+    terms: np.ndarray  # (steps,) of the series, or none where areas are given
     tails: np.ndarray  # (steps,) `levy.tail` of them
     made: np.ndarray  # (normals of a term, lanes)
     fill: int  # the address of a `generator.filler`
 
 
-def areas(problem, dtype):
-    """The `Areas` of a problem."""
-    m = problem.areas
-    terms = [levy.terms(m, h, problem.method.areas) for h in np.diff(problem.steps.t).tolist()]
+def areas(problem, dtype, given):
+    """The `Areas` of a problem, of which `given` draws are."""
+    m, steps = problem.areas, np.diff(problem.steps.t).tolist() if given < len(problem.streams) else ()
+    terms = [levy.terms(m, h, problem.method.areas) for h in steps]
     tails = np.array([levy.tail(p) for p in terms], dtype)
     made = block(max(2 * m, m + m * (m - 1) // 2) + 3, dtype)
     return Areas(np.array(terms, np.int64), tails, made, filler(dtype, False).address)
@@ -104,22 +105,24 @@ def _step(areas, z, m, row, first, s, lane, step, k0, k1):
             other += 1
 
 
-def filled(areas, z, plan, phase, ahead, s, lane, first_step, k0, k1):
-    """The areas of the steps s … s + ahead − 1 where there are any (compiled code only)."""
+@once
+def _steps(areas, noise, plan, z, start, s, phase, ahead):
+    draws = plan.base.shape[0]
+    m = plan.base[draws - 1] - plan.base[draws - 2]  # the rows of areas are next to each other
+    row, first = plan.base[0], plan.base[draws - m]
+    for q in range(ahead if areas.terms.shape[0] > 0 else 0):
+        at, skew, step = row + (phase + q) * plan.stride[0], first + (phase + q) * plan.stride[draws - 1], s + q
+        lane, counter = noise.first_lane + start, noise.first_step + step
+        _step(areas, z, m, at, skew, step, lane, counter, noise.k0, noise.k1)
+
+
+def filled(areas, noise, plan, z, start, s, phase, ahead):
+    """The areas of the steps s … s + ahead − 1, behind their `normals`, where there are any (compiled code only)."""
     raise NotImplementedError("numba kernels only")
 
 
 @overload(filled, jit_options=INLINE)
-def _filled(areas, z, plan, phase, ahead, s, lane, first_step, k0, k1):
+def _filled(areas, noise, plan, z, start, s, phase, ahead):
     if isinstance(areas, types.NoneType):
-        return lambda areas, z, plan, phase, ahead, s, lane, first_step, k0, k1: None
-
-    def impl(areas, z, plan, phase, ahead, s, lane, first_step, k0, k1):
-        draws = plan.base.shape[0]
-        m = plan.base[draws - 1] - plan.base[draws - 2]  # the rows of areas are next to each other
-        first = plan.base[draws - m]
-        for q in range(ahead):
-            row, at = plan.base[0] + (phase + q) * plan.stride[0], first + (phase + q) * plan.stride[draws - 1]
-            _step(areas, z, m, row, at, s + q, lane, first_step + s + q, k0, k1)
-
-    return impl
+        return lambda areas, noise, plan, z, start, s, phase, ahead: None
+    return lambda areas, noise, plan, z, start, s, phase, ahead: _steps((areas, noise, plan, z, start, s, phase, ahead))

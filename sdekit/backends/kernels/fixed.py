@@ -8,6 +8,7 @@ from numba import njit, types
 from numba.extending import overload
 
 from ... import equation
+from . import areas
 from .captured import NATIVE
 from .generator import widest_vectors
 from .lane import INLINE, Vec, as_like, real, reals, source, times_zero, value, vec, vec_like
@@ -46,6 +47,7 @@ class Block(NamedTuple):
     own: np.ndarray  # parameters
     dead: np.ndarray  # failed lanes
     made: np.ndarray  # (16, LANES) numbers as a `filler` along the steps makes them
+    areas: areas.Areas | None  # Lévy areas, where the method takes them
 
 
 @once
@@ -118,6 +120,7 @@ def run(
                 ahead = min(plan.chunk - phase, steps - s)
                 ticks[slot] += min(lanes, high - start) * ahead
                 normals((noise, plan, z, block.made, start, s, phase, ahead))
+                areas.filled(block.areas, noise, plan, z, start, s, phase, ahead)
             now, then, h = begin[s], end[s], t[s + 1] - t[s]
             scale = np.sqrt(abs(h))
             place, waits = places(plan.base, plan.stride, phase), plan.waits + phase * plan.each

@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ...noise import Stream
-from . import areas, bridge
+from . import bridge
 from .generator import LANES, call
 from .records import FORMULA
 
@@ -78,7 +78,6 @@ class Noise(NamedTuple):
 
     given: np.ndarray  # explicit ones (draws, steps, lanes, channels), or without draws
     tree: bridge.Tree | None  # along a `BrownianPath`
-    areas: areas.Areas | None  # Lévy areas to be made
     factor: np.ndarray  # the lower factor of the channels' correlation, or empty
     fills: np.ndarray  # for each stream the address of a `generator.filler`, 0 where they are given or of the path
     fill: int  # that of the normals of the path
@@ -123,5 +122,3 @@ def normals(noise, plan, z, made, start, s, phase, ahead):
             for b in range(c):
                 for i in range(lanes):
                     z[row + c, i] += noise.factor[c, b] * z[row + b, i]
-    lane = noise.first_lane + start
-    areas.filled(noise.areas, z, plan, phase, ahead, s, lane, noise.first_step, noise.k0, noise.k1)

@@ -67,7 +67,7 @@ def _share(problem, out):
     if problem.noise is not None:
         given = np.require(problem.noise, requirements="CW")
         given = given.reshape(len(given), len(problem.steps), problem.lanes, width)
-    skew = bool(problem.areas) and len(given) < len(problem.streams)
+    skew = problem.areas > 0
     factor = np.empty((0, 0), dtype) if factor is None else np.require(factor, dtype, "CW")
     t, saves, begin, end = problem.steps
     *watching, met = stops.watching(problem, *forms[:2])
@@ -80,15 +80,15 @@ def _share(problem, out):
         lanes = lanes if along else LANES
         plan, key = normals.layout(problem.streams, width, 4 * LANES if along else 32, each), noise.key(problem.seed)
         tree = None if path is None else bridge.tree(path, t, width, dtype)
-        made_areas = areas.areas(problem, dtype) if skew else None
         made = len(given) > 0 or path is not None
         fills = np.array([_filler(dtype, along, stream, made) for stream in plan.streams], np.int64)
         first = problem.first_lane, problem.first_step
-        source = normals.Noise(given, tree, made_areas, factor, fills, filler(dtype, along).address, *key, *first)
+        source = normals.Noise(given, tree, factor, fills, filler(dtype, along).address, *key, *first)
         room = fixed.Block(
             *(block(n, dtype, lanes) for n in (rows, plan.rows, len(columns))),
             np.empty(lanes, np.bool_),
             block(16 if along or path is not None else 0, dtype),
+            areas.areas(problem, dtype, len(given)) if skew else None,
         )
         mine = met and met._replace(seen=np.empty_like(met.seen))
         call(
