@@ -109,8 +109,8 @@ def _serves(system, method):
             return
         raise ValueError(
             f"method {method.name} has its order only where component i of a diagonal diffusion depends on x_i and t "
-            f"alone, but of {name}, {system.crossing}; use euler_maruyama or heun, or declare commutative = True where "
-            f"that component has no noise of its own"
+            f"alone, but of {name}, {system.crossing}; use milstein_general, euler_maruyama or heun, or declare "
+            f"commutative = True where that component has no noise of its own"
         )
     raise ValueError(
         f"method {method.name} serves processes whose noise is {' or '.join(method.noise)}, but that of {name} is "

@@ -16,6 +16,6 @@ from .stochastic import *
 from .taken import Taken as Taken
 
 __all__ = [
-    *correctors.__all__, *deterministic.__all__, *exponential.__all__, *general.__all__, *karras.__all__,
-    *multistep.__all__, *pairs.__all__, *rosenbrock.__all__, *stochastic.__all__,
+    *correctors.__all__, *deterministic.__all__, *exponential.__all__, *karras.__all__, *multistep.__all__,
+    *pairs.__all__, *rosenbrock.__all__, *stochastic.__all__, *general.__all__,
 ]  # fmt: skip
