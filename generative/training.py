@@ -95,12 +95,7 @@ def fit(
             bar.update()
             if len(run.losses) % every == 0 or time.perf_counter() - run.saved_at > SAVING:
                 run.save()
-    run.save()
-    model.load_state_dict(run.average.module.state_dict())
-    model.eval()
-    if hasattr(model, "finished"):
-        model.finished(data[:: -(-len(data) // ROWS)])
-    return run.record()
+    return run.finish(data)
 
 
 def _closed_form(model, data, labels, settings, checkpoint, found, progress):
@@ -198,7 +193,13 @@ class _Training:
         by_time = 0.0 if seconds is None else (time.perf_counter() - self.begun) / seconds
         return max(0.0 if steps is None else (done + 0.5) / steps, by_time)
 
-    def record(self):
+    def finish(self, data):
+        """Saves, gives the model the averaged weights, and lets it look at what it learned; the record of the run."""
+        self.save()
+        self.model.load_state_dict(self.average.module.state_dict())
+        self.model.eval()
+        if hasattr(self.model, "finished"):
+            self.model.finished(data[:: -(-len(data) // ROWS)])
         seconds = time.perf_counter() - self.begun
         losses = torch.tensor(self.losses, dtype=torch.float64)
         return Record(losses, len(self.losses), seconds, self.settings["seed"])

@@ -9,6 +9,7 @@ from . import (
     checks,
     clients,
     convergence,
+    executors,
     files,
     grids,
     laws,
@@ -16,16 +17,20 @@ from . import (
     math,
     methods,
     noise,
+    path,
     plans,
     processes,
     protocols,
     scores,
+    stats,
     targets,
     transforms,
 )
 from .brownian import BrownianPath
 from .control import Tolerance
+from .ensembles import Ensemble, ensemble, stream
 from .events import Barrier, Event
+from .expectations import Answer, expect
 from .methods import *
 from .methods import Method, Taken, method
 from .plans import Plan, solved
@@ -38,8 +43,9 @@ from .transforms import Langevin, Reverse, noiseless, process
 __version__ = "0.2.0"
 
 __all__ = [
-    "Barrier", "BrownianPath", "Empirical", "Event", "Gaussian", "GaussianMixture", "Langevin", "Method", "Plan",
-    "Reverse", "Solution", "Taken", "Tolerance", "backends", "checks", "clients", "convergence", "files", "grids",
-    "laws", "likelihood", "math", "method", "methods", "noise", "noiseless", "plans", "process", "processes",
-    "protocols", "restart", "scores", "solve", "solved", "targets", "transforms", *methods.__all__, *processes.__all__,
+    "Answer", "Barrier", "BrownianPath", "Empirical", "Ensemble", "Event", "Gaussian", "GaussianMixture", "Langevin",
+    "Method", "Plan", "Reverse", "Solution", "Taken", "Tolerance", "backends", "checks", "clients", "convergence",
+    "ensemble", "executors", "expect", "files", "grids", "laws", "likelihood", "math", "method", "methods", "noise",
+    "noiseless", "path", "plans", "process", "processes", "protocols", "restart", "scores", "solve", "solved", "stats",
+    "stream", "targets", "transforms", *methods.__all__, *processes.__all__,
 ]  # fmt: skip

@@ -6,6 +6,8 @@ import numpy as np
 
 
 def is_tensor(x):
+    if isinstance(x, (float, np.ndarray)):  # torch takes ten times as long to say so
+        return False
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
 
@@ -38,6 +40,8 @@ def holds(condition):
     It is assumed of tensors that cannot be looked at: on a device, which would be waited for, or inside
     `torch.func.vmap`.
     """
+    if condition is True or condition is False:
+        return condition
     if not is_tensor(condition):
         return bool(condition.all() if hasattr(condition, "all") else condition)
     return condition.device.type != "cpu" or not concrete(condition) or bool(condition.all())

@@ -147,13 +147,13 @@ class Solution(Generic[A]):
         if not np.iterable(quantiles):
             raise ValueError(f"quantiles must be a sequence of levels between 0 and 1, got {quantiles!r}")
         levels = tuple(real("quantiles", q, 0, 1) for q in quantiles)
-        x = _host(self.x).astype(np.float64)
+        x = host(self.x).astype(np.float64)
         event = x.shape[x.ndim - self.event_dims :]
         x = x.reshape(len(x), -1, *event)
         good = np.isfinite(x).all(tuple(range(2, x.ndim)))
         rows = [_statistics(row[ok], levels, event) for row, ok in zip(x, good, strict=True)]
         mean, stderr, std, quantile = (np.stack(part) for part in zip(*rows, strict=True))
-        return Summary(_host(self.t), good.sum(1), mean, stderr, std, levels, np.moveaxis(quantile, 1, 0))
+        return Summary(host(self.t), good.sum(1), mean, stderr, std, levels, np.moveaxis(quantile, 1, 0))
 
     def to_xarray(self):
         """An `xarray.DataArray` with the dimensions time, path and component (several axes are numbered).
@@ -164,15 +164,11 @@ class Solution(Generic[A]):
             import xarray
         except ImportError:
             raise ValueError("to_xarray needs xarray, which is not installed: pip install xarray") from None
-        x = _host(self.x)
-        paths, components = x.ndim - 1 - self.event_dims, self.event_dims
-        dims = ["time", *_numbered("path", paths), *_numbered("component", components)]
-        attrs = {**self.how, "seed": str(self.seed), "versions": _versions(), "nfe": self.nfe, "steps": self.steps}
-        attrs |= {name: _range(attrs[name]) for name in ("nfe", "steps") if type(attrs[name]) is not int}
-        coords = {"time": _host(self.t), **{d: np.arange(n) for d, n in zip(dims[1:], x.shape[1:])}}
-        if paths == 1:
+        x, dims = host(self.x), dimensions(self)
+        coords = {"time": host(self.t), **{d: np.arange(n) for d, n in zip(dims[1:], x.shape[1:])}}
+        if "path" in coords:
             coords["path"] = coords["path"] + self.state.first_path
-        return xarray.DataArray(x, coords, dims, name="x", attrs=attrs)
+        return xarray.DataArray(x, coords, dims, name="x", attrs=attributes(self))
 
     def __repr__(self):
         failed = int(self.failed.sum()) if arrays.concrete(self.failed) else "?"
@@ -182,6 +178,18 @@ class Solution(Generic[A]):
             f"Solution({len(self.t)} times from {first:g} to {last:g}, x {tuple(self.x.shape)}, {paths:,} paths, "
             f"{failed} failed, {stopped}{_range(self.steps)} steps, nfe {_range(self.nfe)}, seed {self.seed})"
         )
+
+
+def dimensions(sol):
+    """Names of the axes of x: time, path and component, of which several are numbered."""
+    paths = sol.x.ndim - 1 - sol.event_dims
+    return ["time", *_numbered("path", paths), *_numbered("component", sol.event_dims)]
+
+
+def attributes(sol):
+    """What made a solution, in words and numbers."""
+    attrs = {**sol.how, "seed": str(sol.seed), "versions": _versions(), "nfe": sol.nfe, "steps": sol.steps}
+    return attrs | {name: _range(attrs[name]) for name in ("nfe", "steps") if type(attrs[name]) is not int}
 
 
 def _statistics(x, levels, event):
@@ -204,7 +212,7 @@ def _range(count):
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _host(x):
+def host(x):
     if not arrays.is_tensor(x):
         return np.asarray(x)
     x = x.detach().cpu()

@@ -91,7 +91,7 @@ def solve(
     problem = arguments.problem(start, system, method, steps, noise)._replace(events=found)
     engine = matching.backend(backend, system, method, start.x0, problem.path is not None and problem.adaptive)
     _warn_of_gradients(system.process, start.x0)
-    with _progress(progress) as ticker:
+    with progress_bar(progress) as ticker:
         outcome = engine.run(problem._replace(ticker=ticker))
     how = {"process": repr(process), "method": repr(method), **said.words, "backend": repr(engine)}
     return _solution(problem, outcome, start, how)
@@ -145,7 +145,7 @@ def _cast(x, failed, problem):
 
 
 @contextlib.contextmanager
-def _progress(show):
+def progress_bar(show):
     """A function that takes the finished fraction and moves a bar, or None."""
     if type(show) is not bool:
         raise ValueError(f"progress must be True or False, got {show!r}")

@@ -15,7 +15,7 @@ import sdekit as sk
 from sdekit.__main__ import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -94,10 +94,34 @@ def test_processes_are_listed_with_their_defaults():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
-    made = {(ROOT / "docs" / address).resolve() for address in tool("reference").core()}
+    added = [*tool("reference").core(), *tool("theory").pages()]
+    made = {(ROOT / "docs" / address).resolve() for address in added}
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         there = (page.parent / target).resolve()
         assert "://" in target or there.exists() or there in made, target
+
+
+def test_marks_of_the_theory_lead_to_tests():
+    """Every mark names a test, and every test is named by the page of its module."""
+    for page in sorted((ROOT / "docs" / "theory").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        marks = re.findall(r"\[✓\]\(checks\.md#(\w+)\)", text)
+        tests = [name for name, *_ in tool("theory").functions(ROOT / "tests" / "theory" / f"test_{page.stem}.py")]
+        assert sorted(marks) == sorted(tests) and text.count("✓](") == len(marks), page.name
+
+
+def test_formulas_become_mathml():
+    """As arithmatex leaves them; every formula of the theory is one that can be drawn."""
+    pytest.importorskip("latex2mathml")
+    draw = tool("theory").on_page_content
+    inline = draw('<p>of <span class="arithmatex">\\(a &lt; \\log p\\)</span></p>')
+    assert inline.startswith("<p>of <math") and "log</mi><mspace" in inline and "&#x0003C;" in inline
+    assert draw('<div class="arithmatex">\\[\n\\frac12\n\\]</div>').startswith('<div class="formula"><math')
+    for page in sorted((ROOT / "docs" / "theory").glob("*.md")):
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for tex in re.findall(r"\$\$(.+?)\$\$|\$(.+?)\$", text, re.DOTALL):
+            made = draw(f'<span class="arithmatex">\\({max(tex)}\\)</span>')
+            assert "\\" not in made and "merror" not in made, tex
 
 
 def names(module, package):

@@ -82,6 +82,16 @@ def arrays():
     return sol.t, sol.x
 
 
+def ensembles():
+    statistics = [sk.stats.moments, sk.stats.quantiles([0.5]), sk.stats.histogram(np.linspace(-1, 1, 3))]
+    found = sk.ensemble(
+        sk.OU(), 0.0, [0, 1], h=0.5, paths=8192, seed=0, statistics=statistics, backend=sk.backends.numpy()
+    )
+    print(found.moments.mean_interval(), found.quantiles.values, found.histogram.counts, found.failed)
+    for part in sk.stream(sk.OU(), 0.0, [0, 1], h=0.5, paths=8192, block=4096, backend=sk.backends.numpy()):
+        print(part.x.shape)
+
+
 def orders():
     found = sk.convergence.strong_order(
         sk.GBM(), sk.milstein, 1.0, steps=(8, 16, 32), paths=200, seed=0, backend=sk.backends.numpy()
@@ -153,6 +163,7 @@ def models():
 
 if __name__ == "__main__":
     arrays()
+    ensembles()
     orders()
     tensors()
     samplers()

@@ -26,6 +26,9 @@ PAGES = {
     "targets": ("Targets", []),
     "laws": ("Laws", []),
     "plans": ("Plans", []),
+    "path": ("Expectations", ["expect", "Answer"]),
+    "stats": ("Ensembles and statistics", ["ensemble", "stream", "Ensemble"]),
+    "executors": ("Executors", []),
     "restart": ("Restart", ["restart"]),
     "likelihood": ("Likelihood", []),
     "convergence": ("Convergence", []),
@@ -172,9 +175,10 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, **_):
     """Links to files of the repository lead to their pages, or are spelled out where they have none."""
+    home = "../" * page.file.src_uri.count("/")
 
     def moved(link):
         text, target = link.groups()
-        return f"[{text}]({BESIDE[target]})" if target in BESIDE else f"{text} (`{target}`)"
+        return f"[{text}]({home}{BESIDE[target]})" if target in BESIDE else f"{text} (`{target}`)"
 
-    return re.sub(r"\[([^\]]+)\]\(\.\./([^)]+)\)", moved, markdown)
+    return re.sub(rf"\[([^\]]+)\]\({re.escape(home)}\.\./([^.)][^)]*)\)", moved, markdown)

@@ -163,38 +163,16 @@ def method(
     noise       defaults to the largest kind that `strong` names and its special cases, else to all.
     normals     number of dw, on the streams 0, 1, …; 0 for noise="none". Or give `streams`.
     """
-    noise = _served(noise, strong)
+    claims = dict(locals())  # the parameters, which are fields of the record but for one
+    normals = claims.pop("normals")
+    claims["noise"] = _served(noise, strong)
     if calculus not in ("ito", "stratonovich"):
         raise ValueError(f'calculus must be "ito" or "stratonovich", got {calculus!r}')
     if streams is None:
-        streams = tuple(range((0 if noise == ("none",) else 1) if normals is None else normals))
-
-    def record(step):
-        return Method(
-            name=step.__name__,
-            step=step,
-            strong=None if strong is None else MappingProxyType(dict(strong)),
-            weak=weak,
-            order=order,
-            calculus=calculus,
-            noise=noise,
-            drifts=drifts,
-            jacobian=jacobian,
-            streams=streams,
-            columns=columns,
-            areas=areas,
-            init=init,
-            evaluates_end=evaluates_end,
-            reaches_zero=reaches_zero,
-            needs=needs,
-            error_order=error_order,
-            embedded=embedded,
-            first_same_as_last=first_same_as_last,
-            interpolate=interpolate,
-            further=further,
-        )
-
-    return record
+        claims["streams"] = tuple(range((0 if claims["noise"] == ("none",) else 1) if normals is None else normals))
+    if strong is not None:
+        claims["strong"] = MappingProxyType(dict(strong))
+    return lambda step: Method(name=step.__name__, step=step, **claims)
 
 
 def _served(noise, strong):

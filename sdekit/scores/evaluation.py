@@ -19,7 +19,7 @@ from ..arrays import holds
 
 def weak(value):
     """Numbers as Python floats, so that x keeps its type; arrays and tensors as they are."""
-    return value if arrays.is_tensor(value) or np.ndim(value) else float(value)
+    return value if type(value) is float or arrays.is_tensor(value) or np.ndim(value) else float(value)
 
 
 def floating(x):
@@ -106,29 +106,31 @@ HIDDEN = 3  # how many functions deep a torch network is looked for
 def parameter(network, depth=HIDDEN):
     """The first floating-point parameter of a torch network, or of one that a function holds or calls; or None."""
     parameters = getattr(network, "parameters", None)
-    every = parameters() if callable(parameters) else ()
-    own = next((p for p in every if arrays.is_tensor(p) and p.is_floating_point()), None)
-    if own is not None or not depth or isinstance(network, (type, types.ModuleType)):
-        return own
-    return next((p for p in (parameter(held, depth - 1) for held in _held(network)) if p is not None), None)
+    for own in parameters() if callable(parameters) else ():
+        if arrays.is_tensor(own) and own.is_floating_point():
+            return own
+    for held in _held(network) if depth and not isinstance(network, (type, types.ModuleType)) else ():
+        own = parameter(held, depth - 1)
+        if own is not None:
+            return own
+    return None
 
 
 def _held(function):
     """What a function, bound method, partial or record of functions may call."""
     match function:
-        case functools.partial():
-            yield from (function.func, *function.args, *function.keywords.values())
-        case types.MethodType():
-            yield function.__self__
         case types.FunctionType():
-            cells = (cell for cell in function.__closure__ or ())
-            yield from (cell.cell_contents for cell in cells if cell != types.CellType())
             known = function.__globals__
-            yield from (known[name] for name in function.__code__.co_names if name in known)
+            cells = [cell.cell_contents for cell in function.__closure__ or () if cell != types.CellType()]
+            return [*cells, *[known[name] for name in function.__code__.co_names if name in known]]
+        case functools.partial():
+            return [function.func, *function.args, *function.keywords.values()]
+        case types.MethodType():
+            return [function.__self__]
         case tuple():
-            yield from (field for field in function if callable(field))
+            return [field for field in function if callable(field)]
         case _:
-            yield from (value for value in getattr(function, "__dict__", {}).values() if callable(value))
+            return [value for value in getattr(function, "__dict__", {}).values() if callable(value)]
 
 
 def network_parameter(score):

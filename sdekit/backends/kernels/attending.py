@@ -13,9 +13,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ...methods.taken import Kept
+from .elementary.instructions import source
 from .fixed import once
 from .generator import block
-from .lane import real, reals, source, value, vec
+from .lane import real, reals, value, vec
 from .records import FORMULA, at, compiled
 
 LANES = 32  # of a group: enough that the arithmetic of some hides the waiting of others

@@ -10,8 +10,9 @@ from numba.extending import overload
 from ... import equation
 from . import areas
 from .captured import NATIVE
+from .elementary.instructions import source
 from .generator import widest_vectors
-from .lane import INLINE, Vec, as_like, real, reals, source, times_zero, value, vec, vec_like
+from .lane import INLINE, Vec, as_like, real, reals, times_zero, value, vec, vec_like
 from .normals import normals, once
 from .records import FORMULA, OPTIONS, at
 

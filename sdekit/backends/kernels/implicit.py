@@ -7,9 +7,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ... import elimination, jacobian
-from .elementary.instructions import FLAGS
+from .elementary.instructions import FLAGS, source
 from .fixed import native
-from .lane import Vec, _items, _pack, is_lane, reals, source, vec, vec_like
+from .lane import Vec, _items, _pack, is_lane, reals, vec, vec_like
 from .records import compiled
 
 MOST = 8  # components: elimination is unrolled, and compile time grows with their cube

@@ -18,9 +18,11 @@ from numba.extending import NativeValue, models, overload, register_model, typeo
 
 from ...arrays import is_tensor, on_host
 from ...records import path_parameters, values
+from . import lifted  # noqa: F401  (what formulas call)
 from .captured import REFUSED, Watch, describe, is_record
+from .elementary.instructions import source
 from .explain import COMPILES
-from .lane import INLINE, real, source
+from .lane import INLINE, real
 
 # Formulas of users, processes and methods are rounded as written, but for a·b + c of states (`lane`): of times and
 # parameters floor(t·f − 2) must be what numpy says. Reassociation serves the kernel's own sums alone: x/k/m must not

@@ -33,8 +33,9 @@ from .attending import (
     within,
 )
 from .captured import NATIVE
+from .elementary.instructions import source
 from .generator import widest_vectors
-from .lane import INLINE, Vec, real, reals, source, times_zero, value
+from .lane import INLINE, Vec, real, reals, times_zero, value
 from .records import FORMULA, OPTIONS, at, compiled
 
 TOGETHER = 16  # lanes whose loop is left out where none of them is on its way

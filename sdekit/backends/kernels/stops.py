@@ -13,7 +13,8 @@ from numba import njit
 from ... import events
 from ... import math as sm
 from ..stops import crowded, watched
-from .lane import as_like, real, reals, source, value, vec
+from .elementary.instructions import source
+from .lane import as_like, real, reals, value, vec
 from .meeting import AT_END, ROOT, at_end, eventful, first_rows, settler, striker, within
 from .records import FORMULA, OPTIONS, compiled
 

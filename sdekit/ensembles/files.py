@@ -1,0 +1,92 @@
+"""Files of a store, on a disk or under a URL of fsspec, and the lock of one on a disk."""
+
+import contextlib
+import threading
+from pathlib import Path
+
+from ..files import replacing
+
+__all__ = ["locked", "occupied", "read", "remote", "sweep", "write"]
+
+_held: set = set()  # a lock of POSIX is one of the process, which could take it twice
+_holding = threading.Lock()
+
+
+def remote(url):
+    """Whether fsspec has to be asked."""
+    return "://" in url
+
+
+def _files(url):
+    try:
+        import fsspec
+    except ImportError:
+        raise ValueError(f'store {url} needs fsspec: pip install "sdekit[scale]"') from None
+    return fsspec.core.url_to_fs(url)
+
+
+def read(url, name):
+    """The bytes of a file of the store, or None."""
+    try:
+        if not remote(url):
+            return Path(url, name).read_bytes()
+        system, root = _files(url)
+        return system.cat_file(f"{root}/{name}")
+    except FileNotFoundError:
+        return None
+
+
+def write(url, name, data):
+    """A file of the store, whole or not at all."""
+    if remote(url):
+        system, root = _files(url)
+        system.pipe_file(f"{root}/{name}", data)
+        return
+    with replacing(Path(url, name)) as part:
+        part.write_bytes(data)
+
+
+def occupied(url, own):
+    """Whether there is anything but the folder `own`."""
+    if remote(url):
+        system, root = _files(url)
+        return system.exists(root) and any(not p.rstrip("/").endswith(own) for p in system.ls(root, detail=False))
+    return any(path.name != own for path in Path(url).iterdir())
+
+
+def sweep(url):
+    """Remove what writers that were killed have left of chunks."""
+    if not remote(url):
+        for left in Path(url).rglob("*.partial"):
+            left.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(url, name):
+    """Hold the lock of a store on a disk, which the system frees where the process ends, however it does.
+
+    A lock of lockf, not of flock: that one would live on in forked workers that outlive their parent.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system: nothing is held
+        fcntl = None
+    if remote(url) or fcntl is None:
+        yield
+        return
+    path = Path(url, name).resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    refusal = ValueError(f"store {url} is in use by another run; wait for it, or give another store")
+    with _holding:
+        if path in _held:
+            raise refusal
+        _held.add(path)
+    try:
+        with path.open("ab") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise refusal from error
+            yield
+    finally:
+        _held.discard(path)

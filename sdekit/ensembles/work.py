@@ -1,0 +1,118 @@
+"""One block: made where it was sent, and the bytes in which it travels."""
+
+import functools
+import pickle
+import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from ..solve import solve
+from ..stats.part import LEAF, part
+
+__all__ = ["Job", "submitter"]
+
+
+class Job(NamedTuple):
+    """What all blocks have in common.
+
+    options     arguments of `solve`
+    statistics  of `sdekit.stats`
+    keep        whether the `Solution` is returned
+    pivot       of sums
+    threads     for statistics
+    """
+
+    options: dict[str, Any]
+    statistics: tuple
+    keep: bool
+    pivot: Any
+    threads: int
+
+
+def work(job, process, x0, paths, first_path):
+    """(the `Solution` of a block or None, for each of its parts the states of all statistics)."""
+    sol = solve(process, x0, paths=paths, first_path=first_path, **job.options)
+    if not job.statistics:
+        return sol, []
+    whole = part(sol, job.pivot)
+    n = whole.x.shape[1]
+    size = -(-n // (job.threads * LEAF)) * LEAF
+    parts = [whole.rows(low, min(low + size, n)) for low in range(0, n, size)]
+
+    def collect(part):
+        return [statistic.collect(part) for statistic in job.statistics]
+
+    if len(parts) == 1:
+        return sol if job.keep else None, [collect(whole)]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return sol if job.keep else None, list(pool.map(collect, parts))
+
+
+def remote(job, own, paths, first_path):
+    """`work` on a job, a process and an x0 that come as bytes; those of the last blocks are kept, and their code.
+
+    A worker warns nobody; paths that fail are in the answer.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return work(_unpacked(job), *_unpacked(own), paths, first_path)
+
+
+_unpacked = functools.lru_cache(8)(pickle.loads)
+
+
+def submitter(executor, job, plan):
+    """A function that submits a block by its index, and returns its future."""
+    if executor is None:
+        return lambda index: _at_once(work, job, *plan.rows(*plan.span(index)))
+    if isinstance(executor, ThreadPoolExecutor):
+        return lambda index: _submitted(executor, work, job, *plan.rows(*plan.span(index)))
+    common = packed(job, {**job.options, "statistics": job.statistics})
+    last: list = [None, None, None]  # process, x0 and their bytes, which are those of all blocks if nothing is cut
+
+    def submit(index):
+        process, x0, *rest = plan.rows(*plan.span(index))
+        if last[0] is not process or last[1] is not x0:
+            last[:] = process, x0, packed((process, x0), {"process": process, "x0": x0})
+        return _submitted(executor, remote, common, last[2], *rest)
+
+    return submit
+
+
+def _at_once(function, *args):
+    """The future of a call that is made here and now."""
+    future: Future = Future()
+    try:
+        future.set_result(function(*args))
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
+def _submitted(executor, *call):
+    """The future of a call, failed where the executor does not take it."""
+    try:
+        return executor.submit(*call)
+    except RuntimeError as error:  # broken, or shut down
+        future: Future = Future()
+        future.set_exception(error)
+        return future
+
+
+def packed(value, named):
+    """`value` as bytes; an error says which of its named parts cannot be made into bytes."""
+    try:
+        import cloudpickle as pickler
+    except ImportError:
+        pickler = pickle
+    try:
+        return pickler.dumps(value)
+    except Exception as error:  # of many kinds
+        reason = error
+    for name, value in named.items():
+        try:
+            pickler.dumps(value)
+        except Exception as error:
+            hint = "" if pickler is not pickle else '; cloudpickle can do more: pip install "sdekit[scale]"'
+            raise ValueError(f"{name} cannot be sent to another process: {value!r}: {error}{hint}") from error
+    raise reason

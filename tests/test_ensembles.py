@@ -1,0 +1,395 @@
+"""Ensembles: statistics against numpy, the same bits for any blocks, stores, errors; executors have tests apart."""
+
+import json
+import subprocess
+import sys
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import sdekit as sk
+from sdekit.ensembles.fingerprint import fingerprint
+from sdekit.stats.sums import added
+
+PLAIN = {"backend": sk.backends.numpy()}
+TS = [0, 0.5, 1]
+PATHS = 20_000  # four leaves and a part of one
+LEVELS = [0.0, 0.05, 0.5, 0.95, 1.0]
+ALL = [
+    sk.stats.moments,
+    sk.stats.extremes,
+    sk.stats.comoments,
+    sk.stats.covariance,
+    sk.stats.histogram(np.linspace(-1, 1, 21)),
+    sk.stats.quantiles(LEVELS),
+]
+
+
+def bits(result):
+    """All numbers of the statistics as bytes."""
+    values = [
+        np.asarray(v) for found in result.results.values() for v in (found if type(found) is not int else [found])
+    ]
+    return [(v.dtype.str, v.shape, v.tobytes()) for v in values]
+
+
+def run(process=sk.OU(), x0=0.5, statistics=ALL, **others):
+    return sk.ensemble(
+        process, x0, TS, statistics=statistics, **{"h": 0.25, "paths": PATHS, "seed": 3, **PLAIN, **others}
+    )
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return run(keep_paths=True)
+
+
+def test_paths_are_those_of_solve(whole):
+    assert np.array_equal(whole.x, sk.solve(sk.OU(), 0.5, TS, h=0.25, paths=PATHS, seed=3, **PLAIN).x)
+    assert (whole.paths, whole.failed, whole.stopped, whole.seed) == (PATHS, 0, (), 3)
+    assert run(statistics=[]).x.shape == (3, PATHS)
+    assert run(statistics=[sk.stats.moments]).x is None
+
+
+def test_statistics_are_those_of_numpy(whole):
+    x, moments = whole.x[1:], whole.moments
+    d = x - x.mean(1, keepdims=True)
+    assert (moments.count == PATHS).all() and moments.variance[0] == 0
+    for found, wanted in (
+        (moments.mean[1:], x.mean(1)),
+        (moments.variance[1:], x.var(1, ddof=1)),
+        (moments.third[1:], (d**3).mean(1)),
+        (moments.fourth[1:], (d**4).mean(1)),
+        (moments.kurtosis[1:], (d**4).mean(1) / (d**2).mean(1) ** 2),
+        (moments.skewness[1:], (d**3).mean(1) / (d**2).mean(1) ** 1.5),
+        (whole.comoments.covariance, np.cov(whole.x)),
+        (whole.comoments.correlation[1:, 1:], np.corrcoef(x)),
+        (whole.covariance.covariance[:, 0, 0], moments.variance),
+    ):
+        assert np.allclose(found, wanted, rtol=1e-11, atol=1e-14)
+    found = whole.extremes
+    assert np.array_equal(found.least, whole.x.min(1)) and np.array_equal(found.largest_path, whole.x.argmax(1))
+    for t in range(3):
+        below, *inside = np.searchsorted(np.sort(whole.x[t]), whole.histogram.edges)
+        assert whole.histogram.below[t] == below and np.array_equal(
+            whole.histogram.counts[t], np.diff([below, *inside])
+        )
+    assert np.allclose(whole.histogram.density[2].sum() * 0.1, np.mean(np.abs(whole.x[2]) < 1))
+
+
+def test_quantiles_are_within_their_accuracy(whole):
+    found = whole.quantiles
+    exact = np.quantile(whole.x, LEVELS, axis=1, method="inverted_cdf")
+    assert found.accuracy <= 1e-3
+    assert (np.abs(found.values - exact) <= found.accuracy * np.abs(exact) + found.floor).all()
+    assert (found.low <= exact).all() and (exact <= found.high).all()
+
+
+def test_intervals_cover(whole):
+    """Of 200 runs of 4,096 paths those whose 95 % intervals miss the law are 10 ± 3.1; more than 26: 1e-6."""
+    misses = np.zeros(3)
+    statistics = [sk.stats.moments, sk.stats.quantiles([0.3])]
+    for seed in range(200):
+        found = run(sk.Brownian(), 0.0, statistics, h=0.5, paths=4096, seed=seed)
+        for i, (low, high, true) in enumerate(
+            [(*found.moments.mean_interval(), 0.0), (*found.moments.variance_interval(), 1.0)]
+            + [(found.quantiles.low[0], found.quantiles.high[0], -0.524400512708041)]
+        ):
+            misses[i] += not low[2] <= true <= high[2]
+    assert (misses <= 26).all() and misses[:2].min() >= 1
+
+
+@pytest.mark.parametrize("block", [8192, 2**14, 2**16])
+def test_bits_do_not_depend_on_blocks(whole, block):
+    assert bits(run(block=block)) == bits(whole)
+
+
+class Shuffled(ThreadPoolExecutor):
+    """Blocks are finished in an order that has nothing to do with theirs."""
+
+    def submit(self, function, /, *args):
+        delay = np.random.default_rng(args[-1]).uniform(0, 0.05)
+        return super().submit(lambda: (time.sleep(delay), function(*args))[1])
+
+
+def test_bits_do_not_depend_on_threads_or_order(whole):
+    with Shuffled(3) as pool:
+        assert bits(run(executor=pool, block=4096)) == bits(whole)
+
+
+@pytest.mark.slow
+def test_bits_of_compiled_code_do_not_depend_on_threads_or_order():
+    with Shuffled(3) as pool:
+        assert bits(run(executor=pool, block=4096, backend=None)) == bits(run(backend=None))
+
+
+def test_sums_are_compensated():
+    leaves = np.array([1e16, 1.0, -1e16, 1.0, 1e-3])[:, None]
+    assert added(None, leaves).sum() == pytest.approx(2.001, rel=1e-15)
+    far = run(sk.Brownian(), 1e8, [sk.stats.moments])
+    assert far.moments.variance[2] == pytest.approx(1.0, abs=0.06)  # six standard errors: 2e-9
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+def test_values_of_each_path_are_cut(repeated):
+    """Parameters and states over the paths, one more path axis, and components."""
+    rate = np.linspace(0.5, 2, PATHS)
+    x0 = {"x0": 1.0, "paths": PATHS} if repeated else {"x0": np.linspace(0, 1, PATHS), "paths": None}
+    found = run(sk.OU(theta=rate), statistics=[], block=4096, **x0).x
+    assert np.array_equal(found, sk.solve(sk.OU(theta=rate), **x0, ts=TS, h=0.25, seed=3, **PLAIN).x)
+    inner = run(sk.OU(sigma=np.array([0.1, 0.5])), [0.5, 0.5], ALL[:4], block=4096, keep_paths=True)
+    assert inner.moments.mean.shape == (3, 2) and inner.comoments.covariance.shape == (2, 3, 3)
+    assert np.allclose(inner.moments.std[2], inner.x[2].std(0, ddof=1)) and inner.x.shape == (3, PATHS, 2)
+    pair = run(sk.Heston(), [100.0, 0.04], ALL[:4], block=4096, keep_paths=True)
+    assert np.allclose(pair.covariance.covariance[2], np.cov(pair.x[2].T), rtol=1e-10)
+    assert pair.covariance.covariance.shape == (3, 2, 2)
+
+
+def test_tensors():
+    torch = pytest.importorskip("torch")
+    found = run(x0=torch.tensor(0.5, dtype=torch.float64), backend=None, block=4096, keep_paths=True)
+    assert torch.is_tensor(found.x) and found.x.shape == (3, PATHS)
+    assert found.moments.mean[2] == pytest.approx(float(found.x[2].mean()))
+
+
+def test_events_and_failed_paths_are_counted():
+    found = run(sk.Brownian(), 0.0, [sk.stats.moments], events=[sk.Barrier(0.5), sk.Barrier(-5.0)])
+    assert found.stopped == (int((sk.solve(
+        sk.Brownian(), np.zeros(PATHS), TS, h=0.25, seed=3, events=[sk.Barrier(0.5), sk.Barrier(-5.0)], **PLAIN
+    ).event == 0).sum()), 0)  # fmt: skip
+    blow = sk.process(lambda t, x: x**3, lambda t, x: 1.0, additive=True)
+    with pytest.warns(RuntimeWarning, match="count in no statistic"), np.errstate(all="ignore"):
+        found = run(blow, 3.0, [sk.stats.moments, sk.stats.extremes], keep_paths=True, h=0.05)
+    assert 0 < found.failed == np.isnan(found.x[-1]).sum() and found.moments.count[2] == PATHS - found.failed
+
+
+HITS = sk.stats.Statistic(
+    "hits",
+    lambda: (0, np.zeros(3)),
+    lambda state, sol: (state[0] + len(sol.failed), state[1] + sol.x.sum(1)),
+    lambda a, b: (a[0] + b[0], a[1] + b[1]),
+    lambda state: state[1] / state[0],
+)
+
+
+def test_statistics_of_ones_own(whole):
+    found = run(statistics=[HITS])
+    assert np.allclose(found.hits, whole.x.mean(1)) and np.array_equal(
+        run(statistics=[HITS], block=8192).hits, found.hits
+    )
+    with pytest.raises(AttributeError, match=r"no 'moments'; it has the statistics hits"):
+        found.moments  # noqa: B018
+
+
+def test_stream_is_in_order_and_bounded():
+    made = []
+    drift = sk.process(lambda t, x: made.append(len(x)) or -x, noise="none")
+    blocks = sk.stream(drift, np.arange(40_960.0), [0, 1], sk.rk4, h=1.0, block=4096, **PLAIN)
+    made.clear()
+    firsts = []
+    for sol in blocks:
+        firsts.append(sol.state.first_path)
+        assert sum(made) <= 4 * 4096 * len(firsts)
+    assert firsts == list(range(0, 40_960, 4096))
+
+
+def test_a_block_that_raises_is_made_again_and_then_named():
+    calls = {"left": 1}
+
+    def add(state, sol):
+        if sol.state.first_path == 8192 and calls["left"]:
+            calls["left"] -= 1
+            raise OSError("no luck")
+        return state + 1
+
+    once = sk.stats.Statistic("once", lambda: 0, add, lambda a, b: a + b)
+    assert run(statistics=[once], block=4096).once == 5
+    calls["left"] = 2
+    with pytest.raises(
+        RuntimeError, match=r"block 2, paths 8,192 to 12,287, raised twice: OSError: no luck; blocks 0 to 1"
+    ):
+        run(statistics=[once], block=4096)
+
+
+def test_interrupts_cancel():
+    pool = ThreadPoolExecutor(1)
+    blocks = sk.stream(sk.OU(), 0.0, TS, h=0.01, paths=400_000, block=4096, executor=pool, window=50, **PLAIN)
+    next(blocks)
+    blocks.close()
+    start = time.perf_counter()
+    pool.shutdown()
+    assert time.perf_counter() - start < 5  # one block at most, where fifty take much longer
+    with pytest.raises(RuntimeError, match=r"block 0, .* cannot schedule new futures"):
+        next(sk.stream(sk.OU(), 0.0, TS, h=0.01, paths=8192, executor=pool, **PLAIN))
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        ({"paths": None}, "paths is missing"),
+        ({"paths": 7, "process": sk.OU(theta=np.ones(5))}, "paths is 7, but an array parameter of OU has values for 5"),
+        ({"first_path": 5}, "first_path must be a multiple of 4,096"),
+        ({"block": 1000}, "block must be a multiple of 4,096"),
+        ({"executor": 3}, "executor must have the submit"),
+        ({"statistics": sk.stats.moments}, "statistics must be a list"),
+        ({"statistics": [sk.stats.quantiles]}, "take edges and levels"),
+        ({"statistics": [sk.stats.moments] * 2}, "'moments' is taken"),
+        ({"keep_paths": 1}, "keep_paths must be True or False"),
+        ({"h": None}, "how to step is not said"),
+        ({"step": 0.1}, "no argument 'step'"),
+    ],
+)
+def test_errors(others, words):
+    with pytest.raises(ValueError, match=words):
+        run(**others)
+
+
+def test_errors_of_statistics():
+    for make, words in (
+        (lambda: sk.stats.histogram([1, 0]), "edges must be at least two increasing"),
+        (lambda: sk.stats.histogram([0, np.inf]), "edges must be finite"),
+        (lambda: sk.stats.quantiles([1.5]), "levels must be a real number"),
+        (lambda: sk.stats.quantiles(0.5), "levels must be a sequence"),
+        (lambda: sk.stats.quantiles([0.5], accuracy=0), "accuracy must be"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            make()
+
+
+# --- stores ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def url(tmp_path):
+    pytest.importorskip("zarr")
+    return str(tmp_path / "run.zarr")
+
+
+def data(url):
+    import zarr
+
+    return {name: array[...].tobytes() for name, array in zarr.open_group(url, mode="r").arrays()}
+
+
+def test_a_store_opens_in_xarray(url, whole):
+    xarray = pytest.importorskip("xarray")
+    found = run(store=url, keep_paths=True, block=8192)
+    assert bits(found) == bits(whole)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = xarray.open_zarr(url, consolidated=False)
+    assert data.x.dims == ("path", "time") and np.array_equal(data.x.values.T, whole.x) and not data.failed.any()
+    assert np.array_equal(data.time, TS)
+    assert {"process", "method", "h", "seed", "versions", "calculus", "units"} <= set(data.attrs)
+
+
+def test_a_store_names_the_difference(url):
+    run(store=url, statistics=[sk.stats.moments])
+    for others, words in (
+        ({"h": 0.5}, "with h = 0.25, but this one has h = 0.5"),
+        ({"process": sk.OU(theta=2.0)}, "process = OU"),
+        ({"statistics": [sk.stats.extremes]}, "statistics ="),
+        ({"x0": 0.1}, "x0 = 0.5, but this one has x0 = 0.1"),
+        ({"keep_paths": True}, "keep_paths = False"),
+        ({"seed": 4}, "seed = 3"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            run(store=url, **{"statistics": [sk.stats.moments], **others})
+    again = sk.ensemble(sk.OU(), 0.5, TS, h=0.25, paths=PATHS, statistics=[sk.stats.moments], store=url, **PLAIN)
+    assert again.seed == 3  # that of the store
+
+
+def test_what_is_no_store_is_left_alone(tmp_path):
+    pytest.importorskip("zarr")
+    (tmp_path / "mine").write_text("data")
+    with pytest.raises(ValueError, match="holds something else"):
+        run(store=tmp_path)
+    assert (tmp_path / "mine").read_text() == "data"
+
+
+def test_a_store_on_fsspec(whole):
+    pytest.importorskip("fsspec")
+    pytest.importorskip("zarr")
+    assert bits(run(store="memory://run.zarr", keep_paths=True)) == bits(whole)
+    assert bits(run(store="memory://run.zarr", keep_paths=True)) == bits(whole)
+
+
+class Strange:
+    pass
+
+
+def test_states_that_are_objects_are_refused_with_a_store(url):
+    strange = HITS._replace(init=Strange, add=lambda state, sol: state, merge=lambda a, b: a)
+    with pytest.raises(ValueError, match=r"numbers, arrays, tuples, lists and dicts, got .*Strange"):
+        run(store=url, statistics=[strange])
+
+
+def test_a_full_disk_and_a_lost_store_leave_what_was_finished(url, monkeypatch):
+    """The disk is full at the third block; the same call goes on behind the second."""
+    from sdekit.ensembles import files
+
+    write, count = files.write, []
+
+    def full(url, name, data):
+        count.append(name)
+        if len(count) == 5:
+            raise OSError(28, "No space left on device")
+        write(url, name, data)
+
+    monkeypatch.setattr(files, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(store=url, statistics=[HITS], block=4096)
+    monkeypatch.undo()
+    assert np.array_equal(run(store=url, statistics=[HITS]).hits, run(statistics=[HITS]).hits)
+
+
+SCRIPT = """
+import sys, numpy as np, sdekit as sk
+def add(state, sol):
+    print("leaf", flush=True)
+    return state + sol.x.sum(1)
+mine = sk.stats.Statistic("mine", lambda: np.zeros(3), add, lambda a, b: a + b)
+found = sk.ensemble(sk.OU(), 0.5, [0, 0.5, 1], h=0.01, paths=40_960, seed=3, block=4096, store=sys.argv[1],
+                    keep_paths=True, statistics=[mine, sk.stats.extremes], backend=sk.backends.numpy())
+print(found.mine.tobytes().hex(), found.extremes.least.tobytes().hex())
+"""
+
+
+def start(url):
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, url], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
+    """It is killed after its third block and again after two more; meanwhile another run is refused."""
+    pytest.importorskip("zarr")
+    urls = [str(tmp_path / name) for name in ("killed.zarr", "whole.zarr")]
+    leaves = 0
+    for until in (3, 2):
+        with start(urls[0]) as process:
+            for _ in range(until):
+                leaves += process.stdout.readline() == "leaf\n"
+            if until == 2:
+                with pytest.raises(ValueError, match="in use by another run"):
+                    sk.ensemble(sk.OU(), 0.5, TS, h=0.01, paths=40_960, store=urls[0], **PLAIN)
+            process.kill()
+    outputs = []
+    for url in urls:
+        with start(url) as process:
+            outputs.append(process.stdout.read().split())
+    assert outputs[0][-2:] == outputs[1][-2:] and leaves == 5
+    assert outputs[0].count("leaf") < outputs[1].count("leaf") == 10
+    assert data(urls[0]) == data(urls[1])
+
+
+def test_fingerprints_tell_values_apart():
+    def scaled(k):
+        return lambda t, x: k * x
+
+    assert fingerprint(scaled(1)) == fingerprint(scaled(1)) != fingerprint(scaled(2))
+    assert fingerprint(lambda x: x + 1) != fingerprint(lambda x: x + 2)
+    assert fingerprint(np.ones(3)) == fingerprint(np.ones(3)) != fingerprint(np.zeros(3))
+    assert fingerprint(sk.OU()) != fingerprint(sk.OU(theta=2.0))
+    assert json.dumps(fingerprint(object())) == '"<object object>"'

@@ -1,0 +1,268 @@
+"""Expectations: values in closed form, levels that telescope, and what the answer says of itself.
+
+Seeds are fixed. A value may miss its tolerance, or two means differ by four standard errors, with probabilities of 1e-2
+and 6e-5 for a seed.
+"""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+import sdekit as sk
+from sdekit.expectations import multilevel
+from sdekit.expectations.multilevel import Samples
+
+RATE, SIGMA, SPOT, STRIKE = 0.05, 0.2, 100.0, 100.0
+DISCOUNT = math.exp(-RATE)
+GBM = sk.GBM(mu=RATE, sigma=SIGMA)
+NUMPY = sk.backends.numpy()
+
+
+def normal_cdf(x):
+    return 0.5 * math.erfc(-x / math.sqrt(2))
+
+
+def black_scholes(spot=SPOT, strike=STRIKE, rate=RATE, sigma=SIGMA, growth=RATE):
+    """The price of a call of one year, and that of a digital one, on a lognormal price of mean spot e^growth."""
+    high = (math.log(spot / strike) + growth) / sigma + 0.5 * sigma
+    low = high - sigma
+    digital = math.exp(-rate) * normal_cdf(low)
+    return math.exp(growth - rate) * spot * normal_cdf(high) - strike * digital, digital
+
+
+CALL, DIGITAL = black_scholes()
+
+
+def call(x):
+    return DISCOUNT * np.maximum(x - STRIKE, 0.0)
+
+
+def digital(x):
+    return DISCOUNT * (x > STRIKE)
+
+
+# --- functionals of the path, and how levels are coupled ---
+
+
+def quantity(f, process, x0, along=None, inner=1, method=None):
+    return multilevel._quantity(f, process, x0, 1.0, method, along, inner, False, NUMPY)
+
+
+CASES = {
+    "end": (call, GBM, SPOT, {}, 1),
+    "mean": (lambda x, m: (m - 90) ** 2, GBM, SPOT, {"m": sk.path.mean()}, 1),
+    "integral": (lambda x, m: np.exp(-m), sk.OU(sigma=1.0), 1.0, {"m": sk.path.integral(lambda x: x * x)}, 1),
+    "maximum": (lambda x, m: (m - x) ** 2, GBM, SPOT, {"m": sk.path.maximum()}, 1),
+    "minimum": (lambda x, m: np.maximum(x - m, 5), GBM, SPOT, {"m": sk.path.minimum()}, 1),
+    "survival": (lambda x, a: call(x) * a, GBM, SPOT, {"a": sk.path.survival(85.0)}, 1),
+    "inner": (digital, GBM, SPOT, {}, 16),
+    "coupled": (
+        lambda x, m: np.maximum(m - x[:, 0], 0), sk.Heston(), (100.0, 0.04), {"m": sk.path.maximum(0)}, 1,
+    ),
+    "coupled inner": (lambda x: 1.0 * (x[:, 0] > 100), sk.Heston(), (100.0, 0.04), {}, 16),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_coarser_of_a_pair_has_the_law_of_the_finer_of_the_level_before(case):
+    """Else sums of levels would not telescope. Levels are drawn with seeds of their own."""
+    q = quantity(*CASES[case])
+    fine = np.concatenate([fine for fine, _ in q.pairs(2, 1, 0, 40_000, False)])
+    pairs = [np.concatenate(part) for part in zip(*q.pairs(4, 2, 0, 40_000))]
+    for power in (1, 2) if q.inner == 1 else (1,):  # means over the last step know more of it on the coarser path
+        a, b = fine**power, pairs[1] ** power
+        spread = math.sqrt(a.var() / a.size + b.var() / b.size)
+        assert abs(a.mean() - b.mean()) < 4 * spread
+    assert np.var(pairs[0] - pairs[1]) < 0.5 * np.var(pairs[0])
+
+
+def test_a_brownian_motion_meets_levels_as_it_should_on_steps_of_any_size():
+    """E max W = √(2/π), P(max < 1) = erf(1/√2): the bridge's law is that of the process. So for both of a pair."""
+    along = {"high": sk.path.maximum(), "low": sk.path.minimum(), "alive": sk.path.survival(1.0)}
+    for f, truth in [
+        (lambda x, high, low, alive: high, math.sqrt(2 / math.pi)),
+        (lambda x, high, low, alive: low, -math.sqrt(2 / math.pi)),
+        (lambda x, high, low, alive: alive, math.erf(1 / math.sqrt(2))),
+        (lambda x, high, low, alive: 1.0 * (high < 1.0), math.erf(1 / math.sqrt(2))),
+    ]:
+        for value in next(quantity(f, sk.Brownian(), 0.0, along).pairs(2, 3, 0, 100_000)):
+            assert abs(value.mean() - truth) < 4 * value.std() / math.sqrt(value.size)
+
+
+def test_correlated_noise_fills_the_coarser_path_as_it_moves_the_finer():
+    """Of two correlated motions the middle of the filled path is that of the path: nothing else is random there."""
+    pair = sk.process(lambda t, x, y: (0.0, 0.0), lambda t, x, y: (1.0, 2.0), correlation=[[1, 0.8], [0.8, 1]])
+    along = {"m": sk.path.Functional(lambda walk: walk.x[1, :, 1], True, 1)}
+    for fine, coarse in quantity(lambda x, m: m, pair, (0.0, 0.0), along).pairs(2, 5, 0, 100):
+        np.testing.assert_allclose(fine, coarse, atol=1e-13)
+        assert fine.std() > 1
+
+
+def test_means_over_the_last_step_are_smooth():
+    """Var E(f | rest) < Var f; the points are shifted, so that no mean is biased."""
+    rough, smooth = (quantity(digital, GBM, SPOT, inner=n) for n in (1, 64))
+    one = np.concatenate([a - b for a, b in rough.pairs(32, 7, 0, 5_000)])
+    many = np.concatenate([a - b for a, b in smooth.pairs(32, 7, 0, 5_000)])
+    assert many.var() < 0.1 * one.var()
+    assert abs(one.mean() - many.mean()) < 4 * math.sqrt((one.var() + many.var()) / one.size)
+
+
+# --- answers ---
+
+
+def geometric_asian():
+    """E of the geometric mean's call, which is lognormal: log G ~ N(log S + (r − σ²/2)/2, σ²/3)."""
+    sigma, middle = SIGMA / math.sqrt(3), math.log(SPOT) + (RATE - SIGMA**2 / 2) / 2
+    return black_scholes(SPOT, STRIKE, RATE, sigma, middle - math.log(SPOT) + sigma**2 / 2)[0]
+
+
+@pytest.mark.parametrize(
+    "f, process, x0, truth, tol, given",
+    [
+        (call, GBM, SPOT, CALL, 0.1, {"control": []}),
+        (digital, GBM, SPOT, DIGITAL, 0.01, {"inner": 32, "control": []}),
+        (
+            lambda x, m: DISCOUNT * np.maximum(np.exp(m) - STRIKE, 0), GBM, SPOT, geometric_asian(), 0.05,
+            {"along": {"m": sk.path.mean(np.log)}},
+        ),
+        (lambda x, a: a, sk.Brownian(), 0.0, math.erf(1 / math.sqrt(2)), 0.01, {"along": {"a": sk.path.survival(1.0)}}),
+        (lambda x: x[:, 0], sk.Heston(), (100.0, 0.04), 100 * math.exp(0.05), 0.3, {}),
+    ],
+    ids=["call", "digital", "asian", "barrier", "heston"],
+)  # fmt: skip
+def test_answers_are_within_their_tolerance(f, process, x0, truth, tol, given):
+    answer = sk.expect(f, process, x0, 1.0, tol=tol, exact=False, seed=11, backend=NUMPY, **given)
+    assert abs(answer.value - truth) < tol
+    assert answer.supported and answer.bias + 2.6 * answer.stderr <= tol * (1 + 1e-12)
+    assert answer.error == answer.bias + 1.96 * answer.stderr
+    assert answer.cost == sum(
+        level.paths * (level.steps * (1.5 if i else 1) + given.get("inner", 0) * (2 if i else 1))
+        for i, level in enumerate(answer.levels)
+    )
+
+
+@pytest.mark.parametrize(
+    "process, x0, f, truth",
+    [
+        (GBM, SPOT, call, CALL),
+        (sk.OU(theta=2.0, mu=1.0, sigma=0.5), 0.0, lambda x: x * x, None),
+        (sk.CIR(), 0.04, lambda x: x, None),
+    ],
+    ids=["GBM", "OU", "CIR"],
+)
+def test_exact_laws_need_no_levels(process, x0, f, truth):
+    law = process.transition(0.0, 1.0, np.float64(x0))
+    truth = truth or float(law.mean if isinstance(process, sk.CIR) else law.mean**2 + law.var)
+    answer = sk.expect(f, process, x0, 1.0, tol=0.003 * truth, seed=3, backend=NUMPY)
+    assert abs(answer.value - truth) < 0.003 * truth and answer.bias == 0
+    assert [level.steps for level in answer.levels] == [1] and "exact in law" in answer.notes[0]
+
+
+def test_what_a_closed_form_knows_is_not_drawn():
+    """f = x is its own control; a call goes along with the price, and a control that is given replaces it."""
+    answer = sk.expect(lambda x: 3 * x - 1, GBM, SPOT, 1.0, tol=1e-6, seed=1, backend=NUMPY)
+    assert abs(answer.value - (3 * SPOT * math.exp(RATE) - 1)) < 1e-9
+    with_price = sk.expect(call, GBM, SPOT, 1.0, tol=0.05, seed=1, backend=NUMPY)
+    without = sk.expect(call, GBM, SPOT, 1.0, tol=0.05, seed=1, backend=NUMPY, control=[])
+    assert with_price.cost < 0.3 * without.cost
+    square = (lambda x: x * x, SPOT**2 * math.exp(2 * RATE + SIGMA**2))
+    both = sk.expect(
+        call, GBM, SPOT, 1.0, tol=0.05, seed=1, backend=NUMPY, control=[(lambda x: x, SPOT / DISCOUNT), square]
+    )
+    assert both.cost < with_price.cost and abs(both.value - CALL) < 0.05
+
+
+def test_levels_cost_as_the_theory_says():
+    """Milstein: variances fall as n⁻² on a smooth payoff, and most paths are on the coarsest level."""
+    given = {"exact": False, "control": [], "seed": 2, "backend": NUMPY}
+    answer = sk.expect(lambda x: np.log(x) ** 2, GBM, SPOT, 1.0, tol=0.005, **given)
+    assert answer.rates[1] == pytest.approx(2.0, abs=0.25)
+    paths = [level.paths for level in answer.levels]
+    assert paths == sorted(paths, reverse=True) and len(paths) >= 4
+
+
+def test_a_seed_is_an_answer():
+    one, two = (sk.expect(call, GBM, SPOT, 1.0, tol=0.2, exact=False, seed=4, backend=NUMPY) for _ in range(2))
+    assert one == two
+    other = sk.expect(call, GBM, SPOT, 1.0, tol=0.2, exact=False, seed=5, backend=NUMPY)
+    assert other.value != one.value and other.seed == 5
+    drawn = sk.expect(call, GBM, SPOT, 1.0, tol=0.2, backend=NUMPY)
+    assert drawn == sk.expect(call, GBM, SPOT, 1.0, tol=0.2, backend=NUMPY, seed=drawn.seed)
+
+
+def test_compiled_code_gives_the_same_answer():
+    one, two = (
+        sk.expect(call, GBM, SPOT, 1.0, tol=0.2, exact=False, seed=4, backend=backend, coarsest=2)
+        for backend in (NUMPY, sk.backends.numba())
+    )
+    assert two.value == pytest.approx(one.value, rel=1e-9)
+    assert [level.paths for level in one.levels] == [level.paths for level in two.levels]
+
+
+def test_power_sums_are_moments():
+    level = Samples(quantity(call, GBM, SPOT), 4, 9).add(1_000).add(2_000)
+    assert level.count == 3_000
+    fine, coarse = (np.concatenate(part) for part in zip(*level.quantity.pairs(4, level.seed, 0, 3_000)))
+    gap = fine - coarse
+    centred = gap - gap.mean()
+    assert level.mean == pytest.approx(gap.mean(), rel=1e-12)
+    assert level.variance == pytest.approx(gap.var(), rel=1e-10)
+    assert level.kurtosis == pytest.approx((centred**4).mean() / gap.var() ** 2, rel=1e-9)
+    assert level.finer == pytest.approx((fine.mean(), fine.std() / math.sqrt(3_000)), rel=1e-10)
+
+
+def test_an_answer_says_what_it_cannot_support(monkeypatch):
+    monkeypatch.setattr(multilevel, "FINEST", 8)
+    with pytest.warns(RuntimeWarning, match=r"bias .* are above tol = 0.05"):
+        answer = sk.expect(call, GBM, SPOT, 1.0, tol=0.05, exact=False, seed=1, backend=NUMPY, control=[])
+    assert not answer.supported and answer.error > 0.05 and "not supported" in repr(answer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rough = sk.expect(digital, GBM, SPOT, 1.0, tol=0.05, exact=False, seed=1, backend=NUMPY, control=[])
+    assert any("kurtosis" in note for note in rough.notes) and "kurtosis" in str(rough)
+
+
+def test_first_levels_of_no_use_are_left_out():
+    """A drift of −50 x is unstable on less than 32 steps."""
+    answer = sk.expect(
+        lambda x: x * x, sk.OU(theta=50.0, sigma=1.0), 1.0, 1.0, tol=2e-3, exact=False, seed=1, backend=NUMPY
+    )
+    assert answer.levels[0].steps >= 32 and abs(answer.value - 0.01) < 4e-3
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"tol": 0.0}, "tol must be a real number"),
+        ({"tol": math.nan}, "tol must be a real number"),
+        ({"f": 3}, "f must be a function of states"),
+        ({"f": lambda x: 1.0}, r"f must return one number per path, shape \(2048,\)"),
+        ({"f": lambda x: x * np.nan}, "f is not finite on 2048 of 2048 paths"),
+        ({"t": 0.0}, "t must be a real number, above 0"),
+        ({"t": (0.0, 1.0, 2.0)}, "t must be a time, or a pair"),
+        ({"x0": [1.0, 2.0]}, r"paths of shape \(2,\)"),
+        ({"process": sk.noiseless(GBM)}, "no noise"),
+        ({"inner": 0}, "inner must be an integer >= 1"),
+        ({"coarsest": 3}, "coarsest must be a power of two, got 3"),
+        ({"along": {"m": max}}, r"along\['m'\] must be one of sdekit.path"),
+        ({"along": [sk.path.mean()]}, "along must be a dict"),
+        ({"along": {"m": sk.path.maximum(1)}}, r"along\['m'\] is of component 1, but GBM has 1"),
+        ({"along": {"m": sk.path.mean()}, "inner": 8}, "inner draws the last step anew"),
+        ({"along": {"m": sk.path.mean()}, "method": sk.exact}, "exact draws the state at the end alone"),
+        ({"control": [call]}, "control has pairs"),
+        ({"control": call}, "control has pairs"),
+        ({"toll": 1}, "did you mean tol"),
+    ],
+)
+def test_errors_name_the_argument(given, message):
+    usual = {"f": call, "process": GBM, "x0": SPOT, "t": 1.0, "tol": 1.0, "seed": 1, "backend": NUMPY, "exact": False}
+    with pytest.raises(ValueError, match=message):
+        sk.expect(**{**usual, **given})
+
+
+def test_answers_print():
+    answer = sk.expect(call, GBM, SPOT, 1.0, tol=0.5, seed=1, backend=NUMPY, exact=False)
+    assert repr(answer).startswith("Answer(1") and "±" in repr(answer) and "\n" not in repr(answer)
+    assert str(answer).count("\n") >= 1 + len(answer.levels)
