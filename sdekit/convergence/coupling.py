@@ -114,9 +114,7 @@ def draws(c):
 
 
 def normals_of(c, count, rng):
-    """Normals of `count` paths on the fine grid, and areas of at least the right covariance behind them; None without
-    noise.
-    """
+    """Normals of `count` paths on the fine grid, and areas, normal given dW, behind them; None without noise."""
     if c.system.noise == "none":
         return None
     normals = max(c.method.normals, c.reference.normals)
