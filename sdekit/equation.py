@@ -77,6 +77,90 @@ def _array_product(process, t, x, dw):
     return (g @ dw.reshape((*dw.shape[:-1], *between, dw.shape[-1], 1)))[..., 0]
 
 
+# --- the noises one by one: columns g_j of the diffusion, each like a state, and values of each channel ---
+
+
+def summed(term, each, *args):
+    """Σ_j term(j, *args) over the indices j of the tuple `each`."""
+    return sum((term(j, *args) for j in range(len(each))), 0.0)
+
+
+def transposed(rows, like):
+    """The columns of a matrix given as rows of numbers or arrays, each a state shaped like `like`."""
+    return tuple(assemble([row[j] for row in rows], like) for j in range(len(rows[0])))
+
+
+def spread(row, like):
+    """The values of a row, each like the state of one value `like`."""
+    return tuple(like * 0 + g for g in row)
+
+
+def apart(g):
+    """The columns of the diagonal matrix of g, a state."""
+    return tuple(arrays.stack([v if i == j else 0 * v for i, v in enumerate(g)]) for j in range(len(g)))
+
+
+def area(sde, x, areas, i, j):
+    """Entry (i, j) of the rows of areas, 0 where there are none."""
+    return sde.channels(areas[i], x)[j] if areas else 0.0
+
+
+def _no_columns(process, t, x):
+    return ()
+
+
+def _single_column(process, t, x):
+    return (process.diffusion(t, x),)
+
+
+def _coupled_column(process, t, x):
+    """Components that do not enter each other's noise take one column, and one channel, as numbers do."""
+    return (assemble(process.diffusion(t, *components(x)), x),)
+
+
+def _crossing_columns(process, t, x):
+    return apart(assemble(process.diffusion(t, *components(x)), x))
+
+
+def _single_columns(process, t, x):
+    return spread(process.diffusion(t, x)[0], x)
+
+
+def _coupled_columns(process, t, x):
+    return transposed(process.diffusion(t, *components(x)), x)
+
+
+def _array_columns(process, t, x):
+    g = process.diffusion(t, x)
+    return tuple(g[..., j] for j in range(g.shape[-1]))
+
+
+def _as_one(dw, x):
+    return (dw,)
+
+
+def _first(dw, x):
+    return components(dw)
+
+
+def _last(dw, x):
+    between = (1,) * (x.ndim - dw.ndim + 1)  # axes of one state
+    return tuple(dw[..., j].reshape((*dw.shape[:-1], *between)) for j in range(dw.shape[-1]))
+
+
+def _columns(coupled, noise, event_dims, crosses):
+    """Functions (process, t, x) of the columns and (dw, x) of the channels."""
+    if noise == "none":
+        return _no_columns, _as_one
+    if noise == "general":
+        if coupled:
+            return _coupled_columns, _first
+        return (_array_columns, _last) if event_dims else (_single_columns, _first)
+    if coupled:
+        return (_crossing_columns, _first) if crosses else (_coupled_column, _as_one)
+    return _single_column, _as_one
+
+
 # --- the Jacobian of the drift: what the process says, or forward differences ---
 
 
@@ -140,6 +224,8 @@ class Equation(NamedTuple):
     f: Callable
     g: Callable
     j: Callable = _single_difference
+    c: Callable = _no_columns
+    s: Callable = _as_one
 
     def drift(self, t, x):
         return self.f(self.process, t, x)
@@ -158,9 +244,20 @@ class Equation(NamedTuple):
         """∂f/∂x in the form of `sdekit.jacobian`; `slope` is the drift at x."""
         return self.j(self, t, x, slope)
 
+    def columns(self, t, x):
+        """The columns g_j of the diffusion, each like x. Noises that do not meet each other are one column."""
+        return self.c(self.process, t, x)
 
-def equation(process, coupled, noise, event_dims=0):
-    """The `Equation` of a process with one or several state arguments and a structure of noise."""
+    def channels(self, dw, x):
+        """The values of dw that go with the columns, which multiply states like x."""
+        return self.s(dw, x)
+
+
+def equation(process, coupled, noise, event_dims=0, crosses=False):
+    """The `Equation` of a process with one or several state arguments and a structure of noise.
+
+    crosses: whether another component enters the noise of a component.
+    """
     if noise == "none":
         g = _no_noise
     elif noise == "general":
@@ -169,5 +266,8 @@ def equation(process, coupled, noise, event_dims=0):
         g = _coupled_noise if coupled else _single_noise
     given = callable(getattr(process, "jacobian", None))
     if coupled:
-        return Equation(process, _coupled_drift, g, _coupled_jacobian if given else _coupled_differences)
-    return Equation(process, _single_drift, g, _single_jacobian if given else _single_difference)
+        j = _coupled_jacobian if given else _coupled_differences
+    else:
+        j = _single_jacobian if given else _single_difference
+    drift = _coupled_drift if coupled else _single_drift
+    return Equation(process, drift, g, j, *_columns(coupled, noise, event_dims, crosses))

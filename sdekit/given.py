@@ -19,6 +19,11 @@ def along(problem):
             f"noise is {path}, but {method.name} takes {'other normals' if method.normals else 'none'} than a path's "
             f"increments and areas; leave it out"
         )
+    if problem.areas:
+        raise ValueError(
+            f"noise is {path}, which has no Lévy areas, but {method!r} takes those of the {problem.areas} noises of "
+            f"{problem.system.name}; leave it out, or declare commutative = True where they commute"
+        )
     ticks = brownian.ticks(path, problem.steps.t, "ts")
     if (np.diff(ticks) == 0).any():
         raise ValueError(f"steps are smaller than the resolution of {path}, {(path.t1 - path.t0) / brownian.TICKS:.3g}")
@@ -38,6 +43,8 @@ def explicit(problem, noise):
         raise ValueError(f"noise must be an array of standard normals, got {shown(noise)}, {noise.dtype}")
     noise = arrays.beside(noise, like)
     shape = (steps, *problem.dw_shape) if draws == 1 else (draws, steps, *problem.dw_shape)
+    if problem.areas and tuple(noise.shape) == (draws + problem.areas, steps, *problem.dw_shape):
+        return noise
     if tuple(noise.shape) != shape:
         raise ValueError(
             f"noise has shape {tuple(noise.shape)}, but {steps} steps of {problem.method.name} take {shape}"
@@ -53,6 +60,7 @@ def first_lane(problem, first_path):
         raise ValueError(f"first_path is {first_path}, but lanes are counted in 63 bits; use a smaller one")
     streams = problem.method.streams
     per_step = max(map(streams.count, streams), default=0) * problem.system.channels
+    per_step = max(per_step, 4 * (problem.areas > 0))
     if (problem.first_step + len(problem.steps)) * per_step > 2**34:
         raise ValueError(
             f"{len(problem.steps)} steps after {problem.first_step} take {per_step} normals each of a path's 2**34; "

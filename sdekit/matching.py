@@ -96,6 +96,12 @@ def _serves(system, method):
             f"method {method.name} needs the components of a state one by one, for the Jacobian of its drift, but "
             f"{name} takes states of {system.event_dims} axes whole; write drift(t, *x)"
         )
+    if method.columns and system.crossing and (system.correlation is not None or system.components is None):
+        why = "has correlated noises" if system.components else "has one state argument for all entries"
+        raise ValueError(
+            f"method {method.name} takes noises that do not commute one by one, but {name} {why}, and "
+            f"{system.crossing}; write its noise as general"
+        )
     if kind in method.noise or (kind == "none" and method.noise != ("none",)):
         return
     if system.crossing and "diagonal" in method.noise:
@@ -103,8 +109,8 @@ def _serves(system, method):
             return
         raise ValueError(
             f"method {method.name} has its order only where component i of a diagonal diffusion depends on x_i and t "
-            f"alone, but of {name}, {system.crossing}; use euler_maruyama or heun, or declare commutative = True where "
-            f"that component has no noise of its own"
+            f"alone, but of {name}, {system.crossing}; use milstein_general, euler_maruyama or heun, or declare "
+            f"commutative = True where that component has no noise of its own"
         )
     raise ValueError(
         f"method {method.name} serves processes whose noise is {' or '.join(method.noise)}, but that of {name} is "

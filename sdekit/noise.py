@@ -50,6 +50,7 @@ class Stream(enum.IntEnum):
     CROSSING = 18  # whether a step crosses a barrier: the first bits
     HIT = 19  # the others, and when it does: words
     EXTREME = 20  # `expect`: extremes of a path within its steps, and shifts of the points of the last
+    AREA = 21  # Lévy areas of a step, a `word` for every four normals, which are n = 4 step, …
 
 
 MASK = 0xFFFFFFFF

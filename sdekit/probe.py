@@ -80,6 +80,46 @@ class Probe:
             if not all(same(value, other) for other in near):
                 raise ValueError(f"{self.name} declares additive = True, but its diffusion depends on the state")
 
+    def check_commutative(self):
+        """Raise where general noise is declared commutative and g_i moves along g_j otherwise than g_j along g_i."""
+        for t, state in itertools.product(self.times, (self.state, 1.25 * self.state + 0.5)):
+            pair = self._bracket(t, state)
+            if pair:
+                i, j = pair
+                raise ValueError(
+                    f"{self.name} declares commutative = True, but its noises {i} and {j} do not: the derivative "
+                    f"of column {j} of its diffusion along column {i} is not that of column {i} along column {j}"
+                )
+
+    def _matrix(self, t, state):
+        """The diffusion as (entries of a state, m) on the host; None where it cannot be looked at."""
+        value = self.near(state, t)
+        if value is None or not arrays.concrete(state):
+            return None
+        if isinstance(value, (tuple, list)):
+            return np.array([[float(v) for v in row] for row in value])
+        return arrays.on_host(value).reshape(-1, value.shape[-1])
+
+    def _bracket(self, t, state):
+        """The first two noises that do not commute at a state, by central differences of the diffusion."""
+        g = self._matrix(t, state)
+        if g is None or not np.isfinite(g).all() or not g.any():
+            return None
+        eps = float((arrays.torch().finfo if arrays.is_tensor(state) else np.finfo)(state.dtype).eps)
+        by = eps ** (1 / 3) * max(1.0, float(abs(state).max())) / abs(g).max()
+        along = []
+        for column in g.T:
+            step = arrays.beside(by * column.reshape(tuple(state.shape)), state)
+            ends = self._matrix(t, state + step), self._matrix(t, state - step)
+            if ends[0] is None or ends[1] is None:
+                return None
+            along.append((ends[0] - ends[1]) / (2 * by))
+        slack = 1e-3 * abs(np.array(along)).max() + 100 * eps * abs(g).max() / by
+        for i, j in itertools.combinations(range(g.shape[1]), 2):
+            if (abs(along[i][:, j] - along[j][:, i]) > slack).any():
+                return i, j
+        return None
+
     def crossing(self):
         """What of a diagonal diffusion depends on another entry of the state, in words; None where nothing is found."""
         if not arrays.concrete(self.state):

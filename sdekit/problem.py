@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from .brownian import BrownianPath
 from .course import Course
 from .methods import Method
+from .noise import Stream
 from .records import replaced, values
 from .steps import Steps
 from .system import System
@@ -53,6 +54,16 @@ class Problem(NamedTuple):
         """Evaluations of the drift in a step; None where the method's record does not say."""
         differences = self.method.jacobian and not callable(getattr(self.system.process, "jacobian", None))
         return self.method.drifts + (self.system.components or 1) if differences else self.method.drifts
+
+    @property
+    def areas(self):
+        """How many rows of Lévy areas a step takes: one for each noise, none where they are not needed."""
+        return 0 if self.method.areas is None else self.system.areas
+
+    @property
+    def streams(self):
+        """The noise stream of each dw, and of the rows of areas behind them."""
+        return self.method.streams + (Stream.AREA,) * self.areas
 
     @property
     def lanes(self):

@@ -68,8 +68,9 @@ def solve(
     first_path  index of the first path: solve(x0[a:b], first_path=a) repeats the rows a … b.
     noise       standard normals of shape (steps, *shape of dw) in place of the generator's, where dw has the shape of
                 the state, or (path axes, m) for general noise; methods that draw several dw take an axis of that
-                length in front. They are independent: a correlation is applied to them. Or a `BrownianPath`: then h
-                bounds steps that are dyadic parts of it, but where `ts` cut one, and without `ts` they fill it.
+                length in front, milstein_general one of 1 + m where Lévy areas are given too, in units of h. Normals
+                are independent: a correlation is applied to them. Or a `BrownianPath`: then h bounds steps that
+                are dyadic parts of it, but where `ts` cut one, and without `ts` they fill it.
     backend     a record of `sdekit.backends` with its options, such as `sdekit.backends.numba(threads=4)`.
                 Default by the type of x0: numba for arrays (numpy where the process has a score or couples
                 whole axes), torch for tensors.

@@ -25,6 +25,7 @@ class System(NamedTuple):
     noise        "none", "diagonal" or "general", as declared
     additive     whether the noise does not depend on the state
     crossing     None, or what of the diffusion depends on another component: noise that does not commute
+    commutative  whether general noise is declared to commute
     event_dims   axes at the end of x0 that make up one state
     path_shape   the path axes: those of x0 broadcast with the shapes of array parameters
     correlation  None, or the lower factor (k, k) that every normal of a step is multiplied by
@@ -37,6 +38,7 @@ class System(NamedTuple):
     noise: str
     additive: bool
     crossing: str | None
+    commutative: bool
     event_dims: int
     path_shape: tuple[int, ...]
     correlation: Any
@@ -45,7 +47,8 @@ class System(NamedTuple):
     @property
     def equation(self):
         """What a step sees."""
-        return equation(self.process, self.components is not None, self.noise, self.event_dims)
+        coupled, crosses = self.components is not None, self.crossing is not None
+        return equation(self.process, coupled, self.noise, self.event_dims, crosses)
 
     @property
     def kind(self):
@@ -55,6 +58,11 @@ class System(NamedTuple):
         if self.additive:
             return "additive"
         return "general" if self.crossing else self.noise
+
+    @property
+    def areas(self):
+        """How many noises have Lévy areas, which their iterated integrals do not come without; 0 where they commute."""
+        return self.channels if self.kind == "general" and not self.commutative and self.channels > 1 else 0
 
     @property
     def name(self):
@@ -77,19 +85,24 @@ def bind(process, x0, t0):
         )
     k, event_dims = _form(process, x0)
     additive = noise == "none" or bool(getattr(process, "additive", False))
+    commutative = bool(getattr(process, "commutative", False))
     channels, crossing = k or 1, None
     if noise != "none":
         with np.errstate(all="ignore"):
             probe = Probe(process, x0, float(t0), k, event_dims)
             channels = probe.channels(noise)
             probe.check_additive(additive)
-            if noise == "diagonal" and not additive and not getattr(process, "commutative", False):
+            if noise == "diagonal" and not additive and not commutative:
                 crossing = probe.crossing()
+            if noise == "general" and commutative:
+                probe.check_commutative()
     path_shape = _path_shape(process, tuple(x0.shape[: x0.ndim - event_dims]))
     correlation, jumps = _correlation(process, noise, k), _jumps(process)
     kept = {"correlation": correlation, "jumps": jumps}  # as arrays, which compile once whatever their values
     process = replaced(process, **{n: kept[n] for n, v in values(process).items() if n in kept and v is not None})
-    return System(process, k, channels, noise, additive, crossing, event_dims, path_shape, correlation, jumps)
+    return System(
+        process, k, channels, noise, additive, crossing, commutative, event_dims, path_shape, correlation, jumps
+    )
 
 
 def declared(process, attribute, default, allowed):

@@ -266,7 +266,7 @@ def process(
     event_dims   axes that make up one state where one argument holds them all (None: all but the first);
                  with k > 1 arguments it is 1
     commutative  diagonal noise whose component i depends on another component still commutes, because that
-                 one has no noise of its own
+                 one has no noise of its own; or the columns of general noise commute, so that no areas are needed
     correlation  of diagonal noise on k > 1 components: a positive semidefinite (k, k) matrix with ones on its
                  diagonal, or a lower factor with rows of norm 1
     jumps        times at which drift or diffusion jump: steps end there, and each sees its own side

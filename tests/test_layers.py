@@ -28,6 +28,7 @@ LAYERS = {
     "sdekit.grids": 1,
     "sdekit.jacobian": 1,
     "sdekit.laws": 1,
+    "sdekit.levy": 1,
     "sdekit.methods": 1,
     "sdekit.noise": 1,
     "sdekit.path": 1,

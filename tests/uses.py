@@ -78,6 +78,7 @@ def arrays():
     for process in rough:
         sk.solve(process, np.asarray(process.x0), [0, 0.01], h=0.01, seed=0, backend=plainly)
     sk.solve(sk.OU(), 1.0, [0, 1], sk.exact, h=1.0, seed=0, backend=plainly)
+    sk.solve(sk.Heston(), [1.0, 0.04], [0, 1], sk.milstein_general(scale=2.0), h=0.5, seed=0, backend=plainly)
     assert sk.milstein.strong is not None and sk.milstein.strong["diagonal"] == 1.0
     return sol.t, sol.x
 

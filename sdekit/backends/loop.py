@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from .. import arrays, brownian, noise
+from .. import arrays, brownian, levy, noise
 from .. import math as sm
 from ..methods.taken import Taken
 from ..problem import Outcome, counted
@@ -170,11 +170,27 @@ def healthy(x):
 
 
 def increments(problem, rows):
-    """For each step the list of its standard normals, shaped for the step."""
+    """For each step the list of its standard normals and areas, shaped for the step."""
+    for s, drawn in enumerate(_drawn(problem, rows)):
+        if len(drawn) < len(problem.streams):
+            drawn += _areas(problem, rows, s, drawn[0])
+        yield [as_dw(problem, z) for z in drawn]
+
+
+def _areas(problem, rows, s, z):
+    """The areas of step s, whose normals are z, in units of h: a list of rows like z."""
+    h = float(problem.steps.t[s + 1]) - float(problem.steps.t[s])
+    p, step = levy.terms(len(z), h, problem.method.areas), problem.first_step + s
+    made = levy.areas(z.reshape(len(z), -1), p, lambda first, count: levy.normals(rows, step, first, count))
+    return [row.reshape(z.shape) for row in made]
+
+
+def _drawn(problem, rows):
+    """For each step the list of its standard normals, of channels first, as they are drawn or given."""
     m, method, steps = problem.system.channels, problem.method, len(problem.steps)
     if problem.noise is not None:
         for s in range(steps):
-            yield [as_dw(problem, arrays.channels_first(z[s]) if problem.dw_axes else z[s]) for z in problem.noise]
+            yield [arrays.channels_first(z[s]) if problem.dw_axes else z[s] for z in problem.noise]
         return
     shape = (m, *problem.system.path_shape) if problem.dw_axes else problem.shape
     if problem.path is not None:
@@ -182,7 +198,7 @@ def increments(problem, rows):
             problem.path, problem.first_lane, problem.lanes, m if problem.dw_axes else 1, problem.x0
         )
         for p, q in itertools.pairwise(brownian.ticks(problem.path, problem.steps.t, "ts").tolist()):
-            yield [as_dw(problem, z.reshape(shape)) for z in brownian.step(bridge, p, q)[: method.normals]]
+            yield [z.reshape(shape) for z in brownian.step(bridge, p, q)[: method.normals]]
         return
     per_step = {stream: method.streams.count(stream) * m for stream in method.streams}
     for s in range(steps):
@@ -193,7 +209,7 @@ def increments(problem, rows):
         drawn = []
         for j, stream in enumerate(method.streams):
             row = (step - begin) * per_step[stream] + method.streams[:j].count(stream) * m
-            drawn.append(as_dw(problem, made[stream][row : row + m].reshape(shape)))
+            drawn.append(made[stream][row : row + m].reshape(shape))
         yield drawn
 
 

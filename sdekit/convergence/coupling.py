@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import arrays
+from .. import arrays, levy
 from .. import noise as streams
 from ..checks import integer
 from ..methods import Method
@@ -23,21 +23,26 @@ COUPLED = ((), (streams.Stream.PATH,), (streams.Stream.PATH, streams.Stream.SECO
 def coarsen(normals, factor=2):
     """Standard normals of the same Brownian path on steps `factor` times as long.
 
-    normals     (draws, steps, *shape of dw) on equal steps, draws = 1 (dW) or 2 (dW, dZ); the
-                result has steps / factor steps. `solve` takes it, or for draws = 1 its first entry,
-                as `noise`.
+    normals     (draws, steps, *shape of dw) on equal steps, draws = 1 (dW) or 2 (dW, dZ), or 1 + m of m > 1
+                noises on the last axis (dW and the rows of its Lévy areas in units of h); the result has
+                steps / factor steps. `solve` takes it, or for draws = 1 its first entry, as `noise`.
 
     With ξ, ζ the normals of the substeps i = 0 … f − 1, from dW = Σ dW_i and
     I₍₁,₀₎ = Σ (I₍₁,₀₎,ᵢ + h_i (W_i − W_0)), where I₍₁,₀₎ = h (dW + dZ/√3)/2,
 
         ξ' = f^{−1/2} Σ ξ_i,    ζ' = f^{−3/2} Σ [ζ_i + √3 (f − 1 − 2i) ξ_i].
 
-    ζ' keeps the area under the path, which independent new normals would lose.
+    ζ' keeps the area under the path, which independent new normals would lose. So do Lévy areas, by Chen's relation,
+
+        A' = f^{−1} Σ [A_i + ½ (S_i ξ_iᵀ − ξ_i S_iᵀ)],    S_i = Σ_{l<i} ξ_l.
     """
     z = np.asarray(normals)
     factor = integer("factor", factor, least=1)
-    if z.ndim < 2 or z.shape[0] not in (1, 2):
-        raise ValueError(f"normals must have shape (1 or 2, steps, *shape of dw), got {z.shape}")
+    skew = z.ndim > 2 and 2 < z.shape[0] == 1 + z.shape[-1]
+    if z.ndim < 2 or (z.shape[0] not in (1, 2) and not skew):
+        raise ValueError(
+            f"normals must have shape (1 or 2, steps, *shape of dw), or (1 + m, steps, …, m), got {z.shape}"
+        )
     if z.shape[1] % factor:
         raise ValueError(f"factor is {factor}, which does not divide the {z.shape[1]} steps")
     if factor == 1:
@@ -46,6 +51,9 @@ def coarsen(normals, factor=2):
     dw = z[0].sum(1) / math.sqrt(factor)
     if len(z) == 1:
         return dw[None]
+    if skew:
+        cross = np.einsum("sf...i,sf...j->is...j", z[0].cumsum(1) - z[0], z[0])
+        return np.concatenate([dw[None], (z[1:].sum(2) + 0.5 * (cross - cross.swapaxes(0, -1))) / factor])
     lever = math.sqrt(3) * (factor - 1 - 2 * np.arange(factor)).astype(z.dtype)
     area = z[1].sum(1) + np.einsum("i,si...->s...", lever, z[0])
     return np.stack([dw, area / factor**1.5])
@@ -95,20 +103,36 @@ def increment(c, count):
     return (*shape[: len(shape) - c.system.event_dims], c.system.channels)
 
 
+def areas(c, method):
+    """How many rows of Lévy areas the method takes."""
+    return 0 if method.areas is None else c.system.areas
+
+
+def draws(c):
+    """How many arrays of the shape of dw there are for a step."""
+    return max(c.method.normals, c.reference.normals) + max(areas(c, c.method), areas(c, c.reference))
+
+
 def normals_of(c, count, rng):
-    """Normals of `count` paths on the fine grid, None without noise."""
+    """Normals of `count` paths on the fine grid, and areas, normal given dW, behind them; None without noise."""
     if c.system.noise == "none":
         return None
-    draws = max(c.method.normals, c.reference.normals)
-    return rng.standard_normal((draws, c.fine, *increment(c, count)))
+    normals = max(c.method.normals, c.reference.normals)
+    z = rng.standard_normal((normals, c.fine, *increment(c, count)))
+    if draws(c) == normals:
+        return z
+    w = np.moveaxis(z[0], -1, 0)
+    rows = levy.areas(w, 0, lambda first, n: rng.standard_normal((n, *w.shape[1:])))
+    return np.concatenate([z, [np.moveaxis(row, 0, -1) for row in rows]])
 
 
 def end_of(c, method, n, count, z):
     """The states after n steps of `method` along the paths of z."""
     given = None
     if z is not None:
-        given = coarsen(z[: method.normals], c.fine // n)
-        given = given[0] if method.normals == 1 else given
+        skew = areas(c, method)
+        given = coarsen(np.concatenate([z[:1], z[-skew:]]) if skew else z[: method.normals], c.fine // n)
+        given = given[0] if len(given) == 1 else given
     grid = np.linspace(*c.ts, n + 1)
     sol = solve(c.process, c.x0, grid=grid, method=method, paths=count, noise=given, backend=c.backend)
     return sol.x[-1]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..processes.forms import on_host
-from .coupling import coupling, end_of, increment, limit_of, normals_of
+from .coupling import coupling, draws, end_of, increment, limit_of, normals_of
 
 __all__ = ["Estimate", "strong_order", "weak_order"]
 
@@ -62,7 +62,8 @@ def strong_order(
     """The strong order of `method` on `process`: how E‖X_h − X‖ at the end of `ts` falls with h.
 
     process, x0  as `solve` takes them; x0 is the start of every path.
-    method       one that draws dW, or dW and dZ of the Brownian path, or nothing.
+    method       one that draws dW, or dW and dZ of the Brownian path, or dW and Lévy areas, or nothing. The areas
+                 of steps are those of their path on the finest steps, where they are normal given dW.
     ts           (start, end).
     steps        numbers of equal steps to measure, increasing.
     paths        independent paths; each entry of x0's own path axes gets a Brownian path too. An
@@ -130,7 +131,7 @@ def weak_order(
 
 def _measure(c, compare):
     """The `Estimate` from compare(x, y) of the states x on coarse steps and y = X, (paths, …)."""
-    per_path = 2 * c.fine * max(1, math.prod(increment(c, 1)))
+    per_path = max(2, draws(c)) * c.fine * max(1, math.prod(increment(c, 1)))
     size = max(1, BATCH // per_path)
     rng, pieces = np.random.default_rng(c.seed), []
     for done in range(0, c.paths, size):

@@ -43,6 +43,9 @@ class Method(_Called[P]):
     jacobian    whether a step takes the Jacobian of the drift: an evaluation more for each component of the state,
                 unless the process has a method `jacobian`.
     streams     noise stream of each dw.
+    columns     whether a step takes the noises one by one.
+    areas       None, or the time in which the coefficients change, by which Lévy areas are made accurate: a step takes
+                the m rows A_i /√|h| behind its dw, each like dw, and none where the noise commutes.
     init        function (sde, t, x) -> memory that starts a multistep method, or None.
     evaluates_end   whether a step evaluates the drift at t1.
     reaches_zero    whether a step that reads the pair is regular at sigma(t1) = 0; otherwise it is replaced by D.
@@ -69,6 +72,8 @@ class Method(_Called[P]):
     drifts: int | None = 1
     jacobian: bool = False
     streams: tuple[int, ...] = (0,)
+    columns: bool = False
+    areas: float | None = None
     init: Callable | None = None
     evaluates_end: bool = False
     reaches_zero: bool = False
@@ -141,6 +146,8 @@ def method(
     jacobian: bool = False,
     normals: int | None = None,
     streams: tuple[int, ...] | None = None,
+    columns: bool = False,
+    areas: float | None = None,
     init: Callable | None = None,
     evaluates_end: bool = False,
     reaches_zero: bool = False,

@@ -8,6 +8,7 @@ from numba import njit, types
 from numba.extending import overload
 
 from ... import equation
+from . import areas
 from .captured import NATIVE
 from .elementary.instructions import source
 from .generator import widest_vectors
@@ -47,6 +48,7 @@ class Block(NamedTuple):
     own: np.ndarray  # parameters
     dead: np.ndarray  # failed lanes
     made: np.ndarray  # (16, LANES) numbers as a `filler` along the steps makes them
+    areas: areas.Areas | None  # Lévy areas, where the method takes them
 
 
 @once
@@ -119,6 +121,7 @@ def run(
                 ahead = min(plan.chunk - phase, steps - s)
                 ticks[slot] += min(lanes, high - start) * ahead
                 normals((noise, plan, z, block.made, start, s, phase, ahead))
+                areas.filled(block.areas, noise, plan, z, start, s, phase, ahead)
             now, then, h = begin[s], end[s], t[s + 1] - t[s]
             scale = np.sqrt(abs(h))
             place, waits = places(plan.base, plan.stride, phase), plan.waits + phase * plan.each
@@ -191,6 +194,42 @@ def _assemble(items, like):
                 f"drift and diffusion must return a tuple of {like.n} values, one per component, got {got}"
             )
         return lambda items, like: vec_like(items, like)
+
+
+@native(equation.summed)
+def _summed(term, each, *args):
+    terms = " + ".join(f"term({j}, *args)" for j in range(len(each)))
+    return source(f"def impl(term, each, *args):\n    return {terms or '0.0'}")
+
+
+@native(equation.transposed)
+def _transposed(rows, like):
+    columns = "".join(
+        f"vec_like(({''.join(f'rows[{i}][{j}], ' for i in range(like.n))}), like), " for j in range(len(rows[0]))
+    )
+    return source(f"def impl(rows, like):\n    return ({columns})", vec_like=vec_like)
+
+
+@native(equation.spread)
+def _spread(row, like):
+    items = "".join(f"as_like(row[{j}], like), " for j in range(len(row)))
+    return source(f"def impl(row, like):\n    return ({items})", as_like=as_like)
+
+
+@native(equation.apart)
+def _apart(g):
+    columns = "".join(
+        f"vec(({''.join(f'parts[{i}], ' if i == j else f'0.0 * parts[{i}], ' for i in range(g.n))})), "
+        for j in range(g.n)
+    )
+    return source(f"def impl(g):\n    parts = reals(g)\n    return ({columns})", reals=reals, vec=vec)
+
+
+@native(equation.area)
+def _area(sde, x, areas, i, j):
+    if len(areas) == 0:
+        return lambda sde, x, areas, i, j: 0.0
+    return lambda sde, x, areas, i, j: sde.channels(areas[i], x)[j]
 
 
 @native(equation.row_product)

@@ -113,7 +113,7 @@ def normals(noise, plan, z, made, start, s, phase, ahead):
     for j in range(ahead * plan.base.shape[0]):
         step, d = j // plan.base.shape[0], j % plan.base.shape[0]
         row = plan.base[d] + (phase + step) * plan.stride[d]
-        for c in range(noise.given.shape[3] if noise.given.shape[0] > 0 else 0):
+        for c in range(noise.given.shape[3] if d < noise.given.shape[0] else 0):
             for i in range(lanes):
                 z[row + c, i] = noise.given[d, s + step, min(start + i, noise.given.shape[2] - 1), c]
         for c in range(noise.factor.shape[0] - 1, -1, -1):  # from the last row up: none is read after it is changed

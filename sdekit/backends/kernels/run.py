@@ -13,7 +13,7 @@ from ...problem import Counted, Counter, Outcome
 from ...records import with_parameters
 from ..stops import watched
 from ..waiting import apart
-from . import bridge, fixed, implicit, normals, stops
+from . import areas, bridge, fixed, implicit, normals, stops
 from .captured import is_record
 from .explain import ELSEWHERE, explained
 from .generator import LANES, block, filler
@@ -36,7 +36,7 @@ def run(problem, threads=None):
     with _preparing:
         share, types, found = _share(problem, out)
     steps = len(problem.steps)
-    cost = steps * max(1, problem.system.channels * problem.method.normals)  # of a lane
+    cost = steps * max(1, problem.system.channels * len(problem.streams))  # of a lane
     threads = min(threads or machine.cpus(), problem.lanes * cost // LEAST) if problem.lanes * cost > LEAST else 1
     pieces = _pieces(problem, cost, threads)
     ticks = np.zeros(threads + 1, np.int64)  # the first entry asks for a stop, the others count lane steps
@@ -61,12 +61,13 @@ def _share(problem, out):
     sde = prepare(problem.equation, found)
     step = compiled(fixed.anew(method.step) if method.first_same_as_last else method.step)
     width = form.channels if problem.dw_axes else 1
-    forms = fixed.access(form.components, width if problem.dw_axes else None, method.normals)
+    forms = fixed.access(form.components, width if problem.dw_axes else None, len(problem.streams))
     x0, columns, dtype = _starts(problem), _per_lane(found, problem), problem.x0.dtype
     given, factor, each = np.empty((0, 0, 0, 0), dtype), form.correlation, len(watched(problem.events))
     if problem.noise is not None:
         given = np.require(problem.noise, requirements="CW")
-        given = given.reshape(method.normals, len(problem.steps), problem.lanes, width)
+        given = given.reshape(len(given), len(problem.steps), problem.lanes, width)
+    skew = problem.areas > 0
     factor = np.empty((0, 0), dtype) if factor is None else np.require(factor, dtype, "CW")
     t, saves, begin, end = problem.steps
     *watching, met = stops.watching(problem, *forms[:2])
@@ -77,7 +78,7 @@ def _share(problem, out):
         lanes = high - low or max(problem.lanes, 1)  # called for no lane it only compiles
         along = _few(problem, lanes)
         lanes = lanes if along else LANES
-        plan, key = normals.layout(method.streams, width, 4 * LANES if along else 32, each), noise.key(problem.seed)
+        plan, key = normals.layout(problem.streams, width, 4 * LANES if along else 32, each), noise.key(problem.seed)
         tree = None if path is None else bridge.tree(path, t, width, dtype)
         made = len(given) > 0 or path is not None
         fills = np.array([_filler(dtype, along, stream, made) for stream in plan.streams], np.int64)
@@ -87,6 +88,7 @@ def _share(problem, out):
             *(block(n, dtype, lanes) for n in (rows, plan.rows, len(columns))),
             np.empty(lanes, np.bool_),
             block(16 if along or path is not None else 0, dtype),
+            areas.areas(problem, dtype, len(given)) if skew else None,
         )
         mine = met and met._replace(seen=np.empty_like(met.seen))
         call(
@@ -95,14 +97,14 @@ def _share(problem, out):
             low, high, slot, ticks, first_bad,
         )  # fmt: skip
 
-    types = kind(sde), step, *forms, dtype, watching[2], path is None
+    types = kind(sde), step, *forms, dtype, watching[2], path is None, skew
     return share, types, met
 
 
 def _filler(dtype, along, stream, given):
-    """The address of what makes the numbers of a stream, 0 where they are given."""
+    """The address of what makes the numbers of a stream, 0 where they are given, or areas."""
     waits = stream == noise.Stream.CROSSING
-    return 0 if given and not waits else filler(dtype, along, waits).address
+    return 0 if (given and not waits) or stream == noise.Stream.AREA else filler(dtype, along, waits).address
 
 
 def call(kernel, types, *args):
@@ -136,9 +138,9 @@ def _few(problem, lanes):
     """Whether so many lanes are quicker as a block of their own than as a part of a whole one.
 
     The normals of one lane are made for 256 counters at a time, those of a whole block for 256 lanes; along a path it
-    is always these.
+    is always these, and so it is of areas.
     """
-    if problem.path is not None:
+    if problem.path is not None or problem.areas:
         return False
     streams = problem.method.streams if problem.noise is None else ()
     counters = max(map(streams.count, streams), default=1) * problem.system.channels * len(problem.steps) / 4
