@@ -228,8 +228,9 @@ def test_errors():
     refused("no noise", sk.noiseless(sk.OU()), 0.0, [0, 1], h=0.1, events=bar)
     refused("component of a Barrier is 2", Walk(), [0.0, 0.0], [0, 1], h=0.1, events=[sk.Barrier(1.0, component=2)])
     refused("events must be a list", sk.OU(), 0.0, [0, 1], h=0.1, events=sk.Barrier(1.0))
-    with pytest.raises(ValueError, match="direction"):
-        sk.Barrier(1.0, direction=2)
+    for direction in (2, np.array([1, 0]), True, "up"):
+        with pytest.raises(ValueError, match="direction must be an integer from -1 to 1, got"):
+            sk.Barrier(1.0, direction=direction)
     with pytest.raises(ValueError, match="level"):
         sk.Barrier(math.nan)
     torch = pytest.importorskip("torch")

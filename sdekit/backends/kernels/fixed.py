@@ -118,7 +118,8 @@ def run(
                 ahead = min(plan.chunk - phase, steps - s)
                 ticks[slot] += min(lanes, high - start) * ahead
                 normals((noise, plan, z, block.made, start, s, phase, ahead))
-            now, then, h = begin[s], end[s], t[s + 1] - t[s]
+            now, then, t0, t1 = begin[s], end[s], t[s], t[s + 1]
+            h = t1 - t0
             scale = np.sqrt(abs(h))
             place, waits = places(plan.base, plan.stride, phase), plan.waits + phase * plan.each
             met = health = value(as_like(0, real(x[0, 0])))
@@ -127,7 +128,7 @@ def run(
                 taken = step(at(sde, block.own, i), now, then, old, h, *draw(z, place, i, scale))
                 new = as_like(reached(taken), old)
                 if enter is not None:
-                    new, meets = gate(at(sde, block.own, i), now, then, h, old, new, stops.levels, z, waits, i, x)
+                    new, meets = gate(at(sde, block.own, i), now, t0, t1, h, old, new, stops.levels, z, waits, i, x)
                     met += meets
                 store(x, i, new)
                 health += times_zero(new)
@@ -137,7 +138,8 @@ def run(
                     first_bad[slot] = min(first_bad[slot], s)
             if enter is not None:  # noqa: SIM102 - as above
                 if met > 0:
-                    left -= strike(sde, step, draw, stops, now, then, t[s], h, block, place, waits, start, noise, s)
+                    times = now, then, t0, t1, h
+                    left -= strike(sde, step, draw, stops, times, block, place, waits, start, noise, s)
             if save < saves.shape[0] and saves[save] == s + 1:  # asked here: a call costs as much as the lane loop
                 _save((x, out, save, save + 1, start, high))
                 save += 1

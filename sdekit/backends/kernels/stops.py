@@ -111,8 +111,8 @@ def written(k, looks, rows, functions):
     width = k or 1
     waits = [f"real(z[row + {r}, i])" if r >= 0 else "0.0" for r in rows]
     seen = [
-        f"m{e}, a{e}, b{e}, s{e} = look{e}(sde.process, now, then, h, old, new, levels[{e}], {wait})"
-        for e, wait in enumerate(waits)
+        f"m{e}, a{e}, b{e}, s{e} = look{e}(sde.process, {begin}, t1, h, old, new, levels[{e}], {wait})"
+        for e, (begin, wait) in enumerate(zip(["t" if r < 0 else "now" for r in rows], waits))
     ]
     keeps = [f"x[{width + c}, i] = value({f'reals(old)[{c}]' if k else 'old'})" for c in range(width)]
     fills = [
@@ -125,7 +125,7 @@ def written(k, looks, rows, functions):
     names = {f"look{e}": look for e, look in enumerate(looks)} | {f"f{e}": f for e, f in enumerate(functions)}
     names |= {"real": real, "reals": reals, "value": value, "vec": vec, "sm": sm, "as_like": as_like}
     meets = " | ".join(f"m{e}" for e in range(len(looks))) or "False"
-    step = "sde, now, then, h, old, new, levels, z, row, i"
+    step = "sde, now, t, t1, h, old, new, levels, z, row, i"
     bodies = {
         step: [*seen, f"return {meets}"],
         f"{step}, x": [
