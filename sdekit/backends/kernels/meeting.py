@@ -15,6 +15,7 @@ from .attending import BEGUN, END, GOAL, HAPPENED, MORE, OLD, PATH, ROW, SAW, H,
 from .fixed import reached
 from .generator import philox
 from .lane import as_like, real, value
+from .normals import borrowed
 from .records import FORMULA, OPTIONS, at, compiled
 
 HIT, TOGETHER = int(Stream.HIT), 32
@@ -130,20 +131,40 @@ def settler(gather, measure, store, inner):
 
 
 @functools.cache
+def sifter(meets, before, load):
+    """How many of the lanes that are near to something may have met it; vector instructions over the whole block."""
+
+    @njit(forceinline=True, **OPTIONS)
+    def sift(sde, own, levels, times, z, row, x):
+        now, _, t, t1, h = times
+        count = value(as_like(0, real(x[0, 0])))
+        for i in range(x.shape[1]):
+            count += meets(at(sde, own, i), now, t, t1, h, before(x, i), load(x, i), levels, z, row, i, x)
+        return count
+
+    return sift
+
+
+@functools.cache
 def striker(settle, before, load):
     """Settles what the lanes of a block have met in a step of given size; how many of them stop."""
 
     @njit(**OPTIONS)
     def strike(sde, step, draw, stops, times, block, place, row, start, noise, s):
         now, then, _, _, h = times
+        stops, block, noise = borrowed(stops), borrowed(block), borrowed(noise)
         x, z, number = block.x, block.z, noise.first_step + s
-        seen, stopped, flag, met = stops.seen, 0, x.shape[0] - 1, 0
-        for i in range(x.shape[1]):
+        seen, stopped, flag, met, i = stops.seen, 0, x.shape[0] - 1, 0, -1
+        while i + 1 < x.shape[1]:
+            i += 1
             if i % TOGETHER == 0:  # so many at a time are counted in vector instructions
                 met = 0
                 for j in range(i, min(i + TOGETHER, x.shape[1])):
                     met += x[flag, j] == 2.0
-            if met == 0 or x[flag, i] != 2.0:
+                if met == 0:
+                    i += TOGETHER - 1
+                    continue
+            if x[flag, i] != 2.0:
                 continue
             one, path, old, new = at(sde, block.own, i), start + i, before(x, i), load(x, i)
             taken = step(one, now, then, old, h, *draw(z, place, i, np.sqrt(abs(h))))

@@ -95,7 +95,7 @@ def _share(problem, out):
             low, high, slot, ticks, first_bad,
         )  # fmt: skip
 
-    types = kind(sde), step, *forms, dtype, watching[2], path is None
+    types = kind(sde), step, *forms, dtype, watching[3], path is None
     return share, types, met
 
 
