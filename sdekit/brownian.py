@@ -54,7 +54,7 @@ class BrownianPath:
             raise ValueError(f"t0 = {t0} and t1 = {t1}, but a path runs from t0 to a later, finite t1")
         vars(self).update(seed=int(self.seed), t0=t0, t1=t1)
 
-    def __call__(self, t: Any, shape: tuple[int, ...] = (), channels: int | None = None, like: Any = None) -> Any:
+    def __call__(self, t: Any, shape: int | tuple[int, ...] = (), channels: int | None = None, like: Any = None) -> Any:
         """W at time t, of `shape`: entry i is that of lane i; with `channels` along one more axis at the end.
 
         t         a number, or a sequence of times, along a new first axis
@@ -69,7 +69,7 @@ class BrownianPath:
         return rows[0] if one else arrays.stack(rows)
 
     def increment(
-        self, s: float, t: float, shape: tuple[int, ...] = (), channels: int | None = None, like: Any = None
+        self, s: float, t: float, shape: int | tuple[int, ...] = (), channels: int | None = None, like: Any = None
     ) -> Any:
         """W_t − W_s, N(0, |t − s|); shape, channels and like as of W itself."""
         (p, q), (bridge, shape) = self._ticks(s, t), _asked(self, shape, channels, like)
@@ -77,7 +77,7 @@ class BrownianPath:
         return w if p <= q else -w
 
     def area(
-        self, s: float, t: float, shape: tuple[int, ...] = (), channels: int | None = None, like: Any = None
+        self, s: float, t: float, shape: int | tuple[int, ...] = (), channels: int | None = None, like: Any = None
     ) -> Any:
         """The space-time area of the interval from s to t, N(0, |t − s|/12) and independent of its increment.
 
