@@ -25,7 +25,7 @@ from .report import machine, versions
 PATH = Path(__file__).parents[1] / "docs" / "figures" / "first-passage.png"
 RESULTS = Path(__file__).parent / "results" / "passage.json"
 SIZES = [0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125]
-PATHS, SEEDS, ROUNDS = 1_000_000, range(2000, 2016), 7
+PATHS, SEEDS, ROUNDS = 1_000_000, range(101, 105), 7
 HALVED = [0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625]
 
 
