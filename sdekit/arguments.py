@@ -134,13 +134,13 @@ def state(x0):
     return x0, dtype
 
 
-def fits(saves, shape, dtype):
-    """Raise where the result could not be held in memory."""
+def fits(saves, shape, dtype, what="the result", cure="save at fewer ts"):
+    """Raise where the result, or what else has `saves` entries for each path, could not be held in memory."""
     size, have = saves * math.prod(shape) * getattr(dtype, "itemsize", 8), machine.memory()
     if size > have:
         raise ValueError(
-            f"the result of shape {(saves, *shape)} takes {size / 2**30:,.0f} GiB, more than this machine's "
-            f"{have / 2**30:,.0f} GiB; save at fewer ts, or solve batches of paths with first_path"
+            f"{what} of shape {(saves, *shape)} takes {size / 2**30:,.0f} GiB, more than this machine's "
+            f"{have / 2**30:,.0f} GiB; {cure}, or solve batches of paths with first_path"
         )
 
 
@@ -192,6 +192,12 @@ def when(ts, h, grid, tol, start):
     )
     if math.isnan(start.state.t):
         return said
+    last = (said.ts or said.grid).t[-1]
+    if path is not None and not path.t0 <= last <= path.t1:
+        raise ValueError(
+            f"ts end at {last}, but x0 is a Solution along {path}, beyond whose ends it does not go on; give the first "
+            f"run noise=sdekit.BrownianPath(seed, t0, t1) that is long enough for all"
+        )
     return said._replace(ts=_from(said.ts, "ts", start.state.t), grid=_from(said.grid, "grid", start.state.t))
 
 
@@ -216,7 +222,6 @@ def _from(said, name, t):
 def steps(said, system, method, path):
     """The `Steps` of a run, or its `Course` where they are of adaptive size."""
     if said.tolerance is not None:
-        _adapts(said.tolerance, system, method)
         if path is not None:
             brownian.ticks(path, said.ts.t, "ts")
         return course(said.ts, system.jumps, said.tolerance, method.interpolate is not None)
@@ -237,33 +242,10 @@ def steps(said, system, method, path):
     )
 
 
-def _adapts(tol, system, method):
-    """Raise where steps of adaptive size cannot be taken."""
-    if system.noise != "none":
-        order = (method.strong or {}).get(system.kind, 0.0)
-        why = f", since {system.crossing}" if system.crossing else ""
-        if order < 1:
-            raise ValueError(
-                f"tol is {tol}, but {method.name} has strong order {order:g} for the {system.kind} noise of "
-                f"{system.name}{why}: below 1 steps of adaptive size need not converge; give h or grid instead, or use "
-                f"sra1 for additive noise, milstein or sri1w1 for diagonal noise, heun for the Stratonovich sense"
-            )
-        if method.embedded is None:
-            raise ValueError(
-                f"tol is {tol}, but a step of {method.name} has no estimate of its error; use sra1 for additive noise, "
-                f"milstein or sri1w1 for diagonal noise, heun for the Stratonovich sense, or give h or grid instead"
-            )
-    elif method.error_order is None or method.init is not None or method.embedded is not None:
-        raise ValueError(
-            f"tol is {tol}, but a step of {method.name} has no estimate of its error; use sdekit.tsit5, dopri5, bosh3 "
-            f"or dop853, or give h or grid instead"
-        )
-
-
 # --- all of it -----------------------------------------------------------------------------------
 
 
-def problem(start, system, method, steps, noise):
+def problem(start, system, method, steps, noise, events):
     """The `Problem` of a run, whose result fits in memory and whose normals can be counted."""
     state = start.state
     whole = finished(method, system.process, float(steps.t[-1]))
@@ -287,8 +269,11 @@ def problem(start, system, method, steps, noise):
         path=_path(state, system, steps),
         control=state.control,
         stopped=state.stopped,
+        events=events,
     )
     fits(len(steps.saves), made.shape, state.dtype)
+    records = sum(event.most for event in events if not event.terminal)
+    fits(records, made.shape, state.dtype, "a record of events, most of each path,", "give Event a smaller most")
     given.along(made)
     return made._replace(first_lane=given.first_lane(made, state.first_path), noise=given.explicit(made, noise))
 

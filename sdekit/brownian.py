@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from . import arrays, noise
+from . import arrays, machine, noise
 from . import math as sm
-from .checks import real
+from .checks import integer, real, shown
 from .steps import sequence
 
 __all__ = ["BrownianPath"]
@@ -50,40 +50,44 @@ class BrownianPath:
     def __post_init__(self):
         noise.key(self.seed)
         t0, t1 = (real(name, getattr(self, name), least=-math.inf, below=math.inf) for name in ("t0", "t1"))
-        if not -math.inf < t0 < t1:
+        if not 1e-300 < t1 - t0 < math.inf:
             raise ValueError(f"t0 = {t0} and t1 = {t1}, but a path runs from t0 to a later, finite t1")
         vars(self).update(seed=int(self.seed), t0=t0, t1=t1)
 
-    def __call__(self, t: Any, shape: tuple[int, ...] = (), channels: int | None = None, like: Any = None) -> Any:
+    def __call__(self, t: Any, shape: int | tuple[int, ...] = (), channels: int | None = None, like: Any = None) -> Any:
         """W at time t, of `shape`: entry i is that of lane i; with `channels` along one more axis at the end.
 
         t         a number, or a sequence of times, along a new first axis
         like      an array or tensor whose type and device the result has; numpy float64 by default
         """
-        bridge = _asked(self, shape, channels, like)
-        rows = [_shaped(_increment(bridge, 0, q), shape, channels) for q in self._ticks(t)]
-        return rows[0] if np.ndim(t) == 0 else arrays.stack(rows)
+        one = getattr(t, "ndim", None) == 0 or not hasattr(t, "__len__")
+        times = _time("t", t) if one else sequence("t", t)[0]
+        if not len(times):
+            raise ValueError("t must be a time or a non-empty sequence of times, got none")
+        bridge, shape = _asked(self, shape, channels, like, len(times))
+        rows = [_shaped(_increment(bridge, 0, q), shape, channels) for q in ticks(self, times, "t").tolist()]
+        return rows[0] if one else arrays.stack(rows)
 
     def increment(
-        self, s: float, t: float, shape: tuple[int, ...] = (), channels: int | None = None, like: Any = None
+        self, s: float, t: float, shape: int | tuple[int, ...] = (), channels: int | None = None, like: Any = None
     ) -> Any:
         """W_t − W_s, N(0, |t − s|); shape, channels and like as of W itself."""
-        p, q = self._ticks([s, t])
-        w = _shaped(_increment(_asked(self, shape, channels, like), min(p, q), max(p, q)), shape, channels)
+        (p, q), (bridge, shape) = self._ticks(s, t), _asked(self, shape, channels, like)
+        w = _shaped(_increment(bridge, min(p, q), max(p, q)), shape, channels)
         return w if p <= q else -w
 
     def area(
-        self, s: float, t: float, shape: tuple[int, ...] = (), channels: int | None = None, like: Any = None
+        self, s: float, t: float, shape: int | tuple[int, ...] = (), channels: int | None = None, like: Any = None
     ) -> Any:
         """The space-time area of the interval from s to t, N(0, |t − s|/12) and independent of its increment.
 
         H = (1/h) ∫ (W_r − W_s − (r − s)/h (W_t − W_s)) dr,   h = t − s
         """
-        (p, q), bridge = sorted(self._ticks([s, t])), _asked(self, shape, channels, like)
+        (p, q), (bridge, shape) = sorted(self._ticks(s, t)), _asked(self, shape, channels, like)
         return _shaped(interval(bridge, p, q)[1] * math.sqrt((q - p) * bridge.unit / 12), shape, channels)
 
-    def _ticks(self, t):
-        return ticks(self, sequence("t", np.atleast_1d(t))[0], "t").tolist()
+    def _ticks(self, s, t):
+        return [int(ticks(self, _time(name, time), name)[0]) for name, time in (("s", s), ("t", t))]
 
 
 def ticks(path, times, name):
@@ -240,8 +244,24 @@ def bridge(path, first, count, channels, like):
     return Bridge(path, lanes, channels, noise.working(like))
 
 
-def _asked(path, shape, channels, like):
-    return bridge(path, 0, math.prod(shape), channels or 1, like)
+def _time(name, value):
+    return np.array([real(name, value, above=-math.inf, below=math.inf)])
+
+
+def _asked(path, shape, channels, like, times=1):
+    """(the `Bridge` for what is asked for, the shape as a tuple)."""
+    shape = shape if isinstance(shape, (tuple, list)) else (shape,)
+    shape = tuple(integer("shape: a length", n) for n in shape)
+    count = 1 if channels is None else integer("channels", channels, least=1)
+    if not (like is None or (hasattr(like, "dtype") and arrays.is_real(like) and "float" in str(like.dtype))):
+        raise ValueError(f"like must be an array or a tensor of floating-point numbers, got {shown(like)}")
+    size = 8 * times * count * math.prod(shape)
+    if size > machine.memory():
+        raise ValueError(
+            f"shape {shape}, {count} channels and {times} times take {size / 2**30:,.0f} GiB, more than this machine "
+            f"has; ask for fewer"
+        )
+    return bridge(path, 0, math.prod(shape), count, like), shape
 
 
 def _increment(bridge, p, q):

@@ -52,8 +52,9 @@ def array(name, value):
 
 def shown(value):
     """A value in an error message: what it is, in one short line."""
-    if shape := tuple(getattr(value, "shape", ())):
-        return f"{type(value).__name__} of shape {shape}"
+    shape = getattr(value, "shape", ())  # of a class it is something else
+    if isinstance(shape, tuple) and shape:
+        return f"{type(value).__name__} of shape {tuple(shape)}"
     text = " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:60]} …"
 

@@ -47,7 +47,7 @@ class Tolerance:
         if not (found["rtol"] or found["atol"]):
             raise ValueError("rtol and atol are both 0, which no step keeps; give one of them")
         if self.first is not None:
-            found["first"] = real("first", self.first, above=0, below=math.inf)
+            found["first"] = real("first", self.first, least=found["least"], above=0, below=math.inf)
         if type(self.batch) is not bool:
             raise ValueError(f"batch must be True or False, got {self.batch!r}")
         found["most_steps"] = integer("most_steps", self.most_steps, least=1, most=2**31 - 1)

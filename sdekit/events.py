@@ -47,7 +47,7 @@ class Barrier:
         vars(self).update(
             level=real("level", self.level, above=-math.inf, below=math.inf),
             component=integer("component", self.component),
-            direction=_direction(self.direction),
+            direction=integer("direction", self.direction, least=-1, most=1),
         )
 
 
@@ -65,7 +65,9 @@ class Event:
     rounding on the method's dense output, so that the time is as good as the tolerance; on steps of given size of a
     method that has none, on the cubic of Hermite through both ends. Of two roots in one step, and of one that f
     touches without a change of sign, nothing is seen: a smaller tolerance or h separates them, or an event for the
-    root of f's derivative. A path that begins on a root is not stopped by it.
+    root of f's derivative. A path that begins on a root is not stopped by it. At a jump of the equation f is asked at
+    its very time, not on the two sides that drift and diffusion see: a sign that changes there, even where f itself
+    jumps, is found there.
 
     Equations with noise cross between the ends of steps unseen, and stop at the end of the step that has crossed:
     times come too late by about 0.58 √h times the noise of f. A `Barrier` has no such error.
@@ -81,13 +83,10 @@ class Event:
             raise ValueError(f"f must be a function (t, *x), got {self.f!r}")
         if type(self.terminal) is not bool:
             raise ValueError(f"terminal must be True or False, got {self.terminal!r}")
-        vars(self).update(direction=_direction(self.direction), most=integer("most", self.most, least=1))
-
-
-def _direction(value):
-    if value not in (-1, 0, 1) or isinstance(value, bool):
-        raise ValueError(f"direction must be -1, 0 or 1, got {value!r}")
-    return int(value)
+        vars(self).update(
+            direction=integer("direction", self.direction, least=-1, most=1),
+            most=integer("most", self.most, least=1),
+        )
 
 
 # --- formulas, on arrays and in compiled code -----------------------------------------------------
@@ -96,6 +95,8 @@ def _direction(value):
 def look(event, coupled, noise, paired=False):
     """The function (process, t, t1, h, x, x1, level, wait) -> (whether a step meets the event, a, b, v h).
 
+    t is the time as the process sees it where a barrier asks for the noise, next to a jump not quite that of the grid;
+    functions of events have that of the grid, at which one step ends and the next one begins: no sign is lost between.
     a and b are the distances from the level, or the values of an event's function, at the ends of the step. Of a
     barrier it is said with `noise.waits` whether it may be met, and `decided` knows; of two that are `paired`, on
     either side of the path, at most one is.

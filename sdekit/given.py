@@ -16,8 +16,8 @@ def along(problem):
         return
     if not method.normals or method.streams not in ((0,), (0, 1)):
         raise ValueError(
-            f"noise is {path}, but {method.name} takes {'other normals' if method.normals else 'none'} than a path's "
-            f"increments and areas; leave it out"
+            f"noise is {path}, but {method.name} takes "
+            f"{'other normals than its increments and areas' if method.normals else 'no normals'}; leave it out"
         )
     if problem.areas:
         raise ValueError(

@@ -3,6 +3,8 @@
 import difflib
 import math
 
+import numpy as np
+
 from . import arrays, backends, methods
 from .control import Tolerance
 from .events import Barrier
@@ -30,9 +32,8 @@ def method(chosen, system, said):
 
 
 def compatible(system, method, t):
-    """Raise where process, method and times do not go together."""
+    """Raise where process, method and times do not go together; `serves` is asked before."""
     name, kind = system.name, system.kind
-    _serves(system, method)
     calculus = declared(system.process, "calculus", "ito", ("ito", "stratonovich"))
     of_one_law = kind in ("none", "additive") or "transition" in method.needs  # both calculi agree
     if calculus != method.calculus and not of_one_law:
@@ -82,6 +83,14 @@ def events(found, system, said, stopped):
             raise ValueError("events stop paths one by one, which Tolerance(batch=True) does not; leave batch out")
 
 
+def serves(system, method, tolerance, x0):
+    """Raise where the method does not serve the process, or takes no steps of this tolerance."""
+    _serves(system, method)
+    if tolerance is not None:
+        _adapts(tolerance, system, method)
+        _resolved(tolerance, x0)
+
+
 def _serves(system, method):
     """Raise where the process lacks what the method calls, or the method does not serve its kind of noise."""
     name, kind = system.name, system.kind
@@ -117,6 +126,47 @@ def _serves(system, method):
         + kind
         + ("; for the ODE of a Reverse use eta=0" if method.noise == ("none",) else "")
     )
+
+
+def _adapts(tol, system, method):
+    """Raise where steps of adaptive size cannot be taken."""
+    if "transition" in method.needs:
+        raise ValueError(
+            f"tol is {tol}, but {method.name} is exact in law for steps of any size and has no error to estimate; "
+            f"leave tol out"
+        )
+    if system.noise != "none":
+        order = (method.strong or {}).get(system.kind, 0.0)
+        why = f", since {system.crossing}" if system.crossing else ""
+        if order < 1:
+            raise ValueError(
+                f"tol is {tol}, but {method.name} has strong order {order:g} for the {system.kind} noise of "
+                f"{system.name}{why}: below 1 steps of adaptive size need not converge; give h or grid instead, or use "
+                f"sra1 for additive noise, milstein or sri1w1 for diagonal noise, heun for the Stratonovich sense"
+            )
+        if method.embedded is None:
+            raise ValueError(
+                f"tol is {tol}, but a step of {method.name} has no estimate of its error; use sra1 for additive noise, "
+                f"milstein or sri1w1 for diagonal noise, heun for the Stratonovich sense, or give h or grid instead"
+            )
+    elif method.error_order is None or method.init is not None or method.embedded is not None:
+        raise ValueError(
+            f"tol is {tol}, but a step of {method.name} has no estimate of its error for equations without noise; use "
+            f"sdekit.tsit5, dopri5, bosh3, dop853, or rodas5p for stiff ones, or give h or grid instead"
+        )
+
+
+def _resolved(tol, x0):
+    """Raise where the type of x0 rounds it by more than the error that is allowed."""
+    eps = float((arrays.torch() if arrays.is_tensor(x0) else np).finfo(x0.dtype).eps)
+    if tol.rtol >= eps or 0 in x0.shape or not arrays.concrete(x0):
+        return
+    size = float(abs(x0).max())
+    if tol.atol + tol.rtol * size < eps * size:
+        raise ValueError(
+            f"tol is {tol}, but {x0.dtype} rounds an x0 of size {size:.3g} by {eps * size:.2g}; use a tol of {eps:.2g} "
+            f"at least{', or x0 of float64' if eps > 1e-9 else ''}"
+        )
 
 
 def _draws_transitions(system, method, t):

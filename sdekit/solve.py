@@ -85,10 +85,11 @@ def solve(
     if start.paths is not None and system.event_dims == start.x0.ndim:
         raise ValueError(f"x0 has shape {tuple(start.state.x.shape)}, but a state of {system.name} has one axis more")
     method, said = matching.method(method, system, said)
+    matching.serves(system, method, said.tolerance, start.x0)
     steps = arguments.steps(said, system, method, start.state.path)
     matching.compatible(system, method, steps.t)
     matching.events(found, system, said, start.state.stopped)
-    problem = arguments.problem(start, system, method, steps, noise)._replace(events=found)
+    problem = arguments.problem(start, system, method, steps, noise, found)
     engine = matching.backend(backend, system, method, start.x0, problem.path is not None and problem.adaptive)
     _warn_of_gradients(system.process, start.x0)
     with progress_bar(progress) as ticker:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import arrays, machine
-from .checks import real
+from .checks import real, shown
 
 __all__ = ["Steps", "decreasing", "dyadic", "fitted", "on_grid", "sequence", "times", "with_jumps", "with_sides"]
 
@@ -57,7 +57,7 @@ def sequence(name, values):
     except (ValueError, TypeError, RuntimeError):  # of several shapes, or tensors that require grad
         given = np.empty(0, object)
     if given.dtype.kind not in "iuf":
-        raise ValueError(f"{name} must be a sequence of times, got {values!r}")
+        raise ValueError(f"{name} must be a sequence of times, got {shown(values)}")
     if given.ndim != 1:
         raise ValueError(f"{name} must be a non-empty sequence of times, got shape {given.shape}")
     t = given.astype(np.float64)

@@ -171,7 +171,10 @@ def test_orbit_of_arenstorf_closes():
     ("process", "kwargs", "message"),
     [
         (sk.OU(), {"tol": 1e-3}, "a step of euler_maruyama has no estimate of its error; use sra1"),
-        (Blow(), {"tol": 1e-3, "method": sk.rk4}, "rk4 has no estimate of its error; use sdekit.tsit5"),
+        (Blow(), {"tol": 1e-3, "method": sk.rk4}, "rk4 has no estimate of its error for .*; use sdekit.tsit5"),
+        (sk.OU(), {"tol": 1e-3, "method": sk.exact}, "exact is exact in law for steps of any size"),
+        (sk.OU(), {"tol": 1e-3, "method": sk.tsit5}, "tsit5 serves processes whose noise is none, but that of OU"),
+        (Blow(), {"tol": 1e-17}, "float64 rounds an x0 of size 0.5 by 1.1e-16; use a tol of 2.2e-16 at least"),
         (Blow(), {"tol": 1e-3, "h": 0.1}, "h and tol are both given"),
         (Blow(), {"tol": 1e-3, "grid": [0, 1]}, "grid and tol are both given"),
         (Blow(), {"tol": -1.0}, "tol must be a real number, above 0"),
@@ -186,8 +189,26 @@ def test_arguments(process, kwargs, message):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"rtol": -1}, {"rtol": 0, "atol": 0}, {"first": 0}, {"least": math.inf}, {"most_steps": 0}, {"batch": 1}]
+    "bad",
+    [
+        {"rtol": -1},
+        {"rtol": 0, "atol": 0},
+        {"first": 0},
+        {"first": 1e-9, "least": 1e-3},
+        {"least": math.inf},
+        {"most_steps": 0},
+        {"batch": 1},
+    ],
 )
 def test_tolerances_are_checked(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         sk.Tolerance(**bad)
+
+
+def test_tolerances_below_the_rounding_of_the_state_are_refused():
+    """What counts is the size of the state: 1e-9 is fine for one of 1e-6 in float32."""
+    ones = np.ones(2, np.float32)
+    with pytest.raises(ValueError, match="float32 rounds an x0 of size 1 by 1.2e-07; .* or x0 of float64"):
+        sk.solve(Blow(), ones, [0, 0.5], tol=1e-9)
+    small = sk.solve(Blow(), 1e-6 * ones, [0, 0.5], tol=1e-9, backend=sk.backends.numpy())
+    assert not small.failed.any()

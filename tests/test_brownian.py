@@ -62,7 +62,7 @@ def test_any_order_of_questions_gives_the_same_bits():
     whole = PATH(times, (7,))
     for i in reversed(range(40)):
         np.testing.assert_array_equal(PATH(times[i], (7,)), whole[i])
-    np.testing.assert_array_equal(PATH(times[0], (3,)), whole[0, :3])
+    np.testing.assert_array_equal(PATH(times[0], 3), whole[0, :3])
 
 
 def test_torch_has_the_same_numbers(device):
@@ -145,18 +145,47 @@ def test_a_run_goes_on_along_its_path(name):
     np.testing.assert_array_equal(np.asarray(rest.final), np.asarray(whole.final))
 
 
+def test_adaptive_runs_go_on_along_a_path_that_is_long_enough():
+    """The path of a run to which none was given ends with it: another one would be needed from its end on."""
+    half = along("numpy", sk.GBM(), np.ones(5), [-1, 0.5], sk.milstein, tol=1e-2)
+    rest = along("numpy", sk.GBM(), np.ones(5), [-1, 0.5, 2], sk.milstein, tol=1e-2)
+    more = sk.solve(sk.GBM(), half, [0.5, 2], sk.milstein, tol=1e-2, backend=sk.backends.numpy())
+    np.testing.assert_array_equal(more.final, rest.final)
+    own = sk.solve(sk.GBM(), np.ones(5), [0, 1], sk.milstein, tol=1e-2)
+    with pytest.raises(ValueError, match="noise=sdekit.BrownianPath"):
+        sk.solve(sk.GBM(), own, [1, 2], sk.milstein, tol=1e-2)
+
+
 @pytest.mark.parametrize(
     "make, text",
     [
         (lambda: sk.BrownianPath(-1, 0, 1), "seed must be an integer"),
         (lambda: sk.BrownianPath(0, 1, 1), "to a later, finite t1"),
         (lambda: sk.BrownianPath(0, 0, math.inf), "t1 must be a real number"),
+        (lambda: sk.BrownianPath(0, -1e308, 1e308), "to a later, finite t1"),
+        (lambda: sk.BrownianPath(0, 0, 1e-320), "to a later, finite t1"),
         (lambda: PATH(2.5), "outside of the path's"),
+        (lambda: PATH(math.nan), "t must be a real number, finite, got nan"),
+        (lambda: PATH([0.1, math.nan]), "t must be finite"),
+        (lambda: PATH("0.5"), "t must be a sequence of times, got '0.5'"),
+        (lambda: PATH(None), "t must be a real number"),
+        (lambda: PATH([[0.1, 0.2]]), r"t must be a non-empty sequence of times, got shape \(1, 2\)"),
+        (lambda: PATH([0.1, [0.2]]), "t must be a sequence of times"),
+        (lambda: PATH([]), "t must be a time or a non-empty sequence"),
+        (lambda: PATH.increment([0.1], 0.2), r"s must be a real number, finite, got \[0.1\]"),
+        (lambda: PATH.area(0.1, 1j), "t must be a real number"),
+        (lambda: PATH.area(-3.0, 1.0), "s: time -3.0 is outside"),
+        (lambda: PATH(0.5, (2.5,)), "shape: a length must be an integer >= 0, got 2.5"),
+        (lambda: PATH(0.5, "3"), "shape: a length must be an integer"),
+        (lambda: PATH(0.5, (10**12,)), "GiB, more than this machine has"),
+        (lambda: PATH(0.5, (3,), channels=0), "channels must be an integer >= 1, got 0"),
+        (lambda: PATH(0.5, like=3), "like must be an array or a tensor of floating-point numbers, got 3"),
+        (lambda: PATH(0.5, like=np.float32), "like must be an array or a tensor of floating-point numbers"),
         (lambda: along("numpy", sk.OU(), 0.0, [0, 3], h=0.1), "time 3.0 is outside"),
         (lambda: along("numpy", sk.OU(), 0.0, h=0.1, seed=1), "leave seed out"),
         (lambda: along("numpy", sk.OU(), 0.0), "how to step is not said"),
         (lambda: along("numpy", sk.OU(), 0.0, grid=[0, 1e-11, 1]), "smaller than the resolution"),
-        (lambda: along("numpy", sk.noiseless(sk.OU()), 0.0, [0, 1], sk.rk4, h=0.1), "takes none"),
+        (lambda: along("numpy", sk.noiseless(sk.OU()), 0.0, [0, 1], sk.rk4, h=0.1), "takes no normals"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, text):

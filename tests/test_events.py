@@ -1,12 +1,14 @@
 """Events of equations without noise: roots on the dense output, direction, records, and what is not seen."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from backends import NAMES, each_backend, solve
 
 import sdekit as sk
+from sdekit import math as sm
 
 
 def swing(t, x, y):
@@ -122,6 +124,51 @@ def test_a_root_at_the_start_and_at_the_end_of_a_step():
     assert abs(sol.events[0][0][0, 1] - 0.5) < 1e-15 and np.isnan(sol.events[0][0][1:, 1]).all()  # counted once
 
 
+class Switched(NamedTuple):
+    jumps = (0.5,)
+    noise = "none"
+
+    def drift(self, t, x):
+        return sm.where(t < 0.5, 1.0, 3.0) + 0.0 * x
+
+
+class Kicked(NamedTuple):
+    jumps = (0.5,)
+    noise = "diagonal"
+    drift = Switched.drift
+
+    def diffusion(self, t, x):
+        return 0.1
+
+
+AT_TIMES = [
+    (lambda t, x: t - 0.5, 0.5),
+    (lambda t, x: sm.where(t < 0.5, x - 1.0, x), 0.5),  # one side of the jump has the value at the jump itself
+    (lambda t, x: sm.where(t <= 0.5, x - 1.0, x), 0.5),
+    (lambda t, x: x - 0.5, 0.5),
+    (lambda t, x: t - 0.4, 0.4),  # a point of the grid
+    (lambda t, x: t - 1.0, 1.0),  # the last time
+    (lambda t, x: t, math.nan),  # the first one: begins on its root
+]
+
+
+@each_backend
+@pytest.mark.parametrize("how", [{"h": 0.1, "method": sk.rk4}, {"tol": 1e-6}], ids=["h", "tol"])
+def test_signs_that_change_at_a_jump_are_found_once(name, how):
+    """Steps see their own side of a jump, events its very time."""
+    events = [sk.Event(f, terminal=False, most=2) for f, _ in AT_TIMES]
+    sol = solve(name, Switched(), np.zeros(3), [0, 1], events=events, **how)
+    for (t, x), (_, wanted) in zip(sol.events, AT_TIMES, strict=True):
+        np.testing.assert_allclose(np.asarray(t), [[wanted] * 3, [math.nan] * 3], atol=1e-12)
+        np.testing.assert_allclose(np.asarray(x)[0], [wanted if wanted <= 0.5 else 3 * wanted - 1] * 3, atol=1e-12)
+
+
+@each_backend
+def test_signs_that_change_at_a_jump_stop_paths_with_noise(name):
+    sol = solve(name, Kicked(), np.zeros(3), [0, 1], h=0.1, events=[sk.Event(lambda t, x: t - 0.5)])
+    assert (np.asarray(sol.stopped) == 0.5).all()
+
+
 def test_records_are_as_many_as_fit():
     sol = solve("numpy", OSCILLATOR, [1.0, 0.0], [0, 40], tol=1e-6, events=[sk.Event(x_is_zero, 0, False, 3)])
     assert sol.events[0][0].shape == (3,) and np.isfinite(sol.events[0][0]).all() and np.isnan(sol.stopped)
@@ -156,12 +203,17 @@ def test_errors():
     refused("one value per path", events=[sk.Event(lambda t, x, y: np.ones(7))])
     refused("one by one", tol=sk.Tolerance(batch=True), events=STOPS)
     refused("must be a list", events=STOPS[0])
-    for wrong in ({"f": 3}, {"direction": 5}, {"terminal": 1}, {"most": 0}):
+    refused("most of each path, of shape .* smaller most", events=[sk.Event(x_is_zero, terminal=False, most=10**12)])
+    wrongs = ({"f": 3}, {"direction": 5}, {"direction": np.array([1, 0])}, {"terminal": 1}, {"most": 0})
+    for wrong in wrongs:
         with pytest.raises(ValueError, match=next(iter(wrong))):
             sk.Event(**{"f": x_is_zero} | wrong)
     torch = pytest.importorskip("torch")
     with pytest.raises(ValueError, match="no gradients"):
         sk.solve(OSCILLATOR, torch.ones(3, 2, requires_grad=True), [0, 1], events=STOPS)
+    level = torch.tensor(0.5, requires_grad=True)
+    with pytest.raises(ValueError, match="no gradients"):
+        sk.solve(OSCILLATOR, torch.ones(3, 2), [0, 1], events=[sk.Event(lambda t, x, y: x - level)])
 
 
 def change(t, x):
@@ -178,8 +230,9 @@ def change(t, x):
         (lambda t, x, y: x, "f of an Event must take"),
         (lambda t, x: None, "f of an Event must return real numbers, got None"),
         (lambda t, x: x - 0.5j, "f of an Event must return real numbers"),
+        (lambda t, x: 1.0 if x > 0.5 else -1.0, "sdekit.math.where"),
     ],
-    ids=["in place", "swapped", "two", "None", "complex"],
+    ids=["in place", "swapped", "two", "None", "complex", "if"],
 )
 @pytest.mark.parametrize("name", ["numpy", "torch"])
 def test_functions_of_events_are_checked(name, f, message, how):

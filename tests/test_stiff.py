@@ -10,6 +10,7 @@ from scipy.integrate import solve_ivp
 from test_pairs import density, trees
 
 import sdekit as sk
+from benchmarks.stiff import PROBLEMS, Robertson
 from sdekit import elimination
 from sdekit import math as sm
 from sdekit.methods.tableaus import RODAS5P
@@ -95,57 +96,6 @@ class Relaxing(NamedTuple):
 
     def jacobian(self, t, x, y):
         return (-self.speed, 0.0), (-y, -x)
-
-
-class VanDerPol(NamedTuple):
-    mu: float = 1e3
-    noise = "none"
-
-    def drift(self, t, x, y):
-        return y, self.mu * (1.0 - x * x) * y - x
-
-
-class Robertson(NamedTuple):
-    slow: float = 0.04
-    noise = "none"
-
-    def drift(self, t, x, y, z):
-        decay, back, out = self.slow * x, 1e4 * y * z, 3e7 * y * y
-        return back - decay, decay - back - out, out
-
-
-class Hires(NamedTuple):
-    """Schäfer's "high irradiance responses", 1975."""
-
-    noise = "none"
-
-    def drift(self, t, a, b, c, d, e, f, g, h):
-        bound = 280.0 * f * h
-        return (
-            -1.71 * a + 0.43 * b + 8.32 * c + 0.0007,
-            1.71 * a - 8.75 * b,
-            -10.03 * c + 0.43 * d + 0.035 * e,
-            8.32 * b + 1.71 * c - 1.12 * d,
-            -1.745 * e + 0.43 * f + 0.43 * g,
-            -bound + 0.69 * d + 1.71 * e - 0.43 * f + 0.69 * g,
-            bound - 1.81 * g,
-            1.81 * g - bound,
-        )
-
-
-# The states at the end are those of scipy's Radau at 1e-12; of `Hires` that of F. Mazzia and C. Magherini, "Test Set
-# for Initial Value Problem Solvers", 2008, to the digits that both share.
-PROBLEMS = [
-    (VanDerPol(), [2.0, 0.0], 2000.0, [1.706167732, -0.0008928097]),
-    (Robertson(), [1.0, 0.0, 0.0], 1e5, [0.01786592114, 7.2747514686e-8, 0.98213400611]),
-    (
-        Hires(), [1.0, 0, 0, 0, 0, 0, 0, 0.0057], 321.8122,
-        [
-            0.737131257332e-3, 0.144248572632e-3, 0.5888729741e-4, 0.117565134328e-2, 0.238635619883e-2,
-            0.623896825274e-2, 0.284999839518e-2, 0.285000160482e-2,
-        ],
-    ),
-]  # fmt: skip
 
 
 @pytest.mark.parametrize(("process", "x0", "end", "true"), PROBLEMS, ids=lambda p: type(p).__name__)

@@ -242,8 +242,9 @@ def _met(made, front, trial, taken, counts):
     if front.stood is None:
         return taken.x, None, trial.t1, 0
     problem, before, shape = made.problem, made.counter.count, made.problem.system.path_shape
-    within = stops.dense(problem, made.sde, made.time(trial.begin), None, front.x, taken, made.plain(trial.h))
-    times = (v.reshape(shape) for v in (front.t, trial.h, trial.begin, trial.end))
+    begin, end = made.time(trial.begin), made.time(trial.end)
+    within = stops.dense(problem, made.sde, begin, end, front.x, taken, made.plain(trial.h))
+    times = (v.reshape(shape) for v in (front.t, trial.t1, trial.h, trial.begin))
     passage = stops.Passage(made.sde.process, *times, front.x, taken.x, within)
     stood, here, x = stops.stopping(problem, front.stood, passage, counts.reshape(shape))
     stop, here, when = (v.reshape(trial.t1.shape) for v in (front.stood.on & ~stood.on, here, stood.when))

@@ -27,7 +27,7 @@ def call(step, sde, t, t1, x, h, *rest):
     except (ValueError, RuntimeError) as error:
         if "read-only" in str(error):
             raise ValueError(_complaint(sde, t, x)) from error
-        if "truth value" in str(error) or "Boolean value of Tensor" in str(error):
+        if asks_for_truth(error):
             raise ValueError(
                 f"a function of {_name(sde)} asks for the truth of a condition on all paths at once; write "
                 f"sdekit.math.where(x > 0, a, b) for if x > 0, which gives each path its own"
@@ -52,6 +52,11 @@ def closely(step, sde, t, t1, x, h, *rest):
 def drift(sde, t, x):
     """The drift at x, in the type of x; a ValueError where it changes x in place."""
     return closely(lambda sde, t, t1, x, h: sde.drift(t, x), sde, t, t, x, 0.0)
+
+
+def asks_for_truth(error):
+    """Whether a function has asked for the truth of an array or a tensor."""
+    return "truth value" in str(error) or "Boolean value of Tensor" in str(error)
 
 
 def version(x):

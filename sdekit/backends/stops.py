@@ -11,10 +11,11 @@ from .. import arrays, equation, events, noise
 from .. import math as sm
 from ..checks import shown
 from ..events import Barrier
-from .guard import call, drift, version
+from .guard import asks_for_truth, call, drift, version
 
 ITERATIONS = 60  # of a search for a root: more than halving a step down to rounding takes
 ALIKE = 1e-13  # fractions of a step so near are one root
+NO_GRADIENTS = "events have no gradients: detach x0 and the parameters, or leave events out"
 
 
 class Stops(NamedTuple):
@@ -31,9 +32,9 @@ class Passage(NamedTuple):
 
     process: Any
     t: Any  # where it begins: a number, or one value per path, and so are the following three
+    t1: Any
     h: Any
     begin: Any  # as the process sees it
-    end: Any
     old: Any  # states as steps see them
     new: Any
     dense: Callable[[Any], Any] | None  # the state at a fraction of the step; None: equations with noise
@@ -69,7 +70,7 @@ def stopping(problem, stops, passage, among):
     among   the paths that are on their way and have taken the step.
     """
     if arrays.recorded(passage.new):
-        raise ValueError("events have no gradients: detach x0 and the parameters, or leave events out")
+        raise ValueError(NO_GRADIENTS)
     seen = [_seen(problem, event, passage, among) for event in problem.events]
     found = [_nearest(problem, i, seen) & among for i in range(len(seen))]
     here = functools.reduce(operator.or_, found, among & False)
@@ -108,7 +109,7 @@ def through(problem, sde, stops, s, old, taken, waits):
     h = float(t[s + 1]) - float(t[s])
     within = dense(problem, sde, begin, end, old, taken, h) if problem.system.noise == "none" else None
     number = problem.first_step + s
-    passage = Passage(sde.process, float(t[s]), h, begin, end, old, taken.x, within, waits, number)
+    passage = Passage(sde.process, float(t[s]), float(t[s + 1]), h, begin, old, taken.x, within, waits, number)
     stops, _, x = stopping(problem, stops, passage, stops.on)
     return x, stops
 
@@ -130,15 +131,15 @@ def watched(found):
 def _seen(problem, event, passage, among):
     """(which paths meet an event, a, b, v h): see `events.look`."""
     coupled, barriers = problem.system.components is not None, watched(problem.events)
-    step = passage.process, passage.begin, passage.end, passage.h, passage.old, passage.new
+    step = passage.t1, passage.h, passage.old, passage.new
     if isinstance(event, Barrier):
         at = event.component
         look = events.look(event, coupled, problem.system.noise, crowded(problem.events, at))
         wait = passage.waits[barriers.index(at)]
-        met, a, b, spread = look(*step, event.level, wait)
+        met, a, b, spread = look(passage.process, passage.begin, *step, event.level, wait)
         return _decided(problem, event, passage, met & among, a, b, spread + 0.0 * a, wait), a, b, spread + 0.0 * a
     checked = dataclasses.replace(event, f=lambda t, *x: value(problem, event.f, t, x))
-    return events.look(checked, coupled, problem.system.noise)(*step, 0.0, None)
+    return events.look(checked, coupled, problem.system.noise)(passage.process, passage.t, *step, 0.0, None)
 
 
 def _decided(problem, barrier, passage, met, a, b, spread, wait):
@@ -170,7 +171,12 @@ def value(problem, f, t, x):
     shape, before, changes = problem.system.path_shape, [version(part) for part in x], False
     try:
         found = f(t, *x)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
+        if asks_for_truth(error):
+            raise ValueError(
+                "f of an Event asks for the truth of a condition on all paths at once; write "
+                "sdekit.math.where(x > 0, a, b) for if x > 0, which gives each path its own"
+            ) from error
         if "read-only" not in str(error):
             raise
         changes = True
@@ -178,6 +184,8 @@ def value(problem, f, t, x):
         raise ValueError("f of an Event changes its argument in place; write x - 1 for x -= 1, x.mul(2) for x.mul_(2)")
     if not arrays.is_real(found):
         raise ValueError(f"f of an Event must return real numbers, got {shown(found)}")
+    if arrays.recorded(found):
+        raise ValueError(NO_GRADIENTS)
     found = arrays.double(found if hasattr(found, "dtype") else arrays.beside(found, problem.x0))
     try:
         return arrays.broadcast(found, shape)
@@ -219,7 +227,7 @@ def root(problem, f, seen, passage, found):
     parts = equation.components if problem.system.components else events.alone
 
     def g(theta):
-        return value(problem, f, passage.begin + theta * passage.h, parts(passage.dense(theta))) * scale
+        return value(problem, f, passage.t + theta * passage.h, parts(passage.dense(theta))) * scale
 
     _, a, b, _ = seen
     scale = sm.where(found, 1.0 / sm.where(found, a, 1.0), 0.0)

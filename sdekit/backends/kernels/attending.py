@@ -32,7 +32,8 @@ H = 14  # of the last step, 0 where it was rejected
 ON = 15  # 1 where the lane is on its way, else 0
 HAPPENED = 16  # 1: an output or the end of a leg was reached, 2: the path is lost, or there was none
 BUSY = 17  # of lanes that are looked at together: how many are on their way, in the place of the first one
-OF_PATH, NUMBERS = 7, 18
+BEGUN, SAW = range(18, 20)  # where events are looked for: when the last step began, and that as the process sees it
+OF_PATH, NUMBERS = 7, 20
 
 
 class Room(NamedTuple):

@@ -13,7 +13,7 @@ from .captured import NATIVE
 from .elementary.instructions import source
 from .generator import widest_vectors
 from .lane import INLINE, Vec, as_like, real, reals, times_zero, value, vec, vec_like
-from .normals import normals, once
+from .normals import borrowed, normals, once, waits
 from .records import FORMULA, OPTIONS, at
 
 
@@ -90,7 +90,7 @@ def run(
     sde, step, load, store, draw, places,  # what moves, and how lanes are read and written
     x0, out, saves, t, begin, end, columns,  # states (base, k), (saves, lanes, k), times, parameters
     noise, plan, block,  # `Noise`, its `Layout`, and a `Block`
-    enter, gate, strike, stops,  # what `kernels.stops` has for events, or None
+    enter, gate, sift, strike, stops,  # what `kernels.stops` has for events, or None
     low, high, slot, ticks, first_bad,  # the share of this call, and what it reports
 ):  # fmt: skip
     """Solve for the lanes low … high − 1, a block at a time; ticks[0] < 0 asks for a stop.
@@ -98,13 +98,14 @@ def run(
     Step s goes from begin[s] to end[s], which next to a jump are not quite t[s] and t[s + 1].
     """
     widest_vectors()
+    noise, block, stops = borrowed(noise), borrowed(block), borrowed(stops)
     x, z, lanes, steps = block.x, block.z, block.x.shape[1], t.shape[0] - 1
     for start in range(low, high, lanes):
         _load((x, block.own, x0, columns, start, high))
         block.dead[:] = False
         if enter is not None:
             left = enter(x, stops, start, high)
-        buried, save, phase = False, 0, noise.first_step % plan.chunk - 1
+        buried, waited, save, phase = False, False, 0, noise.first_step % plan.chunk - 1
         if saves[0] == 0:
             _save((x, out, 0, 1, start, high))
             save = 1
@@ -122,17 +123,19 @@ def run(
                 ticks[slot] += min(lanes, high - start) * ahead
                 normals((noise, plan, z, block.made, start, s, phase, ahead))
                 areas.filled(block.areas, noise, plan, z, start, s, phase, ahead)
-            now, then, h = begin[s], end[s], t[s + 1] - t[s]
+                waited = False
+            now, then, t0, t1 = begin[s], end[s], t[s], t[s + 1]
+            h = t1 - t0
             scale = np.sqrt(abs(h))
-            place, waits = places(plan.base, plan.stride, phase), plan.waits + phase * plan.each
-            met = health = value(as_like(0, real(x[0, 0])))
+            place, wait = places(plan.base, plan.stride, phase), plan.waits + phase * plan.each
+            near = health = value(as_like(0, real(x[0, 0])))
             for i in range(lanes):
                 old = load(x, i)
                 taken = step(at(sde, block.own, i), now, then, old, h, *draw(z, place, i, scale))
                 new = as_like(reached(taken), old)
                 if enter is not None:
-                    new, meets = gate(at(sde, block.own, i), now, then, h, old, new, stops.levels, z, waits, i, x)
-                    met += meets
+                    new, may = gate(at(sde, block.own, i), now, t0, t1, h, old, new, stops.levels, i, x)
+                    near += may
                 store(x, i, new)
                 health += times_zero(new)
             if buried or health != health:  # rare, and outside of the lane loop that it would slow down
@@ -140,8 +143,13 @@ def run(
                 if _bury((x, block.dead, high - start, x0.shape[1])):
                     first_bad[slot] = min(first_bad[slot], s)
             if enter is not None:  # noqa: SIM102 - as above
-                if met > 0:
-                    left -= strike(sde, step, draw, stops, now, then, t[s], h, block, place, waits, start, noise, s)
+                if near > 0:
+                    if not waited:
+                        waits((noise, plan, z, block.made, start, s - phase))
+                        waited = True
+                    times = now, then, t0, t1, h
+                    if sift(sde, block.own, stops.levels, times, z, wait, x) > 0:
+                        left -= strike(sde, step, draw, stops, times, block, place, wait, start, noise, s)
             if save < saves.shape[0] and saves[save] == s + 1:  # asked here: a call costs as much as the lane loop
                 _save((x, out, save, save + 1, start, high))
                 save += 1

@@ -11,10 +11,11 @@ from numba import njit
 from ... import events
 from ...noise import MASK, Stream
 from ..stops import ALIKE, ITERATIONS
-from .attending import HAPPENED, MORE, OLD, PATH, ROW, H, T, X
+from .attending import BEGUN, END, GOAL, HAPPENED, MORE, OLD, PATH, ROW, SAW, H, T, X
 from .fixed import reached
 from .generator import philox
 from .lane import as_like, real, value
+from .normals import borrowed
 from .records import FORMULA, OPTIONS, at, compiled
 
 HIT, TOGETHER = int(Stream.HIT), 32
@@ -26,14 +27,14 @@ def rooter(measure, inner):
     near_to, narrowed = compiled(events.near), compiled(events.narrowed)
 
     @njit(**OPTIONS)
-    def root(sde, e, a, b, now, then, h, old, taken):
+    def root(sde, e, a, b, now, then, t, h, old, taken):
         lo, hi, f_lo, f_hi, last, near = 0.0, 1.0, 1.0, b / a, 1.0, 1.0
         for _ in range(ITERATIONS):
             middle = 0.5 * (lo + hi)
-            at_middle = value(measure(e, now + middle * h, inner(sde, now, then, h, old, taken, middle))) / a
+            at_middle = value(measure(e, t + middle * h, inner(sde, now, then, h, old, taken, middle))) / a
             bracket = (real(lo), real(hi), real(f_lo), real(f_hi))
             near = value(near_to(bracket, real(at_middle)))
-            at_near = value(measure(e, now + near * h, inner(sde, now, then, h, old, taken, near))) / a
+            at_near = value(measure(e, t + near * h, inner(sde, now, then, h, old, taken, near))) / a
             p, q, f_p, f_q = narrowed(bracket, real(at_middle), real(near), real(at_near))
             lo, hi, f_lo, f_hi = value(p), value(q), value(f_p), value(f_q)
             if not (abs(near - last) > ALIKE and hi - lo > ALIKE):
@@ -63,14 +64,14 @@ def fractions(root):
         return decided(real(seen[e, 1]), real(seen[e, 2]), real(seen[e, 3]), real(u))
 
     @njit(forceinline=True, **OPTIONS)
-    def fraction(sde, stops, seen, e, now, then, h, old, taken):
+    def fraction(sde, stops, seen, e, now, then, t, h, old, taken):
         if seen[e, 0] == 0.0:
             return 2.0
         a, b, component = seen[e, 1], seen[e, 2], stops.kinds[e, 0]
         if component == AT_END:
             return 1.0
         if component == ROOT:
-            return root(sde, e, a, b, now, then, h, old, taken)
+            return root(sde, e, a, b, now, then, t, h, old, taken)
         for o in range(seen.shape[0]):  # of two levels of a component on one side the nearer one
             same = o != e and stops.kinds[o, 0] == component and seen[o, 0] != 0.0
             if same and seen[o, 1] * a > 0.0 and abs(seen[o, 1]) < abs(a):
@@ -102,14 +103,14 @@ def settler(gather, measure, store, inner):
     (decide, fraction), locate = fractions(rooter(measure, inner)), locator(store, inner)
 
     @njit(forceinline=True, **OPTIONS)
-    def settle(sde, stops, seen, now, then, t, h, old, new, taken, z, row, x, i, path, lane, number, k0, k1):
-        gather(sde, now, then, h, old, new, stops.levels, z, row, i, seen)
+    def settle(sde, stops, seen, now, then, t, t1, h, old, new, taken, z, row, x, i, path, lane, number, k0, k1):
+        gather(sde, now, t, t1, h, old, new, stops.levels, z, row, i, seen)
         first, stop, count = 2.0, -1, seen.shape[0]
         for e in range(count):
             if seen[e, 0] != 0.0 and stops.kinds[e, 0] >= 0:
                 seen[e, 0] = 1.0 if decide(stops, seen, e, lane, number * count, k0, k1) else 0.0
         for e in range(count):
-            seen[e, 4] = fraction(sde, stops, seen, e, now, then, h, old, taken)
+            seen[e, 4] = fraction(sde, stops, seen, e, now, then, t, h, old, taken)
             if stops.kinds[e, 1] < 0 and seen[e, 4] < first:
                 first, stop = seen[e, 4], e
         for e in range(count):
@@ -130,24 +131,45 @@ def settler(gather, measure, store, inner):
 
 
 @functools.cache
+def sifter(meets, before, load):
+    """How many of the lanes that are near to something may have met it; vector instructions over the whole block."""
+
+    @njit(forceinline=True, **OPTIONS)
+    def sift(sde, own, levels, times, z, row, x):
+        now, _, t, t1, h = times
+        count = value(as_like(0, real(x[0, 0])))
+        for i in range(x.shape[1]):
+            count += meets(at(sde, own, i), now, t, t1, h, before(x, i), load(x, i), levels, z, row, i, x)
+        return count
+
+    return sift
+
+
+@functools.cache
 def striker(settle, before, load):
     """Settles what the lanes of a block have met in a step of given size; how many of them stop."""
 
     @njit(**OPTIONS)
-    def strike(sde, step, draw, stops, now, then, t, h, block, place, row, start, noise, s):
+    def strike(sde, step, draw, stops, times, block, place, row, start, noise, s):
+        now, then, _, _, h = times
+        stops, block, noise = borrowed(stops), borrowed(block), borrowed(noise)
         x, z, number = block.x, block.z, noise.first_step + s
-        seen, stopped, flag, met = stops.seen, 0, x.shape[0] - 1, 0
-        for i in range(x.shape[1]):
+        seen, stopped, flag, met, i = stops.seen, 0, x.shape[0] - 1, 0, -1
+        while i + 1 < x.shape[1]:
+            i += 1
             if i % TOGETHER == 0:  # so many at a time are counted in vector instructions
                 met = 0
                 for j in range(i, min(i + TOGETHER, x.shape[1])):
                     met += x[flag, j] == 2.0
-            if met == 0 or x[flag, i] != 2.0:
+                if met == 0:
+                    i += TOGETHER - 1
+                    continue
+            if x[flag, i] != 2.0:
                 continue
             one, path, old, new = at(sde, block.own, i), start + i, before(x, i), load(x, i)
             taken = step(one, now, then, old, h, *draw(z, place, i, np.sqrt(abs(h))))
             lane, keys = noise.first_lane + path, (noise.k0, noise.k1)
-            ends = settle(one, stops, seen, now, then, t, h, old, new, taken, z, row, x, i, path, lane, number, *keys)
+            ends = settle(one, stops, seen, *times, old, new, taken, z, row, x, i, path, lane, number, *keys)
             x[flag, i] = 0.0 if ends else 1.0
             stopped += ends
         return stopped
@@ -169,14 +191,15 @@ def eventful(settle, load, store, recall, inner):
     def between(sde, forms, paths, plan, room, i):
         n, states, stops, sign, t = room.numbers, room.states, paths.stops, plan.direction, plan.t
         end, h, row, path, s = n[T, i], n[H, i], int(n[ROW, i]), int(n[PATH, i]), at(sde, room.own, i)
-        begun, old, new, taken = end - h, load(states, OLD, i), load(states, X, i), recall(states, i)
-        seen = stops.seen
-        stopped = settle(s, stops, seen, begun, end, begun, h, old, new, taken, states, 0, states, i, path, 0, 0, 0, 0)
+        begun, old, new, taken = n[BEGUN, i], load(states, OLD, i), load(states, X, i), recall(states, i)
+        now, seen = n[SAW, i], stops.seen
+        times = now, n[END, i] if end == n[GOAL, i] else end, begun, end, h
+        stopped = settle(s, stops, seen, *times, old, new, taken, states, 0, states, i, path, 0, 0, 0, 0)
         used = (seen[:, 0] != 0.0).any()
         if stopped:
             end, n[HAPPENED, i] = stops.when[path], 2.0
         while row < t.shape[0] and sign * t[row] < sign * end:
-            store(states, OLD, i, inner(s, begun, end, h, old, taken, (t[row] - begun) / h))
+            store(states, OLD, i, inner(s, *times[:2], h, old, taken, (t[row] - begun) / h))
             for c in range(paths.x.shape[2]):
                 paths.x[row, path, c] = states[OLD * paths.x.shape[2] + c, i]
             row, used = row + 1, True

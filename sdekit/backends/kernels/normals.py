@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -37,6 +37,23 @@ def once(function):
         return result(args), emit
 
     return called
+
+
+@intrinsic
+def borrowed(typingctx, value):
+    """An array, or a tuple with arrays, whose owners are not counted, as each call would do, which takes long."""
+
+    def stripped(context, builder, kind, found):
+        if isinstance(kind, types.BaseTuple):
+            items = zip(kind.types, cgutils.unpack_tuple(builder, found))
+            return context.make_tuple(builder, kind, [stripped(context, builder, *item) for item in items])
+        if not isinstance(kind, types.Array):
+            return found
+        made = context.make_array(kind)(context, builder, found)
+        made.meminfo, made.parent = (ir.Constant(part.type, None) for part in (made.meminfo, made.parent))
+        return made._getvalue()
+
+    return value(value), lambda context, builder, signature, args: stripped(context, builder, value, args[0])
 
 
 class Layout(NamedTuple):
@@ -87,25 +104,36 @@ class Noise(NamedTuple):
     first_step: int
 
 
+@njit(**FORMULA)
+def _counted(noise, plan, z, made, start, first, steps, j, row):
+    """The numbers of stream j for `steps` steps from `first` on, where a chunk begins, into z from `row` on."""
+    lanes, count, stream, lane = z.shape[1], plan.counts[j], plan.streams[j], noise.first_lane + start
+    per = 16 if stream == CROSSING else 4
+    group, groups = (noise.first_step + first) // per * count, (steps + per - 1) // per * count
+    if lanes == LANES:
+        call(noise.fills[j], z, row, groups, lane, group, stream, noise.k0, noise.k1)
+    for i in range(lanes if lanes < LANES else 0):
+        for g in range(0, groups, LANES):
+            call(noise.fills[j], made, 0, 1, lane + i, group + g, stream, noise.k0, noise.k1)
+            for q in range(per * min(LANES, groups - g)):
+                z[row + per * g + q, i] = made[q % per, q // per]
+
+
+@once
+def waits(noise, plan, z, made, start, first):
+    """The exponential numbers of the chunk that begins with step `first`: only where some lane is near a barrier."""
+    if plan.each > 0:
+        _counted(noise, plan, z, made, start, first, plan.chunk, plan.streams.shape[0] - 1, plan.waits)
+
+
 @once
 def normals(noise, plan, z, made, start, s, phase, ahead):
     """The normals of the steps s … s + ahead − 1 into the rows of z from step `phase` of the chunk on."""
     lanes, row = z.shape[1], 0
     for j in range(plan.streams.shape[0]):
-        count, stream, lane = plan.counts[j], plan.streams[j], noise.first_lane + start
-        per = 16 if stream == CROSSING else 4
-        group, groups = (noise.first_step + s - phase) // per * count, (phase + ahead + per - 1) // per * count
-        if noise.fills[j] == 0:
-            row += plan.chunk * count
-            continue
-        if lanes == LANES:
-            call(noise.fills[j], z, row, groups, lane, group, stream, noise.k0, noise.k1)
-        for i in range(lanes if lanes < LANES else 0):
-            for g in range(0, groups, LANES):
-                call(noise.fills[j], made, 0, 1, lane + i, group + g, stream, noise.k0, noise.k1)
-                for q in range(per * min(LANES, groups - g)):
-                    z[row + per * g + q, i] = made[q % per, q // per]
-        row += plan.chunk * count
+        if noise.fills[j] != 0 and plan.streams[j] != CROSSING:
+            _counted(noise, plan, z, made, start, s - phase, phase + ahead, j, row)
+        row += plan.chunk * plan.counts[j]
     for step in range(ahead if plan.base.shape[0] > 0 else 0):
         row, apart = plan.base[0] + (phase + step) * plan.stride[0], plan.base[-1] - plan.base[0]
         lane, draws = noise.first_lane + start, plan.base.shape[0]

@@ -97,7 +97,7 @@ def _share(problem, out):
             low, high, slot, ticks, first_bad,
         )  # fmt: skip
 
-    types = kind(sde), step, *forms, dtype, watching[2], path is None, skew
+    types = kind(sde), step, *forms, dtype, watching[3], path is None, skew
     return share, types, met
 
 

@@ -13,6 +13,7 @@ from ... import control as controller
 from ... import math as sm
 from .attending import (
     BEFORE,
+    BEGUN,
     BUSY,
     END,
     GOAL,
@@ -22,6 +23,7 @@ from .attending import (
     NEXT,
     ON,
     REJECTED,
+    SAW,
     SEEN,
     SIZE,
     STEPS,
@@ -112,7 +114,8 @@ def kernel(sde, step, keep, propose, test, forms, between, paths, plan, room, lo
                 lost = (shrinks & (new_size < least)) | ((steps >= plan.most_steps) & (shrinks | (rest > abs(h))))
                 reached = counts & (last | (direction * t1 >= direction * n[NEXT, i]))
                 if test is not None:
-                    seen = n[SEEN, i], end, h, old, taken.x
+                    n[BEGUN, i], n[SAW, i] = t, n[SEEN, i]
+                    seen = n[SEEN, i], t, t1, h, old, taken.x
                     reached |= counts & test(at(sde, own, i), *seen, paths.stops.levels, states, 0, i)
                 forms.store(states, X, i, sm.where(counts, taken.x, old))
                 forms.store(states, F, i, sm.where(counts, taken.slopes[-1], slope))

@@ -1,7 +1,7 @@
 """Events in compiled code: what kernels are given for them, and a test for each lane in the lane loop.
 
 A block has the rows of the state, of the state before the step, and a flag: 1 where a lane is on its way, 0 where it
-is not, 2 where it has met something in this step.
+is not; in a step 3 where it is near to something, and then 2 where it has met it.
 """
 
 import functools
@@ -15,8 +15,10 @@ from ... import math as sm
 from ..stops import crowded, watched
 from .elementary.instructions import source
 from .lane import as_like, real, reals, value, vec
-from .meeting import AT_END, ROOT, at_end, eventful, first_rows, settler, striker, within
+from .meeting import AT_END, ROOT, at_end, eventful, first_rows, settler, sifter, striker, within
 from .records import FORMULA, OPTIONS, compiled
+
+LONGEST = 23.0  # more than any exponential number: 33 log 2
 
 
 class Stops(NamedTuple):
@@ -56,15 +58,15 @@ def stops(problem):
 
 
 def watching(problem, load, store):
-    """(enter, gate, strike, stops) for a kernel; None where nothing stops or has stopped."""
+    """(enter, gate, sift, strike, stops) for a kernel; None where nothing stops or has stopped."""
     if not problem.events and problem.stopped is None:
-        return None, None, None, None
+        return None, None, None, None, None
     method = problem.method
     functions = (f and compiled(f) for f in (method.interpolate, method.further))
     inner = within(*functions) if problem.system.noise == "none" else at_end
-    _, gate, gather, measure, before = _looks(problem)
+    _, gate, meets, gather, measure, before = _looks(problem)
     settle = settler(gather, measure, store, inner)
-    return enter, gate, striker(settle, before, load), stops(problem)
+    return enter, gate, sifter(meets, before, load), striker(settle, before, load), stops(problem)
 
 
 def adaptive(problem, load, store, recall):
@@ -72,7 +74,7 @@ def adaptive(problem, load, store, recall):
     method = problem.method
     functions = (f and compiled(f) for f in (method.interpolate, method.further))
     inner = within(*functions)
-    test, _, gather, measure, _ = _looks(problem)
+    test, _, _, gather, measure, _ = _looks(problem)
     return test, eventful(settler(gather, measure, first_rows(store), inner), load, store, recall, inner)
 
 
@@ -91,20 +93,21 @@ def _looks(problem):
     """What is `written` for the events of a problem."""
     system, found = problem.system, problem.events
     coupled, components = system.components is not None, watched(found)
-    looks = tuple(
-        compiled(events.look(e, coupled, system.noise, crowded(found, getattr(e, "component", -1)))) for e in found
-    )
+    several = [crowded(found, getattr(e, "component", -1)) for e in found]
+    looks = tuple(compiled(events.look(e, coupled, system.noise, paired)) for e, paired in zip(found, several))
+    loose = tuple(compiled(events.look(e, coupled, system.noise)) for e in found)
     rows = tuple(components.index(e.component) if hasattr(e, "component") else -1 for e in found)
     functions = tuple(None if hasattr(e, "component") else compiled(e.f) for e in found)
-    return written(system.components, looks, rows, functions)
+    return written(system.components, looks, loose, rows, functions)
 
 
 @functools.cache
-def written(k, looks, rows, functions):
+def written(k, looks, loose, rows, functions):
     """Functions with one line for each event, looked at with the exponential number in its row.
 
     test     whether a step meets anything
-    gate     a lane's new state, and 1 where it may have met something
+    gate     a lane's new state, and 1 where it is so near to something that the exponential number is wanted
+    meets    of a lane that is so near, 1 where it may have met something
     gather   (meets, a, b, v h) of each event into an array
     measure  the function of an event at a state
     before   the state before the step
@@ -112,9 +115,14 @@ def written(k, looks, rows, functions):
     width = k or 1
     waits = [f"real(z[row + {r}, i])" if r >= 0 else "0.0" for r in rows]
     seen = [
-        f"m{e}, a{e}, b{e}, s{e} = look{e}(sde.process, now, then, h, old, new, levels[{e}], {wait})"
-        for e, wait in enumerate(waits)
+        f"m{e}, a{e}, b{e}, s{e} = look{e}(sde.process, {begin}, t1, h, old, new, levels[{e}], {wait})"
+        for e, (begin, wait) in enumerate(zip(["t" if r < 0 else "now" for r in rows], waits))
     ]
+    nears = [
+        f"n{e} = loose{e}(sde.process, {'now' if r >= 0 else 't'}, t1, h, old, new, levels[{e}], {LONGEST})[0]"
+        for e, r in enumerate(rows)
+    ]
+    flag, none = f"x[{2 * width}, i]", "as_like(0.0, flag)"
     keeps = [f"x[{width + c}, i] = value({f'reals(old)[{c}]' if k else 'old'})" for c in range(width)]
     fills = [
         f"seen[{e}, {j}] = value(as_like({name}{e}, one))" for e in range(len(looks)) for j, name in enumerate("mabs")
@@ -124,15 +132,21 @@ def written(k, looks, rows, functions):
     measures = [f"if e == {e}: return as_like(f{e}(t, {state}), one)" for e, f in enumerate(functions) if f is not None]
     items = ", ".join(f"real(x[{width + c}, i])" for c in range(width))
     names = {f"look{e}": look for e, look in enumerate(looks)} | {f"f{e}": f for e, f in enumerate(functions)}
+    names |= {f"loose{e}": look for e, look in enumerate(loose)}
     names |= {"real": real, "reals": reals, "value": value, "vec": vec, "sm": sm, "as_like": as_like}
-    meets = " | ".join(f"m{e}" for e in range(len(looks))) or "False"
-    step = "sde, now, then, h, old, new, levels, z, row, i"
+    meets, near = (" | ".join(f"{name}{e}" for e in range(len(looks))) or "False" for name in "mn")
+    step = "sde, now, t, t1, h, old, new, levels, z, row, i"
     bodies = {
         step: [*seen, f"return {meets}"],
+        "sde, now, t, t1, h, old, new, levels, i, x": [
+            *nears, *keeps, f"flag = real({flag})", "on = flag > 0.0", f"near = on & ({near})",
+            f"{flag} = value(sm.where(near, as_like(3.0, flag), flag))",
+            f"return sm.where(on, new, old), value(sm.where(near, as_like(1.0, flag), {none}))",
+        ],
         f"{step}, x": [
-            *seen, *keeps, f"flag = real(x[{2 * width}, i])", "on = flag > 0.0", f"meets = on & ({meets})",
-            f"x[{2 * width}, i] = value(sm.where(meets, as_like(2.0, flag), flag))",
-            "return sm.where(on, new, old), value(sm.where(meets, as_like(1.0, flag), as_like(0.0, flag)))",
+            *seen, f"flag = real({flag})", "near = flag == 3.0", f"meets = near & ({meets})",
+            f"{flag} = value(sm.where(meets, as_like(2.0, flag), sm.where(near, as_like(1.0, flag), flag)))",
+            f"return value(sm.where(meets, as_like(1.0, flag), {none}))",
         ],
         f"{step}, seen": ["one = real(1.0)", *seen, *fills],
         "e, t, x": ["one = real(1.0)", *measures, "return one"],
