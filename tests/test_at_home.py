@@ -4,13 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from backends import Later
 
 import sdekit as sk
 from sdekit import scores
 from sdekit.clients import diffusers_scheduler, karras_sampler, karras_sigmas
 
 torch = pytest.importorskip("torch")
-diffusers = pytest.importorskip("diffusers")
+diffusers = Later("diffusers")
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 

@@ -8,12 +8,14 @@ import math
 
 import numpy as np
 import pytest
-from backends import each_backend, solve
+from backends import Later, each_backend, solve
 from equations import Mixed, Walk
-from scipy import integrate, stats
+from scipy import integrate
 
 import sdekit as sk
 from sdekit import events, noise
+
+stats = Later("scipy.stats")
 
 N = 100_000
 

@@ -4,9 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
+from backends import needs
 
-for _name in ("torch", "zuko", "sklearn", "ot", "tqdm"):
-    pytest.importorskip(_name)
+needs("torch", "zuko", "sklearn", "ot", "tqdm")
 
 import torch  # noqa: E402
 
