@@ -302,12 +302,23 @@ def level(log):
     return np.exp(log).clip(1e-6, 80)
 
 
-def inner(t, x):
-    """EDM's F with sigma_data = 0.5, called with (log(sigma)/4, c_in x)."""
-    sigma = level(4 * t)[:, None]
-    x = x * np.sqrt(sigma**2 + 0.25)
-    clean = exact("denoiser", EDM)(sigma[:, 0], x)
-    return (clean - 0.25 / (sigma**2 + 0.25) * x) * np.sqrt(sigma**2 + 0.25) / (0.5 * sigma)
+def inner(scale, target=LATENTS):
+    """EDM's F with sigma_data = scale, called with (log(sigma)/4, c_in x)."""
+
+    def network(t, x):
+        sigma = level(4 * t)[:, None]
+        total = sigma**2 + scale**2
+        x = x * np.sqrt(total)
+        return (
+            (exact("denoiser", EDM, target)(sigma[:, 0], x) - scale**2 / total * x) * np.sqrt(total) / (scale * sigma)
+        )
+
+    return network
+
+
+def ring(std):
+    """Of this standard deviation in each component."""
+    return sk.GaussianMixture(RING.weights, RING.means / 1.428 * std, stds=0.14 * std)
 
 
 MISTAKES = {
@@ -317,7 +328,7 @@ MISTAKES = {
     r"the data lie in \[0, 255\]": ("v", VP, exact("v", VP, SIGNED), 255 * IMAGES),
     "the data lack a factor": ("noise", VP, exact("noise", VP), 5.4),
     "its table is that of √betas": ("noise", TABLE, exact("noise", SCALED), 0),
-    "it is EDM's network inside its preconditioning, with sigma_data = 0.5": ("denoiser", EDM, inner, 0),
+    "it is EDM's network inside its preconditioning, with sigma_data = 0.5": ("denoiser", EDM, inner(0.5), 0),
     r"its times are log\(sigma\)/4": ("denoiser", EDM, lambda t, x: exact("denoiser", EDM)(level(4 * t), x), 0),
     r"its times are log\(sigma\) ": ("noise", EDM, lambda t, x: exact("noise", EDM)(level(t), x), 0),
 }
@@ -331,6 +342,51 @@ def test_e13_mistakes_are_named(mistake):
         data = LATENTS.sample(256, seed=2) * (data or 1)
     with pytest.raises(ValueError, match=mistake):
         getattr(sk.scores, f"from_{kind}")(network, process).check(data)
+
+
+@pytest.mark.parametrize("std", [0.25, 1.0, 2.0, 5.0])
+def test_e13_the_inner_network_of_edm_on_data_of_any_scale(std):
+    data = ring(std).sample(256, seed=2)
+    for scale in (0.5, std):
+        with pytest.raises(ValueError, match="EDM's network inside its preconditioning, with sigma_data = "):
+            sk.scores.from_denoiser(inner(scale, ring(std)), EDM).check(data)
+
+
+@pytest.mark.parametrize("factor", [0.18215, 0.13025, 0.3611])
+@pytest.mark.parametrize("std", [0.5, 0.8, 1.5])
+def test_e13_latents_without_their_factor(factor, std):
+    """Those of the usual autoencoders, whatever the standard deviation of what the network was trained on."""
+    data = ring(std).sample(256, seed=2) / factor
+    for process in (VP, TABLE, EDM, sk.FlowPath()):
+        with pytest.raises(ValueError, match="the data lack a factor: it knows them times about 0"):
+            sk.scores.from_noise(exact("noise", process, ring(std)), process).check(data)
+
+
+@pytest.mark.parametrize(
+    ("given", "true", "named"),
+    [
+        (VP, sk.CosineVP(), r"its process is CosineVP\("),
+        (VP, sk.FlowPath(), r"its process is FlowPath\("),
+        (VP, SCALED, "its table is that of √betas"),
+        (sk.CosineVP(), VP, r"its process is VP\(|its table is that of betas"),  # the two differ by 1e-3
+        (sk.VP(0.01, 10.0), VP, r"its process is VP\(|its table is that of betas"),
+        (TABLE, sk.CosineVP(), "its table is that of the cosine schedule|its process is CosineVP"),
+        (sk.FlowPath(), VP, r"its process is VP\(|its table is that of betas"),
+        (sk.VE(), EDM, r"its process is EDM\("),
+        (EDM, sk.VE(), r"its process is VE\("),
+    ],
+    ids=repr,
+)
+def test_e13_networks_of_another_process(given, true, named):
+    """The network is called with the times, and the states, of the one that it was given with."""
+    clean, span = LATENTS.sample(256, seed=2), {EDM: 80.0, TABLE: 999.0, SCALED: 999.0}
+
+    def network(t, x):
+        u = t / (1.0 if EDM in (given, true) else span.get(given, 1.0) / span.get(true, 1.0))
+        return exact("noise", true)(np.clip(u, max(true.domain[0], 1e-5), true.domain[1]), x)
+
+    with pytest.raises(ValueError, match=named):
+        sk.scores.from_noise(network, given).check(clean)
 
 
 def test_e13_good_networks_pass_on_data_of_any_scale():
