@@ -86,6 +86,7 @@ def solve(
     method, said = matching.method(method, system, said)
     steps = arguments.steps(said, system, method, start.state.path)
     matching.compatible(system, method, steps.t)
+    matching.begins(system, method, start.state, steps.t)
     matching.events(found, system, said, start.state.stopped)
     problem = arguments.problem(start, system, method, steps, noise)._replace(events=found)
     engine = matching.backend(backend, system, method, start.x0, problem.path is not None and problem.adaptive)

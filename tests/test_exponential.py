@@ -495,7 +495,7 @@ def test_data_without_noise_start_no_multistep_encoding():
     for method in (sk.dpm_solver, sk.dpm_solver(3), sk.dpmpp_2m, sk.unipc):
         with pytest.raises(ValueError, match="sigma = 0, .* start later, or use ddim"):
             sk.solve(reverse(sk.VP()), X, [0.0, 0.5, 1.0], method, h=0.5, seed=0, **REFERENCE)
-    assert np.isfinite(sk.solve(reverse(sk.VP()), X, [0.0, 0.5, 1.0], sk.ddim, h=0.5, seed=0, **REFERENCE).x).all()
+    assert np.isfinite(sk.solve(reverse(sk.VP()), X, grid=[0.0, 0.5, 1.0], method=sk.ddim, seed=0, **REFERENCE).x).all()
 
 
 def test_schedules_of_their_own_for_each_path():

@@ -169,24 +169,32 @@ def test_e7_likelihood_on_a_table():
 NET = torch.nn.Linear(2, 2).to(torch.bfloat16)
 
 
-@pytest.mark.parametrize("hidden", ["global", "closure", "partial", "method", "named"])
+@pytest.mark.parametrize(
+    "hidden", ["global", "closure", "partial", "method", "list", "dict", "held", "default", "named"]
+)
 def test_e8_a_network_behind_a_function_is_found(hidden):
     net = NET
 
     class Owner:
-        def parameters(self):
-            return net.parameters()
+        def __init__(self):
+            self.net = net
 
         def call(self, t, x):
             return net(x)
 
-    box = {"net": net}
+    box, ensemble, owner = {"net": net}, [net, net], Owner()
+    owner.__dict__["nets"] = (net,)
+    deep = {"a": {"b": {"c": {"d": net}}}}
     network, module = {
         "global": (lambda t, x: NET(x), None),
         "closure": (lambda t, x: net(x), None),
         "partial": (functools.partial(lambda n, t, x: n(x), net), None),
         "method": (Owner().call, None),
-        "named": (lambda t, x: box["net"](x), net),
+        "list": (lambda t, x: sum(n(x) for n in ensemble) / 2, None),
+        "dict": (lambda t, x: box["net"](x), None),
+        "held": (lambda t, x: owner.nets[0](x), None),
+        "default": (lambda t, x, n=net: n(x), None),
+        "named": (lambda t, x: deep["a"]["b"]["c"]["d"](x), net),
     }[hidden]
     score = sk.scores.from_noise(network, VP, module=module)
     rev = sk.Reverse(VP, sk.scores.clipped(score, -3, 3), eta=0.0)
@@ -234,6 +242,32 @@ def test_e11_a_start_belongs_to_its_grid():
     assert np.array_equal(x0, rev.start((2000, 2), seed=0, t=14.6))
     assert x0.std() == pytest.approx(14.6, rel=0.08)  # 5 standard errors: 6e-7
     assert np.array_equal(rev.start((2, 2), seed=0, t=torch.tensor(grid)), x0[:2])
+
+
+def test_e11_a_start_of_another_time_is_refused():
+    """2.54 for the standard deviation 0.90 of the samples before, and noise where it was not scaled."""
+    edm = sk.EDM()
+    rev, grid, full = flow(edm), sk.grids.karras(edm, 10, start=14.6), sk.grids.karras(edm, 10)
+    own = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+    for x0, times, said in ((rev.start((200, 2), seed=0), grid, "79"), (own, full, ""), (own.numpy(), full, "")):
+        with pytest.raises(ValueError, match=rf"mean square of {said}.* grid begins, .* start\(shape, t=grid\)"):
+            sk.solve(rev, x0, grid=times, method=sk.dpmpp_2m)
+    for x0, times in ((80 * own, full), (14.6 * own, grid), (own[:3], full), (RING.sample(100, seed=0), grid[::-1])):
+        sk.solve(rev, x0, grid=times, method=sk.ddim)
+    sk.solve(rev, np.ones((100, 2)), grid=full, method=sk.ddim)  # of one state, not of draws
+
+
+def test_a_sampler_takes_no_step_size():
+    with pytest.raises(ValueError, match=r"h is 0.1, but ddim is a sampler, .*sdekit.grids.log_snr\(process, n\)"):
+        sk.solve(flow(VP), np.ones((2, 2)), [1.0, 0.01], sk.ddim, h=0.1)
+
+
+def test_a_network_says_what_it_predicts():
+    net = torch.nn.Linear(2, 2)
+    for score in (net, lambda t, x: net(x)):
+        with pytest.raises(ValueError, match=r"score is the network .* sdekit.scores.from_noise\(network, process\)"):
+            sk.Reverse(VP, score)
+    assert sk.Reverse(VP, sk.scores.from_score(net, VP)).score.network is net
 
 
 def test_e14_one_image_of_a_batch_alone():

@@ -140,6 +140,13 @@ def test_e5_a_configuration_stands_for_its_scheduler():
         scores.from_diffusers(network, {"prediction_type": "epsilon"})
 
 
+def test_arguments_in_the_wrong_order():
+    with pytest.raises(ValueError, match="unet must be a network, .* got a DDIMScheduler; the scheduler comes second"):
+        scores.from_diffusers(diffusers.DDIMScheduler(), network)
+    with pytest.raises(ValueError, match="unet must be a network, .* got a str$"):
+        scores.from_diffusers("unet", diffusers.DDIMScheduler())
+
+
 def test_e5_errors_are_short():
     for scheduler in (diffusers.LCMScheduler(), diffusers.DDIMScheduler(prediction_type="epsilon")):
         scheduler.alphas_cumprod = scheduler.alphas_cumprod.flip(0)

@@ -13,22 +13,29 @@ from .evaluation import floating, holds, like, marginal, nonzero, schedule, weak
 from .predictions import gradient
 
 
-def _process(score):
-    return score.score.process
+class Holder:
+    """What a score has of the one that it holds. It stands behind a NamedTuple, which takes no base of its own."""
 
+    __slots__ = ()
 
-def _event_dims(score):
-    return score.score.event_dims
+    @property
+    def process(self: Any) -> Any:
+        return self.score.process
+
+    @property
+    def event_dims(self: Any) -> Any:
+        return self.score.event_dims
+
+    def given(self: Any, c: Any) -> Any:
+        """The same with the score inside conditioned on c."""
+        return self._replace(score=self.score.given(c))
+
+    __call__ = gradient
 
 
 def _must_be_score(name, score):
     if not hasattr(score, "pair"):
         raise ValueError(f"{name} must be a Score, as from_noise and its kin make one of a network, got {score!r}")
-
-
-def _given(score, c) -> Any:
-    """The same with the score inside conditioned on c."""
-    return score._replace(score=score.score.given(c))
 
 
 def _replaced(score, t, x, change):
@@ -41,17 +48,9 @@ def _replaced(score, t, x, change):
     return new, eps + alpha / sigma * (clean - new)
 
 
-class Inpainted(NamedTuple):
+class Inpainted(NamedTuple("Inpainted", [("score", Any), ("known", Any), ("mask", Any)]), Holder):
     """Made by `inpainted`."""
 
-    score: Any
-    known: Any
-    mask: Any
-
-    process = property(_process)
-    event_dims = property(_event_dims)
-    __call__ = gradient
-    given = _given
     __repr__ = line
 
     def pair(self, t, x) -> tuple[Any, Any]:
@@ -82,15 +81,9 @@ def inpainted(score: Score, known: Array, mask: Array) -> Inpainted:
     return Inpainted(score, known, mask)
 
 
-class OnPath(NamedTuple):
+class OnPath(NamedTuple("OnPath", [("score", Any), ("process", Any)]), Holder):
     """Made by `on_path`."""
 
-    score: Any
-    process: Any
-
-    event_dims = property(_event_dims)
-    __call__ = gradient
-    given = _given
     __repr__ = line
 
     def pair(self, t, x) -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 import types
 from collections.abc import Callable
@@ -101,6 +102,7 @@ def evaluate(network, t, x, event_dims=None, condition=None):
 
 
 HIDDEN = 3  # how many functions deep a torch network is looked for
+MANY = 64  # and among how many entries of one that holds several
 
 
 def parameter(network, depth=HIDDEN):
@@ -114,7 +116,7 @@ def parameter(network, depth=HIDDEN):
 
 
 def _held(function):
-    """What a function, bound method, partial or record of functions may call."""
+    """What a function, bound method, partial, record of functions or container may call."""
     match function:
         case functools.partial():
             yield from (function.func, *function.args, *function.keywords.values())
@@ -123,12 +125,20 @@ def _held(function):
         case types.FunctionType():
             cells = (cell for cell in function.__closure__ or ())
             yield from (cell.cell_contents for cell in cells if cell != types.CellType())
+            yield from (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
             known = function.__globals__
             yield from (known[name] for name in function.__code__.co_names if name in known)
-        case tuple():
-            yield from (field for field in function if callable(field))
+        case tuple() | list() | set() | frozenset():
+            yield from _callable(function)
+        case dict():
+            yield from _callable(function.values())
         case _:
-            yield from (value for value in getattr(function, "__dict__", {}).values() if callable(value))
+            yield from _callable(getattr(function, "__dict__", {}).values())
+
+
+def _callable(values):
+    """Those of the first values that may be called, or hold what may be."""
+    return (v for v in itertools.islice(values, MANY) if callable(v) or isinstance(v, (tuple, list, set, dict)))
 
 
 def network_parameter(score):

@@ -13,22 +13,14 @@ from .. import math as sm
 from ..checks import real, shown
 from ..protocols import Array, Score
 from ..reprs import line
-from .combined import _event_dims, _given, _must_be_score, _process, _replaced
+from .combined import Holder, _must_be_score, _replaced
 from .evaluation import differs, floating, like, marginal, path_axes, weak
 from .predictions import RULES, gradient
 
 
-class Bounded(NamedTuple):
+class Bounded(NamedTuple("Bounded", [("score", Any), ("change", Callable), ("kept", bool)]), Holder):
     """Made by `clipped` and `thresholded`."""
 
-    score: Any
-    change: Callable
-    kept: bool
-
-    process = property(_process)
-    event_dims = property(_event_dims)
-    __call__ = gradient
-    given = _given
     __repr__ = line
 
     def pair(self, t, x) -> tuple[Any, Any]:
