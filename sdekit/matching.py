@@ -40,22 +40,25 @@ ENOUGH = 64  # entries of x0 from which its size says something
 def begins(system, method, state, t):
     """Raise where x0 is plainly no state of a sampler's first time, as where it was drawn for another one.
 
-    States of alpha x_0 + sigma ε are of size sigma at least; and data of half the size of the process's own end, or
-    larger, would drown in no noise that it has.
+    Normals of unit size lack their sigma, since states of alpha x_0 + sigma ε are no smaller; and data of half the size
+    of the process's own end, or larger, would drown in no noise that it has.
     """
     x, process = state.x, system.process
     sampling = "pair" in method.needs and len(t) > 1 and t[1] < t[0] and not state.step
     if not sampling or math.prod(x.shape) < ENOUGH or not arrays.at_hand(x) or bool((x[0] == x[-1]).all()):
+        return
+    if not process.domain[1] < math.inf:
         return
     (alpha, sigma), (a, s) = (process.marginal(float(time)) for time in (t[0], process.domain[1]))
     if not all(isinstance(value, float) for value in (alpha, sigma, a, s)):
         return
     size = math.sqrt(float((arrays.detached(x) ** 2.0).mean()))
     data = math.sqrt(max(size**2 - sigma**2, 0.0))
-    if size < 0.25 * sigma or data * a > 0.5 * s * alpha:
+    if 0.5 < size < 0.25 * sigma or data * a > 0.5 * s * alpha:
         raise ValueError(
             f"x0 has a root mean square of {size:.3g}, but at t = {t[0]:g}, where the grid begins, states of "
-            f"{type(process.process).__name__} have noise of {sigma:.3g}: draw them by start(shape, t=grid)"
+            f"{type(getattr(process, 'process', process)).__name__} have noise of {sigma:.3g}: draw them by "
+            f"start(shape, t=grid)"
         )
 
 

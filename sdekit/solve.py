@@ -86,7 +86,8 @@ def solve(
     method, said = matching.method(method, system, said)
     steps = arguments.steps(said, system, method, start.state.path)
     matching.compatible(system, method, steps.t)
-    matching.begins(system, method, start.state, steps.t)
+    if noise is None and not isinstance(x0, State):  # probes have states of any size
+        matching.begins(system, method, start.state, steps.t)
     matching.events(found, system, said, start.state.stopped)
     problem = arguments.problem(start, system, method, steps, noise)._replace(events=found)
     engine = matching.backend(backend, system, method, start.x0, problem.path is not None and problem.adaptive)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,11 +123,16 @@ class Reverse(NamedTuple):
         The data's share alpha(t)·x_0 is left out.
         """
         t = self.domain[1] if t is None else t
-        t = weak(float(t[0]) if getattr(t, "ndim", 0) or isinstance(t, (list, tuple)) else t)
-        if not math.isfinite(t):
+        if math.isinf(t if isinstance(t, float) else 0.0):
             raise ValueError(f"the domain of {type(self.process).__name__} ends at {t}; give start a time t")
+        if np.ndim(t) and len(t):
+            t = t[0]
+        shape = tuple(integer("shape", n) for n in (shape if isinstance(shape, Iterable) else (shape,)))
+        if like is not None and not hasattr(like, "dtype"):
+            raise ValueError(f"like must be an array or a tensor, got {shown(like)}")
         like = example(self.score) if like is None else like
-        return self.sigma(t) * _draws(tuple(shape), seed, like, integer("first_path", first_path))
+        draws = _draws(shape, seed, like, integer("first_path", first_path))
+        return self.sigma(real("t, a time or a grid,", t, below=math.inf)) * draws
 
 
 def _draws(shape, seed, like, first_path):

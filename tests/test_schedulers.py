@@ -147,6 +147,29 @@ def test_arguments_in_the_wrong_order():
         scores.from_diffusers("unet", diffusers.DDIMScheduler())
 
 
+class Bare:
+    alphas_cumprod = np.array([0.9, 0.5, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "said"),
+    [
+        (Bare(), "must have a configuration, which Bare does not have"),
+        ({"_class_name": "NoScheduler"}, "a NoScheduler, which is no scheduler of diffusers"),
+        ({"_class_name": "DDPMPipeline"}, "a DDPMPipeline, which is no scheduler of diffusers"),
+    ],
+)
+def test_what_is_no_scheduler(scheduler, said):
+    with pytest.raises(ValueError, match=said):
+        scores.from_diffusers(network, scheduler)
+
+
+def test_times_of_ones_own():
+    scheduler = diffusers.DDPMScheduler()
+    scheduler.set_timesteps(timesteps=[900, 500, 10])
+    assert scores.scheduler_grid(scheduler).tolist() == [900.0, 500.0, 10.0, -1.0]
+
+
 def test_e5_errors_are_short():
     for scheduler in (diffusers.LCMScheduler(), diffusers.DDIMScheduler(prediction_type="epsilon")):
         scheduler.alphas_cumprod = scheduler.alphas_cumprod.flip(0)

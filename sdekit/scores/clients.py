@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .. import arrays
 from .. import math as sm
 from ..processes import EDM
@@ -65,6 +67,8 @@ def rowwise(value, x):
     """Tensors of a condition, nested ones too, in the type and on the device of x; one row stands for all samples."""
     if isinstance(value, Mapping):
         return {name: rowwise(entry, x) for name, entry in value.items()}
+    if isinstance(value, np.ndarray) and arrays.is_tensor(x):
+        value = arrays.torch().as_tensor(value)
     if not arrays.is_tensor(value) or not arrays.is_tensor(x):
         return value
     value = value.to(x.device, x.dtype if value.is_floating_point() else value.dtype)

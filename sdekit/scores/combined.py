@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from .. import arrays
 from .. import math as sm
+from ..checks import shown
 from ..processes import forms
 from ..protocols import Array, NoisingProcess, Score
 from ..reprs import line
@@ -55,6 +59,15 @@ class Inpainted(NamedTuple("Inpainted", [("score", Any), ("known", Any), ("mask"
 
     def pair(self, t, x) -> tuple[Any, Any]:
         def change(clean):
+            for name, value in (("known", self.known), ("mask", self.mask)):
+                try:
+                    whole = np.broadcast_shapes(value.shape, clean.shape) == tuple(clean.shape)
+                except ValueError:
+                    whole = False
+                if not whole:
+                    raise ValueError(
+                        f"{name} has shape {tuple(value.shape)}, which x of {tuple(clean.shape)} does not take"
+                    )
             return sm.where(like(self.mask, clean) != 0, like(self.known, clean), clean)
 
         return _replaced(self.score, t, x, change)
@@ -78,6 +91,11 @@ def inpainted(score: Score, known: Array, mask: Array) -> Inpainted:
     ICLR 2023, arXiv:2212.00490.
     """
     _must_be_score("score", score)
+    known, mask = (value if arrays.is_tensor(value) else np.asarray(value) for value in (known, mask))
+    if not arrays.is_real(known):
+        raise ValueError(f"known must be an array of real numbers, got {shown(known)}")
+    if not holds((mask == 0) | (mask == 1)):
+        raise ValueError(f"mask must be true (1) where data are known and false (0) elsewhere, got {shown(mask)}")
     return Inpainted(score, known, mask)
 
 

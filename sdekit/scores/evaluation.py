@@ -98,6 +98,10 @@ def evaluate(network, t, x, event_dims=None, condition=None):
     if getattr(out, "shape", None) != batch.shape:
         got = getattr(out, "shape", type(out).__name__)
         raise ValueError(f"the network returned {got} for x of shape {tuple(batch.shape)}; it must keep that")
+    if not (out.is_floating_point() if arrays.is_tensor(out) else np.asarray(out).dtype.kind == "f"):
+        raise ValueError(
+            f"the network returned values of {out.dtype} for x of {batch.dtype}; they must be real numbers"
+        )
     return like(out, x).reshape(x.shape)
 
 

@@ -113,6 +113,8 @@ class Guided(NamedTuple):
     def _weight(self, t, x):
         """The weight beside x: a number, or an array of one per path."""
         weight = self.weight(t) if callable(self.weight) else self.weight
+        if not arrays.is_tensor(weight) and not np.ndim(weight):
+            weight = real("weight(t)", weight, above=-math.inf, below=math.inf)
         if self.interval is not None:
             inside = (t >= self.interval[0]) & (t <= self.interval[1])
             weight = sm.where(inside, weak(weight), 1.0)
@@ -208,4 +210,7 @@ def guided(
             raise ValueError(f"interval must be two times (first, last), got {shown(interval)}")
         first = real("interval: first", interval[0])
         interval = first, real("interval: last", interval[1], first)
+        start, end = getattr(processes[0], "domain", (-math.inf, math.inf))
+        if interval[0] > end or interval[1] < start:
+            raise ValueError(f"interval is {interval}, outside the times {(start, end)} of {processes[0]}")
     return Guided(conditional, unconditional, weight, real("rescale", rescale, 0, 1), interval)

@@ -191,7 +191,10 @@ def _read(model, scheduler):
         name = scheduler.get("_class_name") or next((c for key, c in KEYS.items() if key in scheduler), None)
         if name is None:
             raise ValueError("scheduler is a configuration that does not say of which class: give the scheduler itself")
-        scheduler = getattr(importlib.import_module("diffusers"), name).from_config(scheduler)
+        known = getattr(importlib.import_module("diffusers"), name, None)
+        if not hasattr(known, "set_timesteps"):
+            raise ValueError(f"scheduler is the configuration of a {name}, which is no scheduler of diffusers")
+        scheduler = known.from_config(scheduler)
     names = [cls.__name__.removesuffix("Scheduler") for cls in type(scheduler).__mro__]
     shown = type(scheduler).__name__
     for name in names:
@@ -200,6 +203,8 @@ def _read(model, scheduler):
     name = next((name for name in names if name in READERS), None)
     if name is None and not hasattr(scheduler, "alphas_cumprod"):
         raise ValueError(f"scheduler must have a table alphas_cumprod, which {shown} does not have; nor is it known")
+    if not isinstance(getattr(scheduler, "config", None), Mapping):
+        raise ValueError(f"scheduler must have a configuration, which {shown} does not have")
     reader = READERS[name] if name else _table
     return scheduler, reader(scheduler, model, _bounds(name, scheduler.config))
 
@@ -233,9 +238,9 @@ def scheduler_grid(scheduler: Any) -> np.ndarray:
     Equal neighbours, as of schedulers with two evaluations a step, are one time. They decrease, but for inverse ones.
     """
     scheduler, reading = _read(Model(of_clean), scheduler)
-    if getattr(scheduler, "num_inference_steps", 0) is None:
+    if getattr(scheduler, "num_inference_steps", 0) is None and not getattr(scheduler, "custom_timesteps", False):
         raise ValueError(f"scheduler has no steps yet: call set_timesteps(n) of {type(scheduler).__name__} first")
     times = np.asarray(reading.times(scheduler), np.float64)
     low, high = reading.score.process.domain
     times = times.clip(low, high)
-    return times[np.append(True, np.diff(times) != 0)]
+    return times[np.append(True, np.diff(times) != 0)] + 0.0  # no −0
