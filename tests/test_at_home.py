@@ -96,6 +96,12 @@ def test_a_saved_pipeline_is_equal(unet, method, tmp_path):
     assert np.array_equal(images(unet, again, 4), before)
 
 
+def test_one_scheduler_in_the_place_of_another():
+    first = diffusers_scheduler(sk.dpmpp_2m, diffusers.DDIMScheduler(**DDIM))
+    second = diffusers_scheduler(sk.ddim, first, sk.grids.log_snr)
+    assert second.config.like == first.config.like and second.method is sk.ddim and len(second) == 1000
+
+
 def test_only_methods_of_this_package_are_loaded():
     scheduler = diffusers_scheduler(sk.ddim, diffusers.DDIMScheduler(**DDIM))
     for module, name in (("os", "system"), ("sdekit.methods.exponential", "phi")):
