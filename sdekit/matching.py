@@ -53,7 +53,8 @@ def begins(system, method, state, t):
     if not all(isinstance(value, float) for value in (alpha, sigma, a, s)):
         return
     size = math.sqrt(float((arrays.detached(x) ** 2.0).mean()))
-    data = math.sqrt(max(size**2 - sigma**2, 0.0))
+    chance = sigma**2 * (1.0 + 6.0 * math.sqrt(2.0 / math.prod(x.shape)))  # six standard errors of pure noise
+    data = math.sqrt(max(size**2 - chance, 0.0))
     if 0.5 < size < 0.25 * sigma or data * a > 0.5 * s * alpha:
         raise ValueError(
             f"x0 has a root mean square of {size:.3g}, but at t = {t[0]:g}, where the grid begins, states of "

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 import sdekit as sk
+from sdekit import matching
 from sdekit.convergence.flow import reference_flow
 from sdekit.convergence.law import exact_law, gaussian_law
+from sdekit.solution import State
+from sdekit.system import bind
 
 torch = pytest.importorskip("torch")
 
@@ -252,6 +255,8 @@ def test_e11_a_start_of_another_time_is_refused():
     for x0, times, said in ((rev.start((200, 2), seed=0), grid, "79"), (own, full, ""), (own.numpy(), full, "")):
         with pytest.raises(ValueError, match=rf"mean square of {said}.* grid begins, .* start\(shape, t=grid\)"):
             sk.solve(rev, x0, grid=times, method=sk.dpmpp_2m)
+    for seed in range(200):  # by chance: rarer than 1e-6 each
+        matching.begins(bind(rev, np.ones((32, 2)), 80.0), sk.ddim, State(rev.start((32, 2), seed), 80.0), full)
     for x0, times in ((80 * own, full), (14.6 * own, grid), (own[:3], full), (RING.sample(100, seed=0), grid[::-1])):
         sk.solve(rev, x0, grid=times, method=sk.ddim)
     sk.solve(rev, np.ones((100, 2)), grid=full, method=sk.ddim)  # of one state, not of draws
