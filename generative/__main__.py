@@ -4,6 +4,7 @@ import argparse
 import inspect
 import math
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -109,12 +110,17 @@ def events(name, seed):
         return digits()[:2]
     if Path(name).suffix not in (".npy", ".npz"):
         raise ValueError(f"DATA must be {', '.join(sets)}, digits, or a file .npy or .npz, got {name}")
-    if Path(name).suffix == ".npy":
-        return torch.as_tensor(np.load(name)), None
-    with np.load(name) as file:
-        if "x" not in file:
-            raise ValueError(f"{name} must hold an array x of shape (N, …), it holds {', '.join(file)}")
-        return torch.as_tensor(file["x"]), torch.as_tensor(file["labels"]) if "labels" in file else None
+    try:
+        file = np.load(name)
+        arrays = {"x": file} if isinstance(file, np.ndarray) else dict(file)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{name} is no whole file of arrays of numbers: {error}") from None
+    if "x" not in arrays:
+        raise ValueError(f"{name} must hold an array x of shape (N, …), it holds {', '.join(arrays)}")
+    for key in arrays.keys() & {"x", "labels"}:
+        if arrays[key].dtype.kind not in "iuf":
+            raise ValueError(f"{name} must hold real numbers as {key}, it holds {arrays[key].dtype}")
+    return torch.as_tensor(arrays["x"]), torch.as_tensor(arrays["labels"]) if "labels" in arrays else None
 
 
 def sample(a):

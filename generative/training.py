@@ -208,7 +208,10 @@ class _Training:
 def _checked(model, data, labels):
     """Data and labels as tensors on the model's device, in its floating-point type; labels int64."""
     like = next(chain(model.parameters(), model.buffers()), torch.empty(0))
-    data = torch.as_tensor(data).to(like)
+    data = torch.as_tensor(data)
+    if data.is_complex() or data.dtype == torch.bool:
+        raise ValueError(f"data must be real numbers, got {data.dtype}")
+    data = data.to(like)
     if data.ndim < 2 or len(data) == 0 or not torch.isfinite(data).all():
         raise ValueError(f"data must be finite, of shape (N, *event) with N > 0, got shape {tuple(data.shape)}")
     if labels is not None:

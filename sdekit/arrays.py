@@ -46,7 +46,12 @@ def holds(condition):
         return condition
     if not is_tensor(condition):
         return bool(condition.all() if hasattr(condition, "all") else condition)
-    return condition.device.type != "cpu" or not concrete(condition) or bool(condition.all())
+    return not at_hand(condition) or bool(condition.all())
+
+
+def at_hand(x):
+    """Whether the values of x may be looked at without waiting for a device."""
+    return not is_tensor(x) or (x.device.type == "cpu" and concrete(x))
 
 
 def torch():

@@ -28,7 +28,41 @@ def method(chosen, system, said):
         near = difflib.get_close_matches(chosen.lower(), methods.__all__, 3, 0.5) if isinstance(chosen, str) else ()
         hint = f"; did you mean {' or '.join(f'sdekit.{name}' for name in near)}?" if near else ""
         raise ValueError(f"method must be a Method such as sdekit.euler_maruyama, got {chosen!r}{hint}")
+    if said.h is not None and "pair" in chosen.needs and hasattr(system.process, "pair"):
+        raise ValueError(
+            f"h is {said.h}, but {chosen.name} is a sampler, whose steps are no equal ones of time: give "
+            f"grid=sdekit.grids.log_snr(process, n), or sdekit.grids.uniform(process, n) where equal ones are meant"
+        )
     return chosen, said
+
+
+ENOUGH = 64  # entries of x0 from which its size says something
+
+
+def begins(system, method, state, t):
+    """Raise where x0 is plainly no state of a sampler's first time, as where it was drawn for another one.
+
+    Normals of unit size lack their sigma, since states of alpha x_0 + sigma ε are no smaller; and data of half the size
+    of the process's own end, or larger, would drown in no noise that it has.
+    """
+    x, process = state.x, system.process
+    sampling = "pair" in method.needs and len(t) > 1 and t[1] < t[0] and not state.step
+    if not sampling or math.prod(x.shape) < ENOUGH or not arrays.at_hand(x) or bool((x[0] == x[-1]).all()):
+        return
+    if not process.domain[1] < math.inf:
+        return
+    (alpha, sigma), (a, s) = (process.marginal(float(time)) for time in (t[0], process.domain[1]))
+    if not all(isinstance(value, float) for value in (alpha, sigma, a, s)):
+        return
+    size = math.sqrt(float((arrays.detached(x) ** 2.0).mean()))
+    chance = sigma**2 * (1.0 + 6.0 * math.sqrt(2.0 / math.prod(x.shape)))  # six standard errors of pure noise
+    data = math.sqrt(max(size**2 - chance, 0.0))
+    if 0.5 < size < 0.25 * sigma or data * a > 0.5 * s * alpha:
+        raise ValueError(
+            f"x0 has a root mean square of {size:.3g}, but at t = {t[0]:g}, where the grid begins, states of "
+            f"{type(getattr(process, 'process', process)).__name__} have noise of {sigma:.3g}: draw them by "
+            f"start(shape, t=grid)"
+        )
 
 
 def compatible(system, method, t):

@@ -88,6 +88,8 @@ def solve(
     matching.serves(system, method, said.tolerance, start.x0)
     steps = arguments.steps(said, system, method, start.state.path)
     matching.compatible(system, method, steps.t)
+    if noise is None and not isinstance(x0, State):  # probes have states of any size
+        matching.begins(system, method, start.state, steps.t)
     matching.events(found, system, said, start.state.stopped)
     problem = arguments.problem(start, system, method, steps, noise, found)
     engine = matching.backend(backend, system, method, start.x0, problem.path is not None and problem.adaptive)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import arrays, noise
 from .arrays import combined
-from .checks import integer, real
+from .checks import integer, real, shown
 from .processes import forms
-from .scores import checked, differs, example, finite, floating, from_score, schedule, weak
+from .scores import checked, differs, example, finite, floating, from_score, parameter, schedule, weak
 from .system import state_arguments
 
 __all__ = ["Langevin", "Reverse", "noiseless", "process"]
@@ -30,6 +30,11 @@ def _reverse(process, score, eta=1.0):
     if not hasattr(score, "pair"):
         if not callable(score):
             raise ValueError(f"score must be a Score or a function (t, x) -> score, got {score!r}")
+        if parameter(score) is not None:
+            raise ValueError(
+                f"score is the network {shown(score)}: say what it predicts, as in sdekit.scores.from_noise(network, "
+                f"process), or from_score where it is the score"
+            )
         score = from_score(score, process)
     elif differs(score.process, process):
         raise ValueError(f"score belongs to {score.process}, but the process is {process}")
@@ -45,7 +50,7 @@ class Reverse(NamedTuple):
     The first two terms are f − ½ g² ∇log p_t and the third is −½ η² g² ∇log p_t, for the process
     dX = f dt + g dW. eta = 1 is the reverse-time SDE, eta = 0 the probability-flow ODE, and for any
     eta the law at each time is p_t. `score` is a `Score` of this process, or a function
-    (t, x) -> ∇ log p_t(x).
+    (t, x) -> ∇ log p_t(x); of a torch network `sdekit.scores.from_noise` and its kin make one.
 
     The drift is undefined where sigma(t) = 0 with eta > 0 and where sigma′ or g is infinite (`VP`
     at t = 0, `FlowPath` at t = 1 with eta > 0): there it raises for a single time.
@@ -118,11 +123,16 @@ class Reverse(NamedTuple):
         The data's share alpha(t)·x_0 is left out.
         """
         t = self.domain[1] if t is None else t
-        t = weak(float(t[0]) if getattr(t, "ndim", 0) or isinstance(t, (list, tuple)) else t)
-        if not math.isfinite(t):
+        if math.isinf(t if isinstance(t, float) else 0.0):
             raise ValueError(f"the domain of {type(self.process).__name__} ends at {t}; give start a time t")
+        if np.ndim(t) and len(t):
+            t = t[0]
+        shape = tuple(integer("shape", n) for n in (shape if isinstance(shape, Iterable) else (shape,)))
+        if like is not None and not hasattr(like, "dtype"):
+            raise ValueError(f"like must be an array or a tensor, got {shown(like)}")
         like = example(self.score) if like is None else like
-        return self.sigma(t) * _draws(tuple(shape), seed, like, integer("first_path", first_path))
+        draws = _draws(shape, seed, like, integer("first_path", first_path))
+        return self.sigma(real("t, a time or a grid,", t, below=math.inf)) * draws
 
 
 def _draws(shape, seed, like, first_path):

@@ -1,6 +1,7 @@
-"""The three backends as tests call them: numpy in, numpy out."""
+"""The three backends as tests call them: numpy in, numpy out; and libraries that are imported where they are used."""
 
 import dataclasses
+import importlib
 import importlib.util
 import math
 
@@ -19,6 +20,19 @@ def needs(*modules):
     for name in modules:
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"could not import {name!r}", allow_module_level=True)
+
+
+class Later:
+    """A module that is imported when a test first asks something of it; test modules without it are skipped."""
+
+    def __init__(self, name):
+        needs(name)
+        self.name = name
+
+    def __getattr__(self, attribute):
+        if attribute.startswith("_"):  # what collecting asks
+            raise AttributeError(attribute)
+        return getattr(importlib.import_module(self.name), attribute)
 
 
 def begin(x0, first_step=0, memory=None, seed=0, first_path=0):

@@ -4,13 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from backends import Later
 
 import sdekit as sk
 from sdekit import scores
 from sdekit.clients import diffusers_scheduler, karras_sampler, karras_sigmas
 
 torch = pytest.importorskip("torch")
-diffusers = pytest.importorskip("diffusers")
+diffusers = Later("diffusers")
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -93,6 +94,12 @@ def test_a_saved_pipeline_is_equal(unet, method, tmp_path):
     scheduler.save_pretrained(tmp_path / "alone")
     again = type(scheduler).from_pretrained(tmp_path / "alone")
     assert np.array_equal(images(unet, again, 4), before)
+
+
+def test_one_scheduler_in_the_place_of_another():
+    first = diffusers_scheduler(sk.dpmpp_2m, diffusers.DDIMScheduler(**DDIM))
+    second = diffusers_scheduler(sk.ddim, first, sk.grids.log_snr)
+    assert second.config.like == first.config.like and second.method is sk.ddim and len(second) == 1000
 
 
 def test_only_methods_of_this_package_are_loaded():

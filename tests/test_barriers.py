@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from backends import each_backend, solve
+from backends import Later, each_backend, solve
 from equations import Mixed, Walk
-from scipy import integrate, stats
+from scipy import integrate
 
 import sdekit as sk
 from sdekit import events, noise
 from sdekit import math as sm
+
+stats = Later("scipy.stats")
 
 N = 100_000
 

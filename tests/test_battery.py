@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from backends import Later
 
-from benchmarks import battery
 from sdekit import noise
 from sdekit.backends.kernels import generator
+
+battery = Later("benchmarks.battery")
 
 
 def judged(rows, dtype="float32"):
@@ -15,7 +17,7 @@ def judged(rows, dtype="float32"):
     return battery.verdict({dtype: battery.tests(battery.collect(0, 2048, 512, dtype, rows=rows), dtype)})
 
 
-@pytest.mark.parametrize("dtype", battery.DTYPES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_generator_passes(dtype):
     """False failure: 1e-4 for each dtype (the seed is fixed)."""
     assert judged(generator.rows, dtype)["passed"]

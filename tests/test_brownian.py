@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 import pytest
-from backends import NAMES, each_backend
-from scipy import stats
+from backends import NAMES, Later, each_backend
 
 import sdekit as sk
 from sdekit import brownian, noise
+
+stats = Later("scipy.stats")
 
 PATH = sk.BrownianPath(5, -1.0, 2.0)
 LANES = (50_000,)

@@ -389,7 +389,7 @@ def test_from_pure_noise(method):
     assert np.isfinite(sol.x).all()
     kept = 1.0 if method in FLOWS or method is CHURNED else 0.0
     z = sk.noise.normal((6,), seed=3, stream=sk.noise.Stream.PATH)
-    first = sk.solve(rev, x0, [1.0, 0.75], method, seed=3, h=0.25, **REFERENCE)
+    first = sk.solve(rev, x0, grid=[1.0, 0.75], method=method, seed=3, **REFERENCE)
     if method is sk.ddim(0.4):
         kept = math.sqrt(1 - 0.16)
     if "score" not in method.needs:
@@ -494,8 +494,8 @@ def test_data_without_noise_start_no_multistep_encoding():
     """At sigma = 0 x tells nothing of the noise; `ddim` takes what the score says of it."""
     for method in (sk.dpm_solver, sk.dpm_solver(3), sk.dpmpp_2m, sk.unipc):
         with pytest.raises(ValueError, match="sigma = 0, .* start later, or use ddim"):
-            sk.solve(reverse(sk.VP()), X, [0.0, 0.5, 1.0], method, h=0.5, seed=0, **REFERENCE)
-    assert np.isfinite(sk.solve(reverse(sk.VP()), X, [0.0, 0.5, 1.0], sk.ddim, h=0.5, seed=0, **REFERENCE).x).all()
+            sk.solve(reverse(sk.VP()), X, grid=[0.0, 0.5, 1.0], method=method, seed=0, **REFERENCE)
+    assert np.isfinite(sk.solve(reverse(sk.VP()), X, grid=[0.0, 0.5, 1.0], method=sk.ddim, seed=0, **REFERENCE).x).all()
 
 
 def test_schedules_of_their_own_for_each_path():

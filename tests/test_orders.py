@@ -12,12 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from scipy import stats
+from backends import Later
 
 import sdekit as sk
 from sdekit import convergence, methods
 from sdekit import math as sm
 from sdekit.convergence import coarsen, orders, strong_order, weak_order
+
+stats = Later("scipy.stats")
 
 # samplers read the score of `Reverse`; their orders are in test_exponential.py and test_multistep.py
 METHODS = [m for m in (getattr(methods, name) for name in methods.__all__) if "pair" not in m.needs]

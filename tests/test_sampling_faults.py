@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 import sdekit as sk
+from sdekit import matching
 from sdekit.convergence.flow import reference_flow
 from sdekit.convergence.law import exact_law, gaussian_law
+from sdekit.solution import State
+from sdekit.system import bind
 
 torch = pytest.importorskip("torch")
 
@@ -169,24 +172,32 @@ def test_e7_likelihood_on_a_table():
 NET = torch.nn.Linear(2, 2).to(torch.bfloat16)
 
 
-@pytest.mark.parametrize("hidden", ["global", "closure", "partial", "method", "named"])
+@pytest.mark.parametrize(
+    "hidden", ["global", "closure", "partial", "method", "list", "dict", "held", "default", "named"]
+)
 def test_e8_a_network_behind_a_function_is_found(hidden):
     net = NET
 
     class Owner:
-        def parameters(self):
-            return net.parameters()
+        def __init__(self):
+            self.net = net
 
         def call(self, t, x):
             return net(x)
 
-    box = {"net": net}
+    box, ensemble, owner = {"net": net}, [net, net], Owner()
+    owner.__dict__["nets"] = (net,)
+    deep = {"a": {"b": {"c": {"d": net}}}}
     network, module = {
         "global": (lambda t, x: NET(x), None),
         "closure": (lambda t, x: net(x), None),
         "partial": (functools.partial(lambda n, t, x: n(x), net), None),
         "method": (Owner().call, None),
-        "named": (lambda t, x: box["net"](x), net),
+        "list": (lambda t, x: sum(n(x) for n in ensemble) / 2, None),
+        "dict": (lambda t, x: box["net"](x), None),
+        "held": (lambda t, x: owner.nets[0](x), None),
+        "default": (lambda t, x, n=net: n(x), None),
+        "named": (lambda t, x: deep["a"]["b"]["c"]["d"](x), net),
     }[hidden]
     score = sk.scores.from_noise(network, VP, module=module)
     rev = sk.Reverse(VP, sk.scores.clipped(score, -3, 3), eta=0.0)
@@ -234,6 +245,34 @@ def test_e11_a_start_belongs_to_its_grid():
     assert np.array_equal(x0, rev.start((2000, 2), seed=0, t=14.6))
     assert x0.std() == pytest.approx(14.6, rel=0.08)  # 5 standard errors: 6e-7
     assert np.array_equal(rev.start((2, 2), seed=0, t=torch.tensor(grid)), x0[:2])
+
+
+def test_e11_a_start_of_another_time_is_refused():
+    """2.54 for the standard deviation 0.90 of the samples before, and noise where it was not scaled."""
+    edm = sk.EDM()
+    rev, grid, full = flow(edm), sk.grids.karras(edm, 10, start=14.6), sk.grids.karras(edm, 10)
+    own = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+    for x0, times, said in ((rev.start((200, 2), seed=0), grid, "79"), (own, full, ""), (own.numpy(), full, "")):
+        with pytest.raises(ValueError, match=rf"mean square of {said}.* grid begins, .* start\(shape, t=grid\)"):
+            sk.solve(rev, x0, grid=times, method=sk.dpmpp_2m)
+    for seed in range(200):  # by chance: rarer than 1e-6 each
+        matching.begins(bind(rev, np.ones((32, 2)), 80.0), sk.ddim, State(rev.start((32, 2), seed), 80.0), full)
+    for x0, times in ((80 * own, full), (14.6 * own, grid), (own[:3], full), (RING.sample(100, seed=0), grid[::-1])):
+        sk.solve(rev, x0, grid=times, method=sk.ddim)
+    sk.solve(rev, np.ones((100, 2)), grid=full, method=sk.ddim)  # of one state, not of draws
+
+
+def test_a_sampler_takes_no_step_size():
+    with pytest.raises(ValueError, match=r"h is 0.1, but ddim is a sampler, .*sdekit.grids.log_snr\(process, n\)"):
+        sk.solve(flow(VP), np.ones((2, 2)), [1.0, 0.01], sk.ddim, h=0.1)
+
+
+def test_a_network_says_what_it_predicts():
+    net = torch.nn.Linear(2, 2)
+    for score in (net, lambda t, x: net(x)):
+        with pytest.raises(ValueError, match=r"score is the network .* sdekit.scores.from_noise\(network, process\)"):
+            sk.Reverse(VP, score)
+    assert sk.Reverse(VP, sk.scores.from_score(net, VP)).score.network is net
 
 
 def test_e14_one_image_of_a_batch_alone():
@@ -302,12 +341,23 @@ def level(log):
     return np.exp(log).clip(1e-6, 80)
 
 
-def inner(t, x):
-    """EDM's F with sigma_data = 0.5, called with (log(sigma)/4, c_in x)."""
-    sigma = level(4 * t)[:, None]
-    x = x * np.sqrt(sigma**2 + 0.25)
-    clean = exact("denoiser", EDM)(sigma[:, 0], x)
-    return (clean - 0.25 / (sigma**2 + 0.25) * x) * np.sqrt(sigma**2 + 0.25) / (0.5 * sigma)
+def inner(scale, target=LATENTS):
+    """EDM's F with sigma_data = scale, called with (log(sigma)/4, c_in x)."""
+
+    def network(t, x):
+        sigma = level(4 * t)[:, None]
+        total = sigma**2 + scale**2
+        x = x * np.sqrt(total)
+        return (
+            (exact("denoiser", EDM, target)(sigma[:, 0], x) - scale**2 / total * x) * np.sqrt(total) / (scale * sigma)
+        )
+
+    return network
+
+
+def ring(std):
+    """Of this standard deviation in each component."""
+    return sk.GaussianMixture(RING.weights, RING.means / 1.428 * std, stds=0.14 * std)
 
 
 MISTAKES = {
@@ -317,7 +367,7 @@ MISTAKES = {
     r"the data lie in \[0, 255\]": ("v", VP, exact("v", VP, SIGNED), 255 * IMAGES),
     "the data lack a factor": ("noise", VP, exact("noise", VP), 5.4),
     "its table is that of √betas": ("noise", TABLE, exact("noise", SCALED), 0),
-    "it is EDM's network inside its preconditioning, with sigma_data = 0.5": ("denoiser", EDM, inner, 0),
+    "it is EDM's network inside its preconditioning, with sigma_data = 0.5": ("denoiser", EDM, inner(0.5), 0),
     r"its times are log\(sigma\)/4": ("denoiser", EDM, lambda t, x: exact("denoiser", EDM)(level(4 * t), x), 0),
     r"its times are log\(sigma\) ": ("noise", EDM, lambda t, x: exact("noise", EDM)(level(t), x), 0),
 }
@@ -331,6 +381,51 @@ def test_e13_mistakes_are_named(mistake):
         data = LATENTS.sample(256, seed=2) * (data or 1)
     with pytest.raises(ValueError, match=mistake):
         getattr(sk.scores, f"from_{kind}")(network, process).check(data)
+
+
+@pytest.mark.parametrize("std", [0.25, 1.0, 2.0, 5.0])
+def test_e13_the_inner_network_of_edm_on_data_of_any_scale(std):
+    data = ring(std).sample(256, seed=2)
+    for scale in (0.5, std):
+        with pytest.raises(ValueError, match="EDM's network inside its preconditioning, with sigma_data = "):
+            sk.scores.from_denoiser(inner(scale, ring(std)), EDM).check(data)
+
+
+@pytest.mark.parametrize("factor", [0.18215, 0.13025, 0.3611])
+@pytest.mark.parametrize("std", [0.5, 0.8, 1.5])
+def test_e13_latents_without_their_factor(factor, std):
+    """Those of the usual autoencoders, whatever the standard deviation of what the network was trained on."""
+    data = ring(std).sample(256, seed=2) / factor
+    for process in (VP, TABLE, EDM, sk.FlowPath()):
+        with pytest.raises(ValueError, match="the data lack a factor: it knows them times about 0"):
+            sk.scores.from_noise(exact("noise", process, ring(std)), process).check(data)
+
+
+@pytest.mark.parametrize(
+    ("given", "true", "named"),
+    [
+        (VP, sk.CosineVP(), r"its process is CosineVP\("),
+        (VP, sk.FlowPath(), r"its process is FlowPath\("),
+        (VP, SCALED, "its table is that of √betas"),
+        (sk.CosineVP(), VP, r"its process is VP\(|its table is that of betas"),  # the two differ by 1e-3
+        (sk.VP(0.01, 10.0), VP, r"its process is VP\(|its table is that of betas"),
+        (TABLE, sk.CosineVP(), "its table is that of the cosine schedule|its process is CosineVP"),
+        (sk.FlowPath(), VP, r"its process is VP\(|its table is that of betas"),
+        (sk.VE(), EDM, r"its process is EDM\("),
+        (EDM, sk.VE(), r"its process is VE\("),
+    ],
+    ids=repr,
+)
+def test_e13_networks_of_another_process(given, true, named):
+    """The network is called with the times, and the states, of the one that it was given with."""
+    clean, span = LATENTS.sample(256, seed=2), {EDM: 80.0, TABLE: 999.0, SCALED: 999.0}
+
+    def network(t, x):
+        u = t / (1.0 if EDM in (given, true) else span.get(given, 1.0) / span.get(true, 1.0))
+        return exact("noise", true)(np.clip(u, max(true.domain[0], 1e-5), true.domain[1]), x)
+
+    with pytest.raises(ValueError, match=named):
+        sk.scores.from_noise(network, given).check(clean)
 
 
 def test_e13_good_networks_pass_on_data_of_any_scale():

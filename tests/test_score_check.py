@@ -169,7 +169,7 @@ def test_the_noise_of_edm_is_its_velocity():
 def test_data_of_another_scale_are_noticed():
     for process in (sk.VP(), sk.FlowPath()):
         score = scores.from_noise(perfect("noise", process, RING), process)
-        with pytest.raises(ValueError, match="of these data at all .* is their scale that of training"):
+        with pytest.raises(ValueError, match="the data lack a factor: it knows them times about 99"):
             score.check(0.01 * data(True))
 
 
@@ -218,8 +218,8 @@ def test_images_numbers_and_float32():
         return good(t, x)
 
     scores.from_v(net, process).check(images)
-    # 4 rounds to 4096 entries, as given, in the other direction, and for data of unit variance; 0 … 999 is refused
-    assert calls == [(torch.float32, torch.float32, (64, 1, 4, 4))] * 13
+    # 4 rounds to 4096 entries: as given, in the other direction, data of three other scales, and what may answer
+    assert set(calls) == {(torch.float32, torch.float32, (64, 1, 4, 4))} and len(calls) >= 20
     with pytest.raises(ValueError, match="wrong sign"):
         scores.from_v(lambda t, x: -good(t, x), process).check(images)
     number = sk.Gaussian(1.0, std=0.5)

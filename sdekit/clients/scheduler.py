@@ -77,6 +77,9 @@ class SolveScheduler(SchedulerMixin, ConfigMixin):
         self.timesteps, self.num_inference_steps = torch.empty(0), None
         self._begin = None
 
+    def __len__(self):
+        return self.like.config.num_train_timesteps
+
     # --- times ---
 
     def set_timesteps(self, num_inference_steps=None, device=None, timesteps=None, sigmas=None, mu=None):
@@ -197,6 +200,7 @@ def make(method, like, grid):
         method, times = method.method, [float(t) for t in method.grid]
     if not isinstance(method, Method):
         raise ValueError(f"method must be a Method such as sdekit.dpmpp_2m, or a plan, got {method!r}")
+    like = like.like if isinstance(like, SolveScheduler) else like
     config = {key: value for key, value in like.config.items() if not key.startswith("_")}
     config["_class_name"] = type(like).__name__
     return SolveScheduler(method=_encoded(method), like=config, grid=times)

@@ -14,8 +14,8 @@ receives x of shape (B, *event), t of shape (B,) and c of shape (B, …), and re
 B is the first axis of x; where `event_dims` says that several axes count paths they are flattened
 into one, and where it says that none does B is 1. x and c come in the type and device of the state
 (in the floating-point type of the network's parameters where it is a torch module, bfloat16 say),
-t in the same, but in float32 at least. A torch module is found behind a lambda, a partial or a method too; where it is
-hidden deeper, `from_…(network, process, module=net)` names it.
+t in the same, but in float32 at least. A torch module is found behind a lambda, a partial, a method or in a
+container too; where it is hidden deeper, `from_…(network, process, module=net)` names it.
 """
 
 from ..protocols import Score
@@ -34,6 +34,7 @@ from .evaluation import (  # noqa: F401  (what other modules make scores with)
     marginal,
     network_parameter,
     nonzero,
+    parameter,
     path_axes,
     per_path,
     schedule,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import noise
-from ..processes import EDM, DiscreteVP, forms
+from ..processes import EDM, VE, VP, CosineVP, DiscreteVP, FlowPath, forms
 from ..protocols import Array, Score
 from .evaluation import evaluate, floating, known_time, like, path_axes
 from .predictions import RULES, as_noise, from_noise
@@ -35,10 +35,10 @@ def check(score: Score, data: Array, seed: int = 0) -> Score:
     which is about 1 for the best linear denoiser of independent entries that have the data's means and standard
     deviations s_j. Other readings of the network are: the output's sign flipped, the output times or over sigma,
     times in the other direction (with either sign), the other predictions, times on other scales (0 … 999, log sigma),
-    another table of a `DiscreteVP`, EDM's inner network, and data of another scale ([0, 1], without unit variance).
-    The best of them is named where its
-    loss is clearly below that of the given reading and of no output at all, and not far above the linear denoiser's.
-    Otherwise it raises only where the given reading is far worse than the linear denoiser and than no output.
+    another of the usual processes and tables, EDM's inner network, and data of another scale ([0, 1], no factor). The
+    best of them is named where its loss is clearly below that of the given reading and of no output at all, and not
+    far above the linear denoiser's. Otherwise it raises only where the given reading is far worse than the linear
+    denoiser and than no output.
 
     The network is called with all rows, once and for each of these, more often where the data have fewer than 4096
     entries. A condition (`score.given(c)`) holds for each row, or for all. Draws depend on `seed`.
@@ -144,11 +144,14 @@ def _readings(score, kind, trial, data, seed):
     for name in RULES:
         if name != kind and (name != "velocity" or hasattr(process, "rates")):
             others.append(given._replace(reason=f"it predicts {NAMES[name]}; use from_{name}", kind=name))
+    clean = forms.on_host(data)
     probes = [functools.partial(_timed, given, output, why, time) for why, time in _times(process, t)]
     if isinstance(process, EDM) and kind == "denoiser":
-        probes += [functools.partial(_raw, given, output, scale) for scale in (0.5, 1.0)]
-    for reason, clean in _rescaled(forms.on_host(data)):
-        other = _trial(process, clean, seed)
+        scales = {round(float(scale), 3) for scale in (0.5, 1.0, clean.std())}
+        probes += [functools.partial(_raw, given, output, scale) for scale in sorted(scales)]
+    probes += [functools.partial(_elsewhere, given, output, clean, seed, *other) for other in _others(process, kind)]
+    for reason, scaled in _rescaled(clean):
+        other = _trial(process, scaled, seed)
         others.append(Reading(reason, other, kind, output(other)))
     return given, [*others, *_answered(probes)]
 
@@ -168,7 +171,6 @@ def _timed(given, output, reason, t):
 
 def _times(process, t):
     """(what is wrong, the times at which the network is then right)."""
-    log_snr = forms.log_ratio(process, t)
     if isinstance(process, EDM):
         yield "its times are log(sigma)", np.log(t)
         yield "its times are log(sigma)/4", 0.25 * np.log(t)
@@ -176,21 +178,38 @@ def _times(process, t):
         yield "its times run from 0 to 999", 999.0 * t
     elif isinstance(process, DiscreteVP):
         yield "its times run from 0 to 1", t.clip(0.0) / max(process.domain[1], 1.0)
-        for name, table in TABLES.items():
-            other = DiscreteVP(table)
-            yield f"its table is that of {name}", known_time(other, other.time(_within(other, log_snr)))
 
 
 def _betas(first, last, power):
-    return np.cumprod(1.0 - np.linspace(first ** (1.0 / power), last ** (1.0 / power), 1000) ** power)
+    return DiscreteVP(np.cumprod(1.0 - np.linspace(first ** (1.0 / power), last ** (1.0 / power), 1000) ** power))
 
 
 ANGLES = (np.arange(1001) / 1000 + 0.008) / 1.008 * math.pi / 2
 TABLES = {
     "betas linear from 1e-4 to 0.02": _betas(1e-4, 0.02, 1),
     "√betas linear from √0.00085 to √0.012": _betas(0.00085, 0.012, 2),
-    "the cosine schedule": np.cumprod(1.0 - (1.0 - (np.cos(ANGLES[1:]) / np.cos(ANGLES[:-1])) ** 2).clip(0, 0.999)),
+    "the cosine schedule": DiscreteVP(
+        np.cumprod(1.0 - (1.0 - (np.cos(ANGLES[1:]) / np.cos(ANGLES[:-1])) ** 2).clip(0, 0.999))
+    ),
 }
+USUAL = VP(), CosineVP(), FlowPath(), VE(), EDM()
+
+
+def _others(process, kind):
+    """(what is wrong, the network's own process, the factor of its times): those that could be meant."""
+    if kind == "velocity":  # depends on the unit of time
+        return
+    last = process.domain[1] if isinstance(process, DiscreteVP) else 1.0
+    for name, other in TABLES.items():
+        yield f"its table is that of {name}", other, last / other.domain[1]
+    for other in USUAL:
+        if other != process:
+            yield f"its process is {other!r}", other, 1.0 if isinstance(other, EDM) else last
+
+
+def _elsewhere(given, output, clean, seed, reason, process, factor):
+    trial = _trial(process, clean, seed)
+    return Reading(reason, trial, given.kind, output(trial, factor * known_time(process, trial.t)))
 
 
 def _raw(given, output, scale):
@@ -204,17 +223,20 @@ def _raw(given, output, scale):
     return given._replace(reason=reason, out=clean)
 
 
+SPREADS = 1.0, 0.5, 0.7, 1.4  # standard deviations to which data are scaled for training
+
+
 def _rescaled(clean):
     """(what is wrong with the data, the data put right)."""
     low, high, spread = clean.min(), clean.max(), clean.std()
     for top in (1.0, 255.0):
         if low >= 0.0 and 0.5 * top < high <= top:
             yield f"the data lie in [0, {top:g}], but it knows [-1, 1]", 2.0 / top * clean - 1.0
-    if not 0.8 < spread < 1.25:
-        yield (
-            f"the data lack a factor: it knows them times {1.0 / spread:.3g}, of unit variance",
-            clean / spread,
-        )
+    for known in SPREADS:
+        if not 0.8 < spread / known < 1.25:
+            factor = known / spread
+            what = f"it knows them times about {factor:.2g}, of standard deviation {known:g}"
+            yield f"the data lack a factor: {what}", factor * clean
 
 
 def _squares(residual):

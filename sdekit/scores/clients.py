@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .. import arrays
+from .. import math as sm
 from ..processes import EDM
 from ..reprs import line
 from .predictions import Prediction, _held, from_denoiser
@@ -63,10 +67,71 @@ def rowwise(value, x):
     """Tensors of a condition, nested ones too, in the type and on the device of x; one row stands for all samples."""
     if isinstance(value, Mapping):
         return {name: rowwise(entry, x) for name, entry in value.items()}
+    if isinstance(value, np.ndarray) and arrays.is_tensor(x):
+        value = arrays.torch().as_tensor(value)
     if not arrays.is_tensor(value) or not arrays.is_tensor(x):
         return value
     value = value.to(x.device, x.dtype if value.is_floating_point() else value.dtype)
     return value.expand(len(x), *value.shape[1:]) if value.ndim and len(value) == 1 else value
+
+
+class Levelled(NamedTuple):
+    """A model in the coordinates alpha² + sigma² = 1 of data divided by `size`, read as a denoiser of the process.
+
+    It is called with `level(alpha, sigma)` of the process, and `read(a, s, x, out)` is its D.
+    """
+
+    model: Any
+    process: Any
+    level: Callable
+    read: Callable
+    size: float = 1.0
+
+    __repr__ = line
+
+    @property
+    def parameters(self):
+        return self.model.parameters
+
+    def __call__(self, t, x, *c):
+        alpha, sigma = (v + 0.0 * t for v in self.process.marginal(t))
+        norm = sm.sqrt(alpha * alpha + (sigma / self.size) ** 2)
+        a, s, scale = (sm.expand(v, x) for v in (alpha / norm, sigma / self.size / norm, 1.0 / (norm * self.size)))
+        x = x * arrays.to_type(scale, x.dtype)
+        out = self.model(self.level(alpha, sigma), x, *c)
+        return arrays.to_type(self.size * self.read(a, s, x, out), x.dtype)
+
+
+# D from what a network predicts, where a² + s² = 1.
+
+
+def of_noise(a, s, x, out):
+    return (x - s * out) / a
+
+
+def of_clean(a, s, x, out):
+    return out
+
+
+def of_v(a, s, x, out):
+    return a * x - s * out
+
+
+def of_minus_v(a, s, x, out):
+    return a * x + s * out
+
+
+READ = {"epsilon": of_noise, "sample": of_clean, "v_prediction": of_v}
+
+
+def quarter_log(alpha, sigma):
+    """¼ log(sigma/alpha)."""
+    return 0.25 * sm.log(sigma / alpha)
+
+
+def angle(alpha, sigma):
+    """The angle arctan(sigma/alpha) as a share of π/2."""
+    return sm.arctan2(sigma, alpha) * (2.0 / math.pi)
 
 
 def from_karras(denoiser: Callable, sigma_max: float = 80.0, *, module: Any = None) -> Prediction:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from .. import arrays
 from .. import math as sm
+from ..checks import shown
 from ..processes import forms
 from ..protocols import Array, NoisingProcess, Score
 from ..reprs import line
@@ -13,22 +17,29 @@ from .evaluation import floating, holds, like, marginal, nonzero, schedule, weak
 from .predictions import gradient
 
 
-def _process(score):
-    return score.score.process
+class Holder:
+    """What a score has of the one that it holds. It stands behind a NamedTuple, which takes no base of its own."""
 
+    __slots__ = ()
 
-def _event_dims(score):
-    return score.score.event_dims
+    @property
+    def process(self: Any) -> Any:
+        return self.score.process
+
+    @property
+    def event_dims(self: Any) -> Any:
+        return self.score.event_dims
+
+    def given(self: Any, c: Any) -> Any:
+        """The same with the score inside conditioned on c."""
+        return self._replace(score=self.score.given(c))
+
+    __call__ = gradient
 
 
 def _must_be_score(name, score):
     if not hasattr(score, "pair"):
         raise ValueError(f"{name} must be a Score, as from_noise and its kin make one of a network, got {score!r}")
-
-
-def _given(score, c) -> Any:
-    """The same with the score inside conditioned on c."""
-    return score._replace(score=score.score.given(c))
 
 
 def _replaced(score, t, x, change):
@@ -41,21 +52,22 @@ def _replaced(score, t, x, change):
     return new, eps + alpha / sigma * (clean - new)
 
 
-class Inpainted(NamedTuple):
+class Inpainted(NamedTuple("Inpainted", [("score", Any), ("known", Any), ("mask", Any)]), Holder):
     """Made by `inpainted`."""
 
-    score: Any
-    known: Any
-    mask: Any
-
-    process = property(_process)
-    event_dims = property(_event_dims)
-    __call__ = gradient
-    given = _given
     __repr__ = line
 
     def pair(self, t, x) -> tuple[Any, Any]:
         def change(clean):
+            for name, value in (("known", self.known), ("mask", self.mask)):
+                try:
+                    whole = np.broadcast_shapes(value.shape, clean.shape) == tuple(clean.shape)
+                except ValueError:
+                    whole = False
+                if not whole:
+                    raise ValueError(
+                        f"{name} has shape {tuple(value.shape)}, which x of {tuple(clean.shape)} does not take"
+                    )
             return sm.where(like(self.mask, clean) != 0, like(self.known, clean), clean)
 
         return _replaced(self.score, t, x, change)
@@ -79,18 +91,17 @@ def inpainted(score: Score, known: Array, mask: Array) -> Inpainted:
     ICLR 2023, arXiv:2212.00490.
     """
     _must_be_score("score", score)
+    known, mask = (value if arrays.is_tensor(value) else np.asarray(value) for value in (known, mask))
+    if not arrays.is_real(known):
+        raise ValueError(f"known must be an array of real numbers, got {shown(known)}")
+    if not holds((mask == 0) | (mask == 1)):
+        raise ValueError(f"mask must be true (1) where data are known and false (0) elsewhere, got {shown(mask)}")
     return Inpainted(score, known, mask)
 
 
-class OnPath(NamedTuple):
+class OnPath(NamedTuple("OnPath", [("score", Any), ("process", Any)]), Holder):
     """Made by `on_path`."""
 
-    score: Any
-    process: Any
-
-    event_dims = property(_event_dims)
-    __call__ = gradient
-    given = _given
     __repr__ = line
 
     def pair(self, t, x) -> tuple[Any, Any]:

@@ -12,9 +12,8 @@ from .. import arrays
 from ..checks import real
 from ..protocols import Array, Score
 from ..reprs import line
-from .combined import _event_dims, _given, _must_be_score, _process
+from .combined import Holder, _must_be_score
 from .evaluation import floating, marginal, nonzero, path_axes, weak
-from .predictions import gradient
 
 
 def _shifted(score, t, x, pair, slope):
@@ -31,17 +30,9 @@ def _tracked(x, name):
     return x.detach().clone().requires_grad_()
 
 
-class Classified(NamedTuple):
+class Classified(NamedTuple("Classified", [("score", Any), ("log_prob", Callable), ("weight", float)]), Holder):
     """Made by `classified`."""
 
-    score: Any
-    log_prob: Callable
-    weight: float
-
-    process = property(_process)
-    event_dims = property(_event_dims)
-    __call__ = gradient
-    given = _given
     __repr__ = line
 
     def pair(self, t, x) -> tuple[Any, Any]:
@@ -70,8 +61,8 @@ def classified(score: Score, log_prob: Callable[[Any, Any], Any], weight: float 
     return Classified(score, log_prob, real("weight", weight, below=math.inf))
 
 
-class Measured(NamedTuple):
-    """Made by `measured`. `basis` (m, m) diagonalises H Hᵀ, with eigenvalues `gains` (m,)."""
+class Measurement(NamedTuple):
+    """A measurement; `basis` (m, m) diagonalises H Hᵀ, with eigenvalues `gains` (m,)."""
 
     score: Any
     y: Any
@@ -81,10 +72,10 @@ class Measured(NamedTuple):
     basis: Any
     gains: Any
 
-    process = property(_process)
-    event_dims = property(_event_dims)
-    __call__ = gradient
-    given = _given
+
+class Measured(Measurement, Holder):
+    """Made by `measured`."""
+
     __repr__ = line
 
     def pair(self, t, x) -> tuple[Any, Any]:

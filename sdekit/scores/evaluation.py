@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 import types
 from collections.abc import Callable
@@ -97,10 +98,15 @@ def evaluate(network, t, x, event_dims=None, condition=None):
     if getattr(out, "shape", None) != batch.shape:
         got = getattr(out, "shape", type(out).__name__)
         raise ValueError(f"the network returned {got} for x of shape {tuple(batch.shape)}; it must keep that")
+    if not (out.is_floating_point() if arrays.is_tensor(out) else np.asarray(out).dtype.kind == "f"):
+        raise ValueError(
+            f"the network returned values of {out.dtype} for x of {batch.dtype}; they must be real numbers"
+        )
     return like(out, x).reshape(x.shape)
 
 
 HIDDEN = 3  # how many functions deep a torch network is looked for
+MANY = 64  # and among how many entries of one that holds several
 
 
 def parameter(network, depth=HIDDEN):
@@ -117,20 +123,29 @@ def parameter(network, depth=HIDDEN):
 
 
 def _held(function):
-    """What a function, bound method, partial or record of functions may call."""
+    """What a function, bound method, partial, record of functions or container may call."""
     match function:
         case types.FunctionType():
-            known = function.__globals__
+            known, defaults = function.__globals__, function.__defaults__ or ()
             cells = [cell.cell_contents for cell in function.__closure__ or () if cell != types.CellType()]
-            return [*cells, *[known[name] for name in function.__code__.co_names if name in known]]
+            named = [known[name] for name in function.__code__.co_names if name in known]
+            return [*cells, *defaults, *(function.__kwdefaults__ or {}).values(), *named]
         case functools.partial():
             return [function.func, *function.args, *function.keywords.values()]
         case types.MethodType():
             return [function.__self__]
-        case tuple():
-            return [field for field in function if callable(field)]
+        case tuple() | list() | set() | frozenset():
+            return _callable(function)
+        case dict():
+            return _callable(function.values())
         case _:
-            return [value for value in getattr(function, "__dict__", {}).values() if callable(value)]
+            return _callable(getattr(function, "__dict__", {}).values())
+
+
+def _callable(values):
+    """Those of the first values that may be called, or hold what may be."""
+    first = itertools.islice(values, MANY)
+    return [v for v in first if callable(v) or isinstance(v, (tuple, list, set, frozenset, dict))]
 
 
 def network_parameter(score):

@@ -13,22 +13,14 @@ from .. import math as sm
 from ..checks import real, shown
 from ..protocols import Array, Score
 from ..reprs import line
-from .combined import _event_dims, _given, _must_be_score, _process, _replaced
+from .combined import Holder, _must_be_score, _replaced
 from .evaluation import differs, floating, like, marginal, path_axes, weak
 from .predictions import RULES, gradient
 
 
-class Bounded(NamedTuple):
+class Bounded(NamedTuple("Bounded", [("score", Any), ("change", Callable), ("kept", bool)]), Holder):
     """Made by `clipped` and `thresholded`."""
 
-    score: Any
-    change: Callable
-    kept: bool
-
-    process = property(_process)
-    event_dims = property(_event_dims)
-    __call__ = gradient
-    given = _given
     __repr__ = line
 
     def pair(self, t, x) -> tuple[Any, Any]:
@@ -121,6 +113,8 @@ class Guided(NamedTuple):
     def _weight(self, t, x):
         """The weight beside x: a number, or an array of one per path."""
         weight = self.weight(t) if callable(self.weight) else self.weight
+        if not arrays.is_tensor(weight) and not np.ndim(weight):
+            weight = real("weight(t)", weight, above=-math.inf, below=math.inf)
         if self.interval is not None:
             inside = (t >= self.interval[0]) & (t <= self.interval[1])
             weight = sm.where(inside, weak(weight), 1.0)
@@ -216,4 +210,7 @@ def guided(
             raise ValueError(f"interval must be two times (first, last), got {shown(interval)}")
         first = real("interval: first", interval[0])
         interval = first, real("interval: last", interval[1], first)
+        start, end = getattr(processes[0], "domain", (-math.inf, math.inf))
+        if interval[0] > end or interval[1] < start:
+            raise ValueError(f"interval is {interval}, outside the times {(start, end)} of {processes[0]}")
     return Guided(conditional, unconditional, weight, real("rescale", rescale, 0, 1), interval)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from .. import math as sm
 from ..arrays import combined
+from ..checks import integer, shown
 from ..processes import forms
 from ..protocols import Network as Client
 from ..protocols import NoisingProcess, Score
@@ -68,10 +69,13 @@ class Prediction(NamedTuple):
 
 
 def _prediction(net, process, event_dims, to_pair, module):
-    return Prediction(_held(net, module), forms.noising(process), event_dims, to_pair)
+    dims = None if event_dims is None else integer("event_dims", event_dims)
+    return Prediction(_held(net, module), forms.noising(process), dims, to_pair)
 
 
 def _held(net, module):
+    if not callable(net) or isinstance(net, type):
+        raise ValueError(f"a network must be a function or a module (t, x), got {shown(net)}")
     if module is not None and not callable(getattr(module, "parameters", None)):
         raise ValueError(f"module must be a torch module, whose parameters tell type and device, got {module!r}")
     return net if module is None else Held(net, module)
@@ -84,7 +88,8 @@ def from_score(
 
     The pair is undefined at both ends, alpha = 0 and sigma = 0, and raises there.
     """
-    return Prediction(_held(fn, module), process, event_dims, _score)
+    dims = None if event_dims is None else integer("event_dims", event_dims)
+    return Prediction(_held(fn, module), process, dims, _score)
 
 
 def from_noise(

@@ -11,12 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import arrays
-from .. import math as sm
 from ..processes import EDM, VE, CosineVP, DiscreteVP, FlowPath, forms
 from ..protocols import Score
-from ..reprs import line
-from .clients import Model
+from .clients import READ, Levelled, Model, angle, of_clean, of_minus_v, of_v, quarter_log
 from .guidance import clipped, thresholded
 from .predictions import _held, from_denoiser, from_noise, from_score, from_v, from_velocity
 
@@ -28,65 +25,6 @@ class Reading(NamedTuple):
 
     score: Any
     times: Callable  # scheduler -> times, not yet checked
-
-
-class Levelled(NamedTuple):
-    """A model in the coordinates alpha² + sigma² = 1 of data divided by `size`, read as a denoiser of the process.
-
-    It is called with `level(alpha, sigma)` of the process, and `read(a, s, x, out)` is its D.
-    """
-
-    model: Any
-    process: Any
-    level: Callable
-    read: Callable
-    size: float = 1.0
-
-    __repr__ = line
-
-    @property
-    def parameters(self):
-        return self.model.parameters
-
-    def __call__(self, t, x, *c):
-        alpha, sigma = (v + 0.0 * t for v in self.process.marginal(t))
-        norm = sm.sqrt(alpha * alpha + (sigma / self.size) ** 2)
-        a, s, scale = (sm.expand(v, x) for v in (alpha / norm, sigma / self.size / norm, 1.0 / (norm * self.size)))
-        x = x * arrays.to_type(scale, x.dtype)
-        out = self.model(self.level(alpha, sigma), x, *c)
-        return arrays.to_type(self.size * self.read(a, s, x, out), x.dtype)
-
-
-# D from what a network predicts, where a² + s² = 1.
-
-
-def _of_noise(a, s, x, out):
-    return (x - s * out) / a
-
-
-def _of_clean(a, s, x, out):
-    return out
-
-
-def _of_v(a, s, x, out):
-    return a * x - s * out
-
-
-def _of_minus_v(a, s, x, out):
-    return a * x + s * out
-
-
-READ = {"epsilon": _of_noise, "sample": _of_clean, "v_prediction": _of_v}
-
-
-def quarter_log(alpha, sigma):
-    """¼ log(sigma/alpha)."""
-    return 0.25 * sm.log(sigma / alpha)
-
-
-def angle(alpha, sigma):
-    """The angle arctan(sigma/alpha) as a share of π/2."""
-    return sm.arctan2(sigma, alpha) * (2.0 / math.pi)
 
 
 def reversed_time(scale, t):
@@ -149,7 +87,7 @@ def _proteina(scheduler, model, bound):
 
 def _edm(scheduler, model, bound, level=quarter_log):
     config = scheduler.config
-    read = _of_v if _kind(scheduler, ("epsilon", "v_prediction")) == "v_prediction" else _of_minus_v
+    read = of_v if _kind(scheduler, ("epsilon", "v_prediction")) == "v_prediction" else of_minus_v
     process = EDM(float(max(config["sigma_max"], scheduler.sigmas.max())))
     network = Levelled(model, process, level, read, float(config["sigma_data"]))
     return Reading(bound(from_denoiser(network, process)), _sigmas)
@@ -163,7 +101,7 @@ def _v_diffusion(scheduler, model, bound):
         t = 0.5 * math.pi * forms.on_host(scheduler.timesteps)
         return np.append(np.sin(t) / (np.sin(t) + np.cos(t)), 0.0)
 
-    return Reading(from_denoiser(Levelled(model, process, angle, _of_v), process), times)
+    return Reading(from_denoiser(Levelled(model, process, angle, of_v), process), times)
 
 
 def _score_sde(scheduler, model, bound):
@@ -253,7 +191,10 @@ def _read(model, scheduler):
         name = scheduler.get("_class_name") or next((c for key, c in KEYS.items() if key in scheduler), None)
         if name is None:
             raise ValueError("scheduler is a configuration that does not say of which class: give the scheduler itself")
-        scheduler = getattr(importlib.import_module("diffusers"), name).from_config(scheduler)
+        known = getattr(importlib.import_module("diffusers"), name, None)
+        if not hasattr(known, "set_timesteps"):
+            raise ValueError(f"scheduler is the configuration of a {name}, which is no scheduler of diffusers")
+        scheduler = known.from_config(scheduler)
     names = [cls.__name__.removesuffix("Scheduler") for cls in type(scheduler).__mro__]
     shown = type(scheduler).__name__
     for name in names:
@@ -262,6 +203,8 @@ def _read(model, scheduler):
     name = next((name for name in names if name in READERS), None)
     if name is None and not hasattr(scheduler, "alphas_cumprod"):
         raise ValueError(f"scheduler must have a table alphas_cumprod, which {shown} does not have; nor is it known")
+    if not isinstance(getattr(scheduler, "config", None), Mapping):
+        raise ValueError(f"scheduler must have a configuration, which {shown} does not have")
     reader = READERS[name] if name else _table
     return scheduler, reader(scheduler, model, _bounds(name, scheduler.config))
 
@@ -283,8 +226,10 @@ def from_diffusers(unet: Callable, scheduler: Any, *, module: Any = None) -> Sco
     second half of twice as many channels (a learned variance) is left out. Where `unet` is a function, `module`
     tells the type and device of the torch module that it calls.
     """
-    model = Model(_held(unet, module))
-    return _read(model, scheduler)[1].score
+    if hasattr(unet, "set_timesteps") or not callable(unet):
+        shown, swapped = type(unet).__name__, "; the scheduler comes second" if callable(scheduler) else ""
+        raise ValueError(f"unet must be a network, called as unet(x, t), got a {shown}{swapped}")
+    return _read(Model(_held(unet, module)), scheduler)[1].score
 
 
 def scheduler_grid(scheduler: Any) -> np.ndarray:
@@ -292,10 +237,10 @@ def scheduler_grid(scheduler: Any) -> np.ndarray:
 
     Equal neighbours, as of schedulers with two evaluations a step, are one time. They decrease, but for inverse ones.
     """
-    scheduler, reading = _read(Model(_of_clean), scheduler)
-    if getattr(scheduler, "num_inference_steps", 0) is None:
+    scheduler, reading = _read(Model(of_clean), scheduler)
+    if getattr(scheduler, "num_inference_steps", 0) is None and not getattr(scheduler, "custom_timesteps", False):
         raise ValueError(f"scheduler has no steps yet: call set_timesteps(n) of {type(scheduler).__name__} first")
     times = np.asarray(reading.times(scheduler), np.float64)
     low, high = reading.score.process.domain
     times = times.clip(low, high)
-    return times[np.append(True, np.diff(times) != 0)]
+    return times[np.append(True, np.diff(times) != 0)] + 0.0  # no −0

@@ -4,9 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
+from backends import needs
 
-for _name in ("torch", "zuko", "sklearn", "ot", "tqdm"):
-    pytest.importorskip(_name)
+needs("torch", "zuko", "sklearn", "ot", "tqdm")
 
 import torch  # noqa: E402
 
@@ -220,3 +220,27 @@ def test_f7_a_collapsed_code_is_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gen.fit(gen.VAE(width=16, depth=1, sigma=0.3), x, steps=200, batch=128, lr=1e-2, ema=0.95, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.ones((9, 2)) + 1j, "must hold real numbers as x, it holds complex128"),
+        (np.array(["a", "b"]), "must hold real numbers as x"),
+        (np.ones((9, 2), bool), "must hold real numbers as x, it holds bool"),
+        (b"hello", "is no whole file of arrays of numbers"),
+        (None, "is no whole file of arrays of numbers"),
+    ],
+)
+def test_f6_files_that_hold_no_data(array, said, tmp_path, capsys):
+    path = tmp_path / "x.npy"
+    np.save(path, np.ones((9, 2)) if array is None or isinstance(array, bytes) else array)
+    if not isinstance(array, np.ndarray):
+        path.write_bytes(path.read_bytes()[:100] if array is None else array)
+    assert cli.main(["train", "diffusion", str(path), "--out", str(tmp_path / "m.pt"), "--steps", "1"]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "m.pt").exists()
+
+
+def test_f6_data_are_real_numbers():
+    with pytest.raises(ValueError, match="data must be real numbers, got torch.complex64"):
+        gen.fit(gen.GMM(2), torch.ones(9, 2, dtype=torch.complex64), steps=1)
