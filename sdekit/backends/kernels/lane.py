@@ -20,7 +20,7 @@ from numba.extending import intrinsic, overload, register_model
 
 from ... import math as sm
 from .elementary import BINARY, UNARY, implementation
-from .elementary.instructions import FLAGS, source
+from .elementary.instructions import BARE, FLAGS, source
 
 
 class Lane(types.Type):
@@ -247,7 +247,7 @@ def _times_zero(typingctx, x):
     return x.dtype(x), lower
 
 
-@njit(forceinline=True, error_model="numpy", fastmath={"contract"})  # no more: x·0 + y·0 is not (x + y)·0
+@njit(forceinline=True, error_model="numpy", fastmath={"contract"}, **BARE)  # no more: x·0 + y·0 is not (x + y)·0
 def times_zero(x):
     """The plain float 0, but NaN where a component is not finite."""
     return _times_zero(x)
@@ -255,7 +255,7 @@ def times_zero(x):
 
 # --- functions -----------------------------------------------------------------------------------
 
-INLINE = {"forceinline": True, "error_model": "numpy"}
+INLINE = {"forceinline": True, "error_model": "numpy", **BARE}
 
 
 def _componentwise(f, types_, arguments):
