@@ -88,7 +88,8 @@ def solve(
     matching.compatible(system, method, steps.t)
     matching.events(found, system, said, start.state.stopped)
     problem = arguments.problem(start, system, method, steps, noise)._replace(events=found)
-    engine = matching.backend(backend, system, method, start.x0, problem.path is not None and problem.adaptive)
+    batch = problem.adaptive and steps.tolerance.batch
+    engine = matching.backend(backend, system, method, start.x0, batch)
     _warn_of_gradients(system.process, start.x0)
     with _progress(progress) as ticker:
         outcome = engine.run(problem._replace(ticker=ticker))

@@ -20,8 +20,8 @@ from .records import FORMULA, at, compiled
 
 LANES = 32  # of a group: enough that the arithmetic of some hides the waiting of others
 
-# States of a lane: now, its drift, before the last step, and from SLOPES on its slopes. These are no literals of Python,
-# for each of which a function that takes it would be compiled anew.
+# States of a lane: now, its drift, before the last step, and from SLOPES on its slopes. They are no literals of Python:
+# for each of these a function that takes it would be compiled anew.
 X, F, OLD, SLOPES = map(np.int64, range(4))
 
 # Numbers of a lane, float64 whatever the type of the states; the first ones are those of a path as well.

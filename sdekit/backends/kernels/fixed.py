@@ -12,7 +12,7 @@ from .captured import NATIVE
 from .generator import widest_vectors
 from .lane import INLINE, Vec, as_like, real, reals, source, times_zero, value, vec, vec_like
 from .normals import normals, once
-from .records import FORMULA, ENTRY, OPTIONS, at
+from .records import ENTRY, FORMULA, at
 
 
 def reached(taken):

@@ -19,8 +19,8 @@ from numba.extending import NativeValue, models, overload, register_model, typeo
 from ...arrays import is_tensor, on_host
 from ...records import path_parameters, values
 from .captured import REFUSED, Watch, describe, is_record
-from .explain import COMPILES
 from .elementary.instructions import BARE
+from .explain import COMPILES
 from .lane import INLINE, real, source
 
 # Formulas of users, processes and methods are rounded as written, but for a·b + c of states (`lane`): of times and

@@ -36,7 +36,7 @@ from .captured import NATIVE
 from .elementary import select
 from .generator import widest_vectors
 from .lane import INLINE, Vec, real, reals, source, times_zero, value
-from .records import FORMULA, ENTRY, OPTIONS, at, compiled
+from .records import ENTRY, FORMULA, at, compiled
 
 TOGETHER = 16  # lanes whose loop is left out where none of them is on its way
 LEAST, STRETCH = controller.LEAST, controller.STRETCH
