@@ -214,8 +214,8 @@ def _draws_transitions(system, method, t):
             )
 
 
-def backend(chosen, system, method, x0, on_tree=False):
-    """The backend that was asked for, or that of the type of x0; `on_tree`: adaptive steps with noise, not on numba."""
+def backend(chosen, system, method, x0, batch=False):
+    """The backend that was asked for, or that of the type of x0; `batch`: one step size for all paths."""
     on_host = "transition" in method.needs and getattr(system.process, "host_transition", False)
     if chosen is None:
         if arrays.is_tensor(x0):
@@ -223,15 +223,12 @@ def backend(chosen, system, method, x0, on_tree=False):
         # a score, or one argument that couples whole axes, is code for arrays
         score = getattr(system.process, "score", None)
         for_arrays = hasattr(score, "pair") or (system.components is None and system.event_dims)
-        for_arrays = for_arrays or on_host or method.init is not None or on_tree
+        for_arrays = for_arrays or on_host or method.init is not None or batch
         return backends.numpy() if for_arrays else backends.numba()
     if isinstance(chosen, type) or not callable(getattr(chosen, "run", None)):
         raise ValueError(f"backend must be a record such as sdekit.backends.numba(), got {chosen!r}")
-    if on_tree and isinstance(chosen, backends.numba):
-        raise ValueError(
-            f"backend numba takes no steps of adaptive size along noise, which {system.name} has; leave backend out, "
-            f"or use sdekit.backends.numpy()"
-        )
+    if batch and isinstance(chosen, backends.numba):
+        raise ValueError("tol has batch=True, but on numba each path has its own steps; leave backend or batch out")
     if on_host and isinstance(chosen, backends.numba):
         raise ValueError(
             f"backend numba does not run {method.name} on {system.name}, whose transition is not compiled; leave "

@@ -92,7 +92,8 @@ def solve(
         matching.begins(system, method, start.state, steps.t)
     matching.events(found, system, said, start.state.stopped)
     problem = arguments.problem(start, system, method, steps, noise, found)
-    engine = matching.backend(backend, system, method, start.x0, problem.path is not None and problem.adaptive)
+    batch = problem.adaptive and steps.tolerance.batch
+    engine = matching.backend(backend, system, method, start.x0, batch)
     _warn_of_gradients(system.process, start.x0)
     with progress_bar(progress) as ticker:
         outcome = engine.run(problem._replace(ticker=ticker))

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import sdekit as sk
+from sdekit import math as sm
 from sdekit.system import bind
 
 PATH = sk.BrownianPath(5, 0.0, 1.0)
-NUMPY = sk.backends.numpy()
+NUMPY, NUMBA = sk.backends.numpy(), sk.backends.numba()
 
 
 class Kubo(NamedTuple):
@@ -71,6 +72,48 @@ def test_coupled_paths_with_a_step_size_each_and_one_for_all():
         assert len(set(sol.steps)) == 1 or not batch
 
 
+class Coupled(NamedTuple):
+    """Three components, one of which knows its parameter for each path, and whose noises are correlated."""
+
+    rho: object = 0.0
+    correlation: object = np.array([[1, 0.5, 0], [0.5, 1, 0.3], [0, 0.3, 1]])
+
+    def drift(self, t, x, y, z):
+        return y - x, self.rho - x * z, x - z
+
+    def diffusion(self, t, x, y, z):
+        return 0.3 * x, 0.2 * y, 0.1
+
+
+class Rows(NamedTuple):
+    noise = "general"
+    additive = True
+    jumps = (0.3, 0.7)
+
+    def drift(self, t, x, y):
+        return y, -x * x * x + sm.where(t < 0.3, 1.0, -1.0)
+
+    def diffusion(self, t, x, y):
+        return (0.3, 0.1, 0.0), (0.2, 0.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("process", "x0", "ts", "method", "rtol"),
+    [
+        (Coupled(np.linspace(0, 2, 20)), np.ones((20, 3)), [0, 1 / 3, 1], sk.sri1w1, 1e-11),
+        (Rows(), np.ones((20, 2)), [0, 1], sk.sra1, 1e-11),
+        (sk.OU(), np.ones(20, np.float32), [1, 0.4, 0], sk.sra1, 1e-5),
+    ],
+    ids=["coupled", "general", "falling"],
+)
+def test_compiled_paths_take_the_steps_of_arrays(process, x0, ts, method, rtol):
+    ours, theirs = (sk.solve(process, x0, ts, method, tol=1e-3, noise=PATH, backend=b) for b in (NUMBA, NUMPY))
+    np.testing.assert_allclose(ours.x, theirs.x, rtol, rtol)
+    assert ours.x.dtype == x0.dtype and ours.rejected.any()
+    for name in ("steps", "rejected", "nfe"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+
+
 def test_torch_takes_the_same_steps():
     torch = pytest.importorskip("torch")
     x0 = torch.ones(20, dtype=torch.float64, requires_grad=True)
@@ -108,12 +151,15 @@ def forgetful(tol, paths):
     return x
 
 
-def test_control_that_forgets_what_it_rejected_has_a_wrong_limit_and_ours_the_right_one():
+@pytest.mark.parametrize("backend", [NUMPY, NUMBA], ids=["numpy", "numba"])
+def test_control_that_forgets_what_it_rejected_has_a_wrong_limit_and_ours_the_right_one(backend):
     """Var log X_1 = 1 of dX = X dW; 4000 paths, standard error 0.022, five of them: 6e-7."""
     for tol in (1e-2, 1e-3):
         assert forgetful(tol, 4000).var() < 0.8
     process = sk.GBM(0.0, 1.0)
-    ours = sk.solve(process, np.ones(4000), [0, 1], sk.milstein, tol=sk.Tolerance(2e-2, 1e-9), seed=3).final
+    ours = sk.solve(
+        process, np.ones(4000), [0, 1], sk.milstein, tol=sk.Tolerance(2e-2, 1e-9), seed=3, backend=backend
+    ).final
     assert np.log(ours).var() == pytest.approx(1.0, abs=0.12)
     w = sk.BrownianPath(3, 0, 1)(1.0, (4000,))
     assert np.corrcoef(np.log(ours), w)[0, 1] > 0.999
@@ -154,8 +200,8 @@ def test_what_need_not_converge_is_refused():
     ):
         with pytest.raises(ValueError, match=text):
             sk.solve(process, np.ones(2), [0, 1], method, tol=1e-3)
-    with pytest.raises(ValueError, match="backend numba takes no steps of adaptive size"):
-        sk.solve(sk.OU(), np.ones(2), [0, 1], sk.sra1, tol=1e-3, backend=sk.backends.numba())
+    with pytest.raises(ValueError, match="batch=True, but on numba"):
+        sk.solve(sk.OU(), np.ones(2), [0, 1], sk.sra1, tol=sk.Tolerance(batch=True), backend=NUMBA)
     sol = sk.solve(sk.OU(), np.ones(2), [0, 1], sk.sra1, tol=1e-2)
     with pytest.raises(ValueError, match="outside of the path"):
         sk.solve(sk.OU(), sol, [1, 2], sk.sra1, tol=1e-2)

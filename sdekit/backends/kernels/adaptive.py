@@ -6,7 +6,7 @@ from ... import control as controller
 from ... import machine
 from ...methods.taken import Taken
 from ...problem import Outcome
-from . import stops
+from . import stops, tree
 from .attending import (
     BEFORE,
     LANES,
@@ -52,7 +52,8 @@ def run(problem, threads=None):
         out = x.reshape(len(course.t), *problem.shape).astype(problem.dtype, copy=False)
     size, before, most, *counts = numbers[:T].reshape(T, *shape)
     steps, rejected, more = (c.astype(np.int64) for c in counts)
-    nfe, control = problem.drifts * steps + more, controller.Control(size, before, most)
+    each = problem.drifts if problem.path is None else tree.evaluations(problem)
+    nfe, control = each * steps + more, controller.Control(size, before, most)
     last, met = x[-1].reshape(problem.shape), stops.found(problem, stood)
     return Outcome(out, last, failed.reshape(shape), failed_step, None, nfe, steps, rejected, control, **met)
 
@@ -77,6 +78,8 @@ def _solve(problem, x, numbers, stood, threads):
 def _share(problem, x, numbers, stood):
     """(the function that solves for the paths low … high − 1, the types that its kernel is made for)."""
     method, k, dtype, found = problem.method, problem.system.components, problem.x0.dtype, []
+    if problem.path is not None:
+        return tree.share(problem, _plan(problem), x, numbers)
     if not method.first_same_as_last:
         raise ValueError(
             f"adaptive steps of the numba backend need a method with first_same_as_last, which {method.name} is not; "

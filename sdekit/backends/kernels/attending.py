@@ -16,12 +16,14 @@ from ...methods.taken import Kept
 from .elementary.instructions import source
 from .fixed import once
 from .generator import block
-from .lane import real, reals, value, vec
+from .lane import real, reals, times_zero, value, vec
 from .records import FORMULA, at, compiled
 
 LANES = 32  # of a group: enough that the arithmetic of some hides the waiting of others
 
-X, F, OLD, SLOPES = range(4)  # states of a lane: now, its drift, before the last step, and from SLOPES on its slopes
+# States of a lane: now, its drift, before the last step, and from SLOPES on its slopes. They are no literals of Python:
+# for each of these a function that takes it would be compiled anew.
+X, F, OLD, SLOPES = map(np.int64, range(4))
 
 # Numbers of a lane, float64 whatever the type of the states; the first ones are those of a path as well.
 SIZE, BEFORE, MOST = range(3)  # `control.Control`
@@ -111,11 +113,12 @@ def access(k):
 def kept_slopes(k, count):
     """(keep, recall) of the state before a step and of the `count` slopes of that step."""
     load, store = access(k)
-    keep = ["def impl(states, i, old, taken):", f"    {f'store(states, {OLD}, i, old)' if count else 'pass'}"]
-    keep += [f"    store(states, {SLOPES + j}, i, taken.slopes[{j}])" for j in range(count)]
-    loads = "".join(f"load(states, {SLOPES + j}, i), " for j in range(count))
-    recall = f"def impl(states, i):\n    return Kept(load(states, {X}, i), None, None, ({loads}))"
-    return _inlined("\n".join(keep), store=store), _inlined(recall, load=load, Kept=compiled(Kept))
+    keep = ["def impl(states, i, old, taken):", f"    {'store(states, OLD, i, old)' if count else 'pass'}"]
+    keep += [f"    store(states, SLOPES + {j}, i, taken.slopes[{j}])" for j in range(count)]
+    loads = "".join(f"load(states, SLOPES + {j}, i), " for j in range(count))
+    recall = f"def impl(states, i):\n    return Kept(load(states, X, i), None, None, ({loads}))"
+    names = {"load": load, "store": store, "Kept": compiled(Kept), "X": X, "OLD": OLD, "SLOPES": SLOPES}
+    return tuple(_inlined(text, **names) for text in ("\n".join(keep), recall))
 
 
 @intrinsic
@@ -160,13 +163,14 @@ def _save(out, t, states, n, i):
             out[row, int(n[PATH, i]), c] = states[X * k + c, i]
         row += 1
     n[ROW, i] = row
-    n[NEXT, i] = t[min(row, last)]
+    n[NEXT, i] = t[row if row < last else last]
 
 
-@njit(**FORMULA)
-def _turn(s, load, store, legs, states, n, i, leg):
-    """Lane i begins a leg; slopes from before a jump are dropped."""
-    n[LEG, i] = leg
+@once
+def _turn(sde, load, store, legs, room, i):
+    """Lane i begins its leg; slopes from before a jump are dropped."""
+    n, states = room.numbers, room.states
+    leg, s = int(n[LEG, i]), at(sde, room.own, i)
     n[GOAL, i] = legs[0, leg]
     n[SEEN, i] = legs[1, leg]
     n[END, i] = legs[2, leg]
@@ -175,7 +179,7 @@ def _turn(s, load, store, legs, states, n, i, leg):
         n[MORE, i] += 1.0
 
 
-@njit(**FORMULA)
+@once
 def _enter(sde, forms, paths, plan, room, i, path):
     """The path at its start into lane i, with the first size where it is to be found; whether it can begin."""
     n, k = room.numbers, paths.x.shape[2]
@@ -189,18 +193,15 @@ def _enter(sde, forms, paths, plan, room, i, path):
     n[ROW, i] = 1
     n[NEXT, i] = plan.t[1]
     n[ON, i] = 1.0
-    s = at(sde, room.own, i)
-    _turn(s, forms.load, forms.store, plan.legs, room.states, n, i, 0)
+    n[LEG, i] = 0.0
+    _turn((sde, forms.load, forms.store, plan.legs, room, i))
     if plan.find:
-        x, slope = forms.load(room.states, X, i), forms.load(room.states, F, i)
+        s, x, slope = at(sde, room.own, i), forms.load(room.states, X, i), forms.load(room.states, F, i)
         span, direction, rtol, atol, q = real(abs(n[GOAL, i] - n[T, i])), plan.direction, plan.rtol, plan.atol, plan.q
         size = forms.first_size(s, n[T, i], x, slope, span, direction, rtol, atol, q, forms.mean, forms.plain)
         n[SIZE, i] = value(size)
         n[MORE, i] += 1.0
-    fit = n[SIZE, i] < np.inf
-    for c in range(k):
-        fit &= abs(room.states[X * k + c, i]) < np.inf
-    return fit
+    return n[SIZE, i] + times_zero(forms.load(room.states, X, i)) < np.inf
 
 
 @once
@@ -219,8 +220,8 @@ def attend(sde, forms, between, paths, plan, room, following, high):
             _save(paths.x, plan.t, room.states, n, i)
         ended = n[HAPPENED, i] >= 2.0 or n[T, i] == plan.legs[0, -1]
         if not ended and n[T, i] == n[GOAL, i]:
-            s = at(sde, room.own, i)
-            _turn(s, forms.load, forms.store, plan.legs, room.states, n, i, int(n[LEG, i]) + 1)
+            n[LEG, i] += 1.0
+            _turn((sde, forms.load, forms.store, plan.legs, room, i))
         while ended:
             for c in range(OF_PATH if n[ON, i] > 0.0 else 0):
                 paths.numbers[c, int(n[PATH, i])] = n[c, i]
@@ -228,7 +229,7 @@ def attend(sde, forms, between, paths, plan, room, following, high):
             n[T, i] = n[GOAL, i]
             if following == high:
                 break
-            ended = not _enter(sde, forms, paths, plan, room, i, following)
+            ended = not _enter((sde, forms, paths, plan, room, i, following))
             following += 1
         n[HAPPENED, i] = 0.0
     return following

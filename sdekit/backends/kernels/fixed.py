@@ -14,7 +14,7 @@ from .elementary.instructions import source
 from .generator import widest_vectors
 from .lane import INLINE, Vec, as_like, real, reals, times_zero, value, vec, vec_like
 from .normals import borrowed, normals, once, waits
-from .records import FORMULA, OPTIONS, at
+from .records import ENTRY, FORMULA, at
 
 
 def reached(taken):
@@ -69,7 +69,7 @@ def _bury(x, dead, count, k):
 def _load(x, own, x0, columns, start, high):
     """What the lanes of a block start with and their parameters; lanes beyond the last repeat it."""
     for i in range(x.shape[1]):
-        lane = min(start + i, high - 1)
+        lane = start + i if start + i < high else high - 1
         for c in range(x0.shape[1]):
             x[c, i] = x0[lane % x0.shape[0], c]
         for c in range(columns.shape[0]):
@@ -85,7 +85,7 @@ def _save(x, out, first, until, start, high):
                 out[row, start + i, c] = x[c, i]
 
 
-@njit(**OPTIONS)
+@njit(**ENTRY)
 def run(
     sde, step, load, store, draw, places,  # what moves, and how lanes are read and written
     x0, out, saves, t, begin, end, columns,  # states (base, k), (saves, lanes, k), times, parameters

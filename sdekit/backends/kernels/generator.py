@@ -12,7 +12,7 @@ from numba.np.numpy_support import from_dtype
 
 from ... import noise
 from .elementary import implementation, select
-from .records import OPTIONS
+from .records import ENTRY, OPTIONS
 
 LANES = 256  # lanes of a block: its normals and states stay in the first-level cache
 INLINED = {"forceinline": True, **OPTIONS}
@@ -78,6 +78,24 @@ philox = njit(noise.philox4x32, **INLINED)
 
 
 @functools.cache
+def box_muller(dtype):
+    """`noise.box_muller` of two words, numbers of compiled code."""
+    F, number = dtype.type, from_dtype(dtype)
+    log, sqrt = implementation("log_positive", number), implementation("sqrt", number)
+    sin, cos = implementation("sin_poly", number), implementation("cos_poly", number)
+    half, unit, minus_two, angle_unit = F(0.5), F(2.0**-32), F(-2), F(np.pi * 2.0**-31)
+
+    @njit(**INLINED)
+    def pair(w0, w1):
+        radius = sqrt(minus_two * log((_unsigned(w0, half) + half) * unit))
+        angle = (_rest(w1, half) + half) * angle_unit
+        c, s, odd = cos(angle), sin(angle), _odd(w1, half)
+        return radius * _cosine_sign(w1, select(odd, s, c)), radius * _sine_sign(w1, select(odd, c, s))
+
+    return pair
+
+
+@functools.cache
 def filler(dtype, along, waits=False):
     """fill(z, row, groups, lane, group, stream, k0, k1): normals into rows of z, of shape (rows, LANES).
 
@@ -87,24 +105,14 @@ def filler(dtype, along, waits=False):
     or, `along` the steps, of the counters group + g LANES + i of the one lane `lane`. The instructions are
     the same, and so are the bits. Kernels share the compiled code, which `call` reaches by its address.
     """
-    F, number = dtype.type, from_dtype(dtype)
-    log, sqrt = implementation("log_positive", number), implementation("sqrt", number)
-    sin, cos = implementation("sin_poly", number), implementation("cos_poly", number)
-    least, cell = F(2.0**-25), F(2.0**-8)
-    half, unit, minus_two, angle_unit = F(0.5), F(2.0**-32), F(-2), F(np.pi * 2.0**-31)
+    F, number, pair = dtype.type, from_dtype(dtype), box_muller(dtype)
+    log, half, least, cell = implementation("log_positive", number), F(0.5), F(2.0**-25), F(2.0**-8)
     mask, lane_step, group_step, inner_step = noise.MASK, int(not along), LANES if along else 1, int(along)
 
     @njit(**INLINED)
-    def box_muller(w0, w1):
-        radius = sqrt(minus_two * log((_unsigned(w0, half) + half) * unit))
-        angle = (_rest(w1, half) + half) * angle_unit
-        c, s, odd = cos(angle), sin(angle), _odd(w1, half)
-        return radius * _cosine_sign(w1, select(odd, s, c)), radius * _sine_sign(w1, select(odd, c, s))
-
-    @njit(**INLINED)
     def normals(z, r, i, w0, w1, w2, w3):
-        z[r + i], z[r + LANES + i] = box_muller(w0, w1)
-        z[r + 2 * LANES + i], z[r + 3 * LANES + i] = box_muller(w2, w3)
+        z[r + i], z[r + LANES + i] = pair(w0, w1)
+        z[r + 2 * LANES + i], z[r + 3 * LANES + i] = pair(w2, w3)
 
     @njit(**INLINED)
     def wait(bits):
@@ -165,7 +173,7 @@ def block(rows, dtype, lanes=LANES):
     return raw[start : start + size].view(dtype).reshape(rows, lanes)
 
 
-@njit(**OPTIONS)
+@njit(**ENTRY)
 def _rows(fill, per, z, out, lane, n, stream, k0, k1, begin, end):
     first, count = n // per, out.shape[0]
     for start in range(begin, end, LANES):

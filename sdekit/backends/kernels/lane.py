@@ -16,9 +16,9 @@ from numba.core.imputils import impl_ret_untracked, lower_builtin, lower_cast
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, register_model
 
-from .elementary.instructions import FLAGS
+from .elementary.instructions import BARE, FLAGS
 
-INLINE = {"forceinline": True, "error_model": "numpy"}
+INLINE = {"forceinline": True, "error_model": "numpy", **BARE}
 
 
 class Lane(types.Type):
@@ -238,7 +238,7 @@ def _times_zero(typingctx, x):
     return x.dtype(x), lower
 
 
-@njit(forceinline=True, error_model="numpy", fastmath={"contract"})  # no more: x·0 + y·0 is not (x + y)·0
+@njit(forceinline=True, error_model="numpy", fastmath={"contract"}, **BARE)  # no more: x·0 + y·0 is not (x + y)·0
 def times_zero(x):
     """The plain float 0, but NaN where a component is not finite."""
     return _times_zero(x)

@@ -20,15 +20,16 @@ from ...arrays import is_tensor, on_host
 from ...records import path_parameters, values
 from . import lifted  # noqa: F401  (what formulas call)
 from .captured import REFUSED, Watch, describe, is_record
-from .elementary.instructions import source
+from .elementary.instructions import BARE, source
 from .explain import COMPILES
 from .lane import INLINE, real
 
 # Formulas of users, processes and methods are rounded as written, but for a·b + c of states (`lane`): of times and
 # parameters floor(t·f − 2) must be what numpy says. Reassociation serves the kernel's own sums alone: x/k/m must not
 # become x/(k·m), which can overflow, nor t/h be t·(1/h), which misses whole numbers.
-FORMULA = {"error_model": "numpy", "fastmath": {"nsz", "afn"}, "nogil": True}
+FORMULA = {"error_model": "numpy", "fastmath": {"nsz", "afn"}, "nogil": True, **BARE}
 OPTIONS = {**FORMULA, "fastmath": {"contract", "nsz", "afn", "reassoc"}}
+ENTRY = {**OPTIONS, "no_cpython_wrapper": False}  # of what Python calls
 
 _current: dict = {}  # id of a function or class: itself, which keeps the id its own, its Watch, what it became
 

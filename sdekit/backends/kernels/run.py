@@ -83,7 +83,8 @@ def _share(problem, out):
         made = len(given) > 0 or path is not None
         fills = np.array([_filler(dtype, along, stream, made) for stream in plan.streams], np.int64)
         first = problem.first_lane, problem.first_step
-        source = normals.Noise(given, tree, factor, fills, filler(dtype, along).address, *key, *first)
+        fill = 0 if path is None else filler(dtype, along, False).address
+        source = normals.Noise(given, tree, factor, fills, fill, *key, *first)
         room = fixed.Block(
             *(block(n, dtype, lanes) for n in (rows, plan.rows, len(columns))),
             np.empty(lanes, np.bool_),
@@ -252,17 +253,20 @@ def _evaluations(problem):
         if not method.first_same_as_last or n == 0:
             return problem.drifts * n
         return problem.drifts * n + 1 + int((problem.steps.begin != problem.steps.t[:-1])[1:].sum())  # behind jumps
+
+    def count(s):
+        return counted(problem, method.step, *problem.steps.t[s : s + 2].tolist())
+
+    return sum(map(count, range(n))) if n < 4 else count(0) + (n - 2) * count(1) + count(n - 1)
+
+
+def counted(problem, step, t, t1):
+    """Drift evaluations of one step from t to t1, on one path with a drift of zero."""
     one = with_parameters(problem.equation.process, lambda a: float(a.reshape(-1)[0]) if 0 not in a.shape else 1.0)
     counter, form = Counter(), problem.system
     drift = Counted(lambda t, x: 0.0 * x, counter)
     sde = Equation(one, lambda process, t, x: drift(t, x), lambda process, t, x, dw: 0.0 * x + 1.0)
-    dws = [np.ones((form.channels, 1) if problem.dw_axes else 1)] * method.normals
-    x = np.ones((form.components, 1) if form.components else 1)
-
-    def count(s):
-        before, (t, t1) = counter.count, problem.steps.t[s : s + 2].tolist()
-        with np.errstate(all="ignore"):
-            method.step(sde, t, t1, x, t1 - t, *dws)
-        return counter.count - before
-
-    return sum(map(count, range(n))) if n < 4 else count(0) + (n - 2) * count(1) + count(n - 1)
+    dws = [np.ones((form.channels, 1) if problem.dw_axes else 1)] * problem.method.normals
+    with np.errstate(all="ignore"):
+        step(sde, t, t1, np.ones((form.components, 1) if form.components else 1), t1 - t, *dws)
+    return counter.count

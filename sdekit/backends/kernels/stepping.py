@@ -35,10 +35,11 @@ from .attending import (
     within,
 )
 from .captured import NATIVE
+from .elementary import select
 from .elementary.instructions import source
 from .generator import widest_vectors
 from .lane import INLINE, Vec, real, reals, times_zero, value
-from .records import FORMULA, OPTIONS, at, compiled
+from .records import ENTRY, FORMULA, at, compiled
 
 TOGETHER = 16  # lanes whose loop is left out where none of them is on its way
 LEAST, STRETCH = controller.LEAST, controller.STRETCH
@@ -71,13 +72,12 @@ def _error_square(error, x, y, rtol, atol, mean_square):
 
 measure = njit(lambda v: mean_square(v), forceinline=True, **FORMULA)
 plain = njit(lambda number: value(number), forceinline=True, **FORMULA)
-pick = njit(lambda c, a, b: value(sm.where(c, real(a), real(b))), forceinline=True, **FORMULA)
 
 
 # --- the kernel ----------------------------------------------------------------------------------
 
 
-@njit(**OPTIONS)
+@njit(**ENTRY)
 def kernel(sde, step, keep, propose, test, forms, between, paths, plan, room, low, high, slot, ticks):
     """Solve for the paths low … high − 1, as many at a time as there are lanes; ticks[0] < 0 asks for a stop."""
     widest_vectors()
@@ -94,12 +94,12 @@ def kernel(sde, step, keep, propose, test, forms, between, paths, plan, room, lo
             on_here = 0
             for i in range(start, start + TOGETHER):
                 old, slope, on, t = forms.load(states, X, i), forms.load(states, F, i), n[ON, i] > 0.0, n[T, i]
-                size = pick(n[SIZE, i] > least_size, n[SIZE, i], least_size)
+                size = select(n[SIZE, i] > least_size, n[SIZE, i], least_size)
                 rest = abs(n[GOAL, i] - t)  # 0 where the lane is done, which then stays with h = 0
                 last = rest <= STRETCH * size
-                h = direction * pick(last, rest, size)
-                t1 = pick(last, n[GOAL, i], t + h)
-                end = pick(last, n[END, i], t1)
+                h = direction * select(last, rest, size)
+                t1 = select(last, n[GOAL, i], t + h)
+                end = select(last, n[END, i], t1)
                 taken = step(at(sde, own, i), n[SEEN, i], end, old, h, slope)
                 keep(states, i, old, taken)
                 error = value(controller.error_square(taken.error, old, taken.x, rtol, atol, forms.mean))
@@ -107,10 +107,10 @@ def kernel(sde, step, keep, propose, test, forms, between, paths, plan, room, lo
                 counts, factor, before, most = propose(square, real(n[BEFORE, i]), real(n[MOST, i]), q)
                 shrinks = not counts
                 proposed = abs(h) * value(factor)
-                larger = pick(proposed > size, proposed, size)
-                new_size = pick(last & counts & (abs(h) < size), larger, proposed)
+                larger = select(proposed > size, proposed, size)
+                new_size = select(last & counts & (abs(h) < size), larger, proposed)
                 steps = n[STEPS, i] + 1.0
-                least = pick(LEAST * abs(t) > least_size, LEAST * abs(t), least_size)
+                least = select(LEAST * abs(t) > least_size, LEAST * abs(t), least_size)
                 lost = (shrinks & (new_size < least)) | ((steps >= plan.most_steps) & (shrinks | (rest > abs(h))))
                 reached = counts & (last | (direction * t1 >= direction * n[NEXT, i]))
                 if test is not None:
@@ -119,12 +119,12 @@ def kernel(sde, step, keep, propose, test, forms, between, paths, plan, room, lo
                     reached |= counts & test(at(sde, own, i), *seen, paths.stops.levels, states, 0, i)
                 forms.store(states, X, i, sm.where(counts, taken.x, old))
                 forms.store(states, F, i, sm.where(counts, taken.slopes[-1], slope))
-                n[T, i] = pick(counts, t1, t)
-                n[SEEN, i] = pick(counts, t1, n[SEEN, i])
-                n[H, i] = pick(counts, h, 0.0)
+                n[T, i] = select(counts, t1, t)
+                n[SEEN, i] = select(counts, t1, n[SEEN, i])
+                n[H, i] = select(counts, h, 0.0)
                 n[SIZE, i], n[BEFORE, i], n[MOST, i], n[STEPS, i] = new_size, value(before), value(most), steps
-                n[REJECTED, i] += pick(counts, 0.0, 1.0)
-                n[HAPPENED, i] = pick(on, pick(reached, 1.0, 0.0) + pick(lost, 2.0, 0.0), 0.0)
+                n[REJECTED, i] += select(counts, 0.0, 1.0)
+                n[HAPPENED, i] = select(on, select(reached, 1.0, 0.0) + select(lost, 2.0, 0.0), 0.0)
                 on_here += 1 if on else 0
                 events += 1 if on & (reached | lost) else 0
             n[BUSY, start] = on_here

@@ -11,7 +11,9 @@ from numba.extending import intrinsic
 from .coefficients import COEFFICIENTS
 
 FLAGS = ("contract",)
-JIT = {"forceinline": True, "nogil": True, "error_model": "numpy", "fastmath": set(FLAGS)}
+# What only other compiled code calls needs no entry for Python and none for C, which cost as much time as itself.
+BARE = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+JIT = {"forceinline": True, "nogil": True, "error_model": "numpy", "fastmath": set(FLAGS), **BARE}
 
 
 @intrinsic
