@@ -19,7 +19,8 @@ import numpy as np
 from scipy import integrate, interpolate, linalg, stats
 
 import sdekit as sk
-from sdekit.expectations.multilevel import Samples, _quantity
+from sdekit.expectations.multilevel import _quantity
+from sdekit.expectations.samples import Samples
 from sdekit.files import write_text
 
 from .report import machine, versions

@@ -15,7 +15,6 @@ for all words. Their errors are absolute: normals are centred numbers of size 1.
 takes half a minute of one CPU for a function and writes `benchmarks/results/ulp.json`.
 """
 
-import inspect
 import json
 import math
 import sys
@@ -98,7 +97,7 @@ def worst(name):
 
 def parts(of_two):
     """Compiled (first word, results, exact ones) of the radius, the cosine and the sine; `of_two` has the radius 2."""
-    box_muller = inspect.getclosurevars(generator._FILL[types.float32].py_func).nonlocals["box_muller"]
+    box_muller = generator.box_muller(np.dtype(np.float32))
     log, sqrt, sin, cos = (implementation(name, types.float64) for name in ("log_positive", "sqrt", "sin", "cos"))
 
     @numba.njit(error_model="numpy", fastmath=FLAGS)

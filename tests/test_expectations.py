@@ -12,7 +12,7 @@ import pytest
 
 import sdekit as sk
 from sdekit.expectations import multilevel
-from sdekit.expectations.multilevel import Samples
+from sdekit.expectations.samples import Samples
 
 RATE, SIGMA, SPOT, STRIKE = 0.05, 0.2, 100.0, 100.0
 DISCOUNT = math.exp(-RATE)

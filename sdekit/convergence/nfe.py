@@ -137,10 +137,7 @@ def work_precision(
 
     setting = _setting(target, process, times, integer("samples", samples, least=2), x0, seed, like, tol)
     wanted = metric if isinstance(metric, (tuple, list)) else [metric]
-    measures = dict(_labelled([(_name(m), m(setting)) for m in wanted]))
-    for name, measure in measures.items():
-        if not callable(measure):
-            raise ValueError(f"metric {name} must return a function of a Run for a Setting, got {shown(measure)}")
+    measures = dict(_labelled([(_name(m), _of_runs(m, setting)) for m in wanted]))
     rows = []
     fitted = ((label, budget, *_within(setting, make, budget)) for label, make in makers for budget in budgets)
     planned = (("solved", plan.nfe, *_planned(setting, plan)) for plan in plans if plan.nfe in budgets)
@@ -153,6 +150,14 @@ def work_precision(
         raise ValueError(f"nfe = {budgets}: no method is given that takes a step within them")
     names = type(target).__name__, repr(process), grid.__name__
     return WorkPrecision(*names, setting.start, setting.end, len(setting.x0), seed, tuple(rows))
+
+
+def _of_runs(metric, setting):
+    """The function of a run that a metric makes of a setting."""
+    measure = metric(setting)
+    if not callable(measure):
+        raise ValueError(f"metric {_name(metric)} must return a function of a Run for a Setting, got {shown(measure)}")
+    return measure
 
 
 def _measured(result):

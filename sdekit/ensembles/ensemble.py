@@ -110,17 +110,23 @@ def ensemble(
         like = part(plan.like)
         done, totals = kept.begin(plan, run, keep)
         job = Job(plan.options, run, keep, like.pivot, threads or machine.cpus())
-        with contextlib.closing(answers(plan, job, executor, window, progress, done)) as found:
-            for index, sol, parts in found:
-                for states in parts:
-                    totals = [s.combine(total, state) for s, total, state in zip(run, totals, states)]
-                kept.commit(index, sol, totals)
+        totals = _merged(answers(plan, job, executor, window, progress, done), kept, run, totals)
     (failed, *stopped), *results = (s.conclude(total, like) for s, total in zip(run, totals))
     _warn(failed)
     named = {s.name: result for s, result in zip(statistics, results)}
     return Ensemble(
         plan.like.t, plan.paths, failed, tuple(stopped), plan.like.seed, plan.like.how, kept.x, named
     )  # fmt: skip
+
+
+def _merged(found, kept, run, totals):
+    """The totals of all blocks, each of which is committed."""
+    with contextlib.closing(found):
+        for index, sol, parts in found:
+            for states in parts:
+                totals = [s.combine(total, state) for s, total, state in zip(run, totals, states)]
+            kept.commit(index, sol, totals)
+    return totals
 
 
 def _checked(statistics, keep_paths):

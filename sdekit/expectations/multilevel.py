@@ -25,6 +25,7 @@ from ..protocols import Backend, Process
 from ..system import bind
 from .answer import Answer, Level
 from .quantity import Failed, Quantity
+from .samples import Samples
 
 PILOT = 2048  # paths of a new level
 SURE = 2.6  # standard errors that a tolerance has to have room for: 99 %
@@ -137,62 +138,6 @@ def _default(system):
     if getattr(system.process, "calculus", "ito") == "stratonovich":
         return heun
     return milstein if system.kind in milstein.noise else euler_maruyama
-
-
-class Samples:
-    """A level: how many paths, and the power sums of what they gave, about the first block's means."""
-
-    def __init__(self, quantity, n, seed, coarse=True):
-        self.quantity, self.n, self.coarse = quantity, n, coarse
-        self.seed = int(np.random.SeedSequence((seed, n)).generate_state(1, np.uint64)[0])
-        self.count, self.pivots, self.sums = 0, None, np.zeros((2, 4))
-
-    def values(self, paths):
-        """What the first paths give on n steps."""
-        return np.concatenate([fine for fine, _ in self.quantity.pairs(self.n, self.seed, 0, paths, self.coarse)])
-
-    def add(self, paths):
-        for fine, coarse in self.quantity.pairs(self.n, self.seed, self.count, paths, self.coarse):
-            both = np.stack([fine if coarse is None else fine - coarse, fine])
-            if self.pivots is None:
-                self.pivots = both.mean(1, keepdims=True)
-            one = both - self.pivots
-            two = one * one
-            self.sums += np.stack([power.sum(1) for power in (one, two, two * one, two * two)], 1)
-            self.count += fine.size
-        return self
-
-    def _moments(self, row):
-        m1, m2, m3, m4 = self.sums[row] / self.count
-        central = m4 - 4 * m1 * m3 + 6 * m1 * m1 * m2 - 3 * m1**4
-        return float(self.pivots[row, 0] + m1), max(float(m2 - m1 * m1), 0.0), float(central)
-
-    @property
-    def mean(self):
-        return self._moments(0)[0]
-
-    @property
-    def variance(self):
-        return self._moments(0)[1]
-
-    @property
-    def kurtosis(self):
-        _, variance, fourth = self._moments(0)
-        return fourth / variance**2 if variance > 0 else 3.0
-
-    @property
-    def stderr(self):
-        return math.sqrt(self.variance / self.count)
-
-    @property
-    def finer(self):
-        """(mean, its standard error) of the payoff on n steps."""
-        mean, variance, _ = self._moments(1)
-        return mean, math.sqrt(variance / self.count)
-
-    @property
-    def cost(self):
-        return self.quantity.cost(self.n, self.coarse)
 
 
 def _first_level(q, seed, n):

@@ -13,7 +13,7 @@ from .captured import NATIVE
 from .elementary.instructions import source
 from .generator import widest_vectors
 from .lane import INLINE, Vec, as_like, real, reals, times_zero, value, vec, vec_like
-from .normals import borrowed, normals, once, waits
+from .normals import borrowed, normals, once
 from .records import ENTRY, FORMULA, at
 
 
@@ -66,10 +66,10 @@ def _bury(x, dead, count, k):
 
 
 @once
-def _load(x, own, x0, columns, start, high):
+def _load(x, own, dead, x0, columns, start, high):
     """What the lanes of a block start with and their parameters; lanes beyond the last repeat it."""
     for i in range(x.shape[1]):
-        lane = start + i if start + i < high else high - 1
+        lane, dead[i] = start + i if start + i < high else high - 1, False
         for c in range(x0.shape[1]):
             x[c, i] = x0[lane % x0.shape[0], c]
         for c in range(columns.shape[0]):
@@ -90,7 +90,7 @@ def run(
     sde, step, load, store, draw, places,  # what moves, and how lanes are read and written
     x0, out, saves, t, begin, end, columns,  # states (base, k), (saves, lanes, k), times, parameters
     noise, plan, block,  # `Noise`, its `Layout`, and a `Block`
-    enter, gate, sift, strike, stops,  # what `kernels.stops` has for events, or None
+    enter, gate, strike, stops,  # what `kernels.stops` has for events, or None
     low, high, slot, ticks, first_bad,  # the share of this call, and what it reports
 ):  # fmt: skip
     """Solve for the lanes low … high − 1, a block at a time; ticks[0] < 0 asks for a stop.
@@ -101,14 +101,11 @@ def run(
     noise, block, stops = borrowed(noise), borrowed(block), borrowed(stops)
     x, z, lanes, steps = block.x, block.z, block.x.shape[1], t.shape[0] - 1
     for start in range(low, high, lanes):
-        _load((x, block.own, x0, columns, start, high))
-        block.dead[:] = False
+        _load((x, block.own, block.dead, x0, columns, start, high))
         if enter is not None:
             left = enter(x, stops, start, high)
-        buried, waited, save, phase = False, False, 0, noise.first_step % plan.chunk - 1
-        if saves[0] == 0:
-            _save((x, out, 0, 1, start, high))
-            save = 1
+        buried, waited, phase, save = False, False, noise.first_step % plan.chunk - 1, int(saves[0] == 0)
+        _save((x, out, 0, save, start, high))
         for s in range(steps):
             if enter is not None:  # noqa: SIM102 - alone it is a branch that the compiler leaves out
                 if left == 0:
@@ -124,15 +121,12 @@ def run(
                 normals((noise, plan, z, block.made, start, s, phase, ahead))
                 areas.filled(block.areas, noise, plan, z, start, s, phase, ahead)
                 waited = False
-            now, then, t0, t1 = begin[s], end[s], t[s], t[s + 1]
-            h = t1 - t0
-            scale = np.sqrt(abs(h))
-            place, wait = places(plan.base, plan.stride, phase), plan.waits + phase * plan.each
+            now, then, t0, t1, h = begin[s], end[s], t[s], t[s + 1], t[s + 1] - t[s]
+            scale, place = np.sqrt(abs(h)), places(plan.base, plan.stride, phase)
             near = health = value(as_like(0, real(x[0, 0])))
             for i in range(lanes):
                 old = load(x, i)
-                taken = step(at(sde, block.own, i), now, then, old, h, *draw(z, place, i, scale))
-                new = as_like(reached(taken), old)
+                new = as_like(reached(step(at(sde, block.own, i), now, then, old, h, *draw(z, place, i, scale))), old)
                 if enter is not None:
                     new, may = gate(at(sde, block.own, i), now, t0, t1, h, old, new, stops.levels, i, x)
                     near += may
@@ -144,12 +138,9 @@ def run(
                     first_bad[slot] = min(first_bad[slot], s)
             if enter is not None:  # noqa: SIM102 - as above
                 if near > 0:
-                    if not waited:
-                        waits((noise, plan, z, block.made, start, s - phase))
-                        waited = True
                     times = now, then, t0, t1, h
-                    if sift(sde, block.own, stops.levels, times, z, wait, x) > 0:
-                        left -= strike(sde, step, draw, stops, times, block, place, wait, start, noise, s)
+                    left -= strike(sde, step, draw, stops, times, noise, plan, block, place, start, s, phase, waited)
+                    waited = True
             if save < saves.shape[0] and saves[save] == s + 1:  # asked here: a call costs as much as the lane loop
                 _save((x, out, save, save + 1, start, high))
                 save += 1

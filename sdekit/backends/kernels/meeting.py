@@ -13,9 +13,9 @@ from ...noise import MASK, Stream
 from ..stops import ALIKE, ITERATIONS
 from .attending import BEGUN, END, GOAL, HAPPENED, MORE, OLD, PATH, ROW, SAW, H, T, X
 from .fixed import reached
-from .generator import philox
+from .generator import philox, widest_vectors
 from .lane import as_like, real, value
-from .normals import borrowed
+from .normals import borrowed, waits
 from .records import FORMULA, OPTIONS, at, compiled
 
 HIT, TOGETHER = int(Stream.HIT), 32
@@ -131,28 +131,27 @@ def settler(gather, measure, store, inner):
 
 
 @functools.cache
-def sifter(meets, before, load):
-    """How many of the lanes that are near to something may have met it; vector instructions over the whole block."""
+def striker(meets, settle, before, load):
+    """Settles what the lanes of a block have met in a step of given size, if any may have; how many of them stop."""
 
     @njit(forceinline=True, **OPTIONS)
-    def sift(sde, own, levels, times, z, row, x):
+    def sifted(sde, block, levels, times, row):
+        """How many of those that are near may have met it: vector instructions over the whole block."""
         now, _, t, t1, h = times
-        count = value(as_like(0, real(x[0, 0])))
+        x, z, count = block.x, block.z, value(as_like(0, real(block.x[0, 0])))
         for i in range(x.shape[1]):
-            count += meets(at(sde, own, i), now, t, t1, h, before(x, i), load(x, i), levels, z, row, i, x)
+            count += meets(at(sde, block.own, i), now, t, t1, h, before(x, i), load(x, i), levels, z, row, i, x)
         return count
 
-    return sift
-
-
-@functools.cache
-def striker(settle, before, load):
-    """Settles what the lanes of a block have met in a step of given size; how many of them stop."""
-
     @njit(**OPTIONS)
-    def strike(sde, step, draw, stops, times, block, place, row, start, noise, s):
-        now, then, _, _, h = times
+    def strike(sde, step, draw, stops, times, noise, plan, block, place, start, s, phase, waited):
+        widest_vectors()
+        if not waited:
+            waits((noise, plan, block.z, block.made, start, s - phase))
+        row, (now, then, _, _, h) = plan.waits + phase * plan.each, times
         stops, block, noise = borrowed(stops), borrowed(block), borrowed(noise)
+        if sifted(sde, block, stops.levels, times, row) == 0:
+            return 0
         x, z, number = block.x, block.z, noise.first_step + s
         seen, stopped, flag, met, i = stops.seen, 0, x.shape[0] - 1, 0, -1
         while i + 1 < x.shape[1]:

@@ -67,12 +67,10 @@ def _share(problem, out):
     if problem.noise is not None:
         given = np.require(problem.noise, requirements="CW")
         given = given.reshape(len(given), len(problem.steps), problem.lanes, width)
-    skew = problem.areas > 0
     factor = np.empty((0, 0), dtype) if factor is None else np.require(factor, dtype, "CW")
-    t, saves, begin, end = problem.steps
+    (t, saves, begin, end), path = problem.steps, problem.path
     *watching, met = stops.watching(problem, *forms[:2])
     rows = x0.shape[1] if watching[0] is None else 2 * x0.shape[1] + 1
-    path = problem.path
 
     def share(low, high, slot, ticks, first_bad):
         lanes = high - low or max(problem.lanes, 1)  # called for no lane it only compiles
@@ -89,7 +87,7 @@ def _share(problem, out):
             *(block(n, dtype, lanes) for n in (rows, plan.rows, len(columns))),
             np.empty(lanes, np.bool_),
             block(16 if along or path is not None else 0, dtype),
-            areas.areas(problem, dtype, len(given)) if skew else None,
+            areas.areas(problem, dtype, len(given)) if problem.areas else None,
         )
         mine = met and met._replace(seen=np.empty_like(met.seen))
         call(
@@ -98,7 +96,7 @@ def _share(problem, out):
             low, high, slot, ticks, first_bad,
         )  # fmt: skip
 
-    types = kind(sde), step, *forms, dtype, watching[3], path is None, skew
+    types = kind(sde), step, *forms, dtype, watching[2], path is None, problem.areas > 0
     return share, types, met
 
 

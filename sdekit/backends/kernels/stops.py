@@ -15,7 +15,7 @@ from ... import math as sm
 from ..stops import crowded, watched
 from .elementary.instructions import source
 from .lane import as_like, real, reals, value, vec
-from .meeting import AT_END, ROOT, at_end, eventful, first_rows, settler, sifter, striker, within
+from .meeting import AT_END, ROOT, at_end, eventful, first_rows, settler, striker, within
 from .records import FORMULA, OPTIONS, compiled
 
 LONGEST = 23.0  # more than any exponential number: 33 log 2
@@ -58,15 +58,15 @@ def stops(problem):
 
 
 def watching(problem, load, store):
-    """(enter, gate, sift, strike, stops) for a kernel; None where nothing stops or has stopped."""
+    """(enter, gate, strike, stops) for a kernel; None where nothing stops or has stopped."""
     if not problem.events and problem.stopped is None:
-        return None, None, None, None, None
+        return None, None, None, None
     method = problem.method
     functions = (f and compiled(f) for f in (method.interpolate, method.further))
     inner = within(*functions) if problem.system.noise == "none" else at_end
     _, gate, meets, gather, measure, before = _looks(problem)
     settle = settler(gather, measure, store, inner)
-    return enter, gate, sifter(meets, before, load), striker(settle, before, load), stops(problem)
+    return enter, gate, striker(meets, settle, before, load), stops(problem)
 
 
 def adaptive(problem, load, store, recall):
