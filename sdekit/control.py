@@ -129,3 +129,13 @@ def first_size(sde, t, x, slope, span, direction, rtol, atol, q, mean_square, pl
     fine = sm.exp(sm.log(0.01 / sm.where(flat, 1.0, steepest)) * (1.0 / q))
     size = sm.where(flat, sm.maximum(1e-6, 1e-3 * guess), fine)
     return sm.minimum(sm.minimum(100.0 * guess, size), span)
+
+
+def first_with_noise(sde, t, x, slope, kick, span, direction, rtol, atol, q, mean_square, plain):
+    """The same where noise adds √h `kick` to a state: at most (0.01/|kick|)^(1/q), which stands alone without drift."""
+    size = first_size(sde, t, x, slope, span, direction, rtol, atol, q, mean_square, plain)
+    shaken = sm.sqrt(mean_square(scaled(kick, x, x, rtol, atol)))
+    calm = shaken <= 1e-15
+    least = sm.minimum(sm.exp(sm.log(0.01 / sm.where(calm, 1.0, shaken)) * (1.0 / q)), span)
+    moves = mean_square(scaled(slope, x, x, rtol, atol)) > 0.0
+    return sm.where(calm, size, sm.where(moves, sm.minimum(size, least), least))

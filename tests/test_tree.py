@@ -37,6 +37,12 @@ def test_strong_errors_are_of_the_size_of_the_tolerance(method):
         assert sol.steps.min() < sol.steps.max()
 
 
+def test_without_a_drift_the_noise_sets_the_first_step():
+    """Of 35 steps eleven would double up from 1e-6."""
+    sol = sk.solve(sk.GBM(0.0, 1.5), np.ones(50), [0, 1], sk.sri1w1, tol=1e-2, noise=PATH, backend=NUMPY)
+    assert sol.steps.mean() < 28
+
+
 def test_heun_takes_the_sense_of_stratonovich():
     exact = np.exp(-1 + PATH(1.0, (50,)))
     sol = sk.solve(Kubo(), np.ones(50), [0, 1], tol=4e-3, noise=PATH)

@@ -195,7 +195,12 @@ def _begun(made, x):
         span = zero + abs(course.legs.t[1] - course.t[0])
         sde = made.sde._replace(f=lambda process, at, y: made.sde.f(process, made.time(at), y))
         how = (course.direction, tol.rtol, tol.atol, made.q, made.mean_square, made.plain)
-        control = controller.init(controller.first_size(sde, t, detached(x), detached(slope), span, *how))
+        if problem.system.noise == "none":
+            size = controller.first_size(sde, t, detached(x), detached(slope), span, *how)
+        else:
+            kick = 0.0 * x + made.sde.noise(made.time(zero + course.legs.begin[0]), x, 1.0)
+            size = controller.first_with_noise(sde, t, detached(x), detached(slope), detached(kick), span, *how)
+        control = controller.init(size)
         nfe = nfe + 1
     return Front(t, x, slope if kept else None, control, alive & sm.isfinite(control.size), count, count, nfe)
 

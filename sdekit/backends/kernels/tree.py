@@ -113,7 +113,8 @@ def _enter(sde, forms, plan, branch, x, n, lane):
     if plan.find:
         span, q = real(abs(plan.legs[0, 0] - plan.t[0])), plan.q
         slope, how = as_like(sde.drift(begin, x), x), (plan.direction, plan.rtol, plan.atol)
-        n[SIZE] = value(forms.first_size(sde, plan.t[0], x, slope, span, *how, q, measure, plain))
+        kick = as_like(sde.noise(begin, x, 1.0), x)
+        n[SIZE] = value(forms.first_size(sde, plan.t[0], x, slope, kick, span, *how, q, measure, plain))
         n[MORE] += 2.0
     for c in range(branch.rows.shape[1]):
         branch.rows[0, c, 0], branch.rows[0, c, 1] = _normals(forms.normals, branch, 0, lane, c)
@@ -186,7 +187,7 @@ def share(problem, plan, x, numbers):
     width = form.channels if problem.dw_axes else 1
     sde = prepare(problem.equation, found)
     load, store, draw, _ = fixed.access(form.components, width if problem.dw_axes else None, method.normals)
-    used = map(compiled, (method.embedded, controller.first_size, controller.propose))
+    used = map(compiled, (method.embedded, controller.first_with_noise, controller.propose))
     forms = Forms(load, store, draw, box_muller(dtype), *used)
     paths = Paths(_starts(problem), _per_lane(found, problem), x, numbers, None)
     course, path, key = problem.steps, problem.path, noise.key(problem.path.seed)
