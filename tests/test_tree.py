@@ -202,14 +202,14 @@ def test_what_need_not_converge_is_refused():
         (coupled, sk.milstein, "depends on|strong order 0"),
         (general, sk.heun, "strong order 0.5 for the general noise"),
         (sk.OU(), sk.euler_maruyama, "no estimate of its error; use sra1"),
-        (sk.noiseless(sk.OU()), sk.heun, "no estimate of its error; use sdekit.tsit5"),
+        (sk.noiseless(sk.OU()), sk.heun, "no estimate of its error for equations without noise; use sdekit.tsit5"),
     ):
         with pytest.raises(ValueError, match=text):
             sk.solve(process, np.ones(2), [0, 1], method, tol=1e-3)
     with pytest.raises(ValueError, match="batch=True, but on numba"):
         sk.solve(sk.OU(), np.ones(2), [0, 1], sk.sra1, tol=sk.Tolerance(batch=True), backend=NUMBA)
     sol = sk.solve(sk.OU(), np.ones(2), [0, 1], sk.sra1, tol=1e-2)
-    with pytest.raises(ValueError, match="outside of the path"):
+    with pytest.raises(ValueError, match="give the first run noise=sdekit.BrownianPath"):
         sk.solve(sk.OU(), sol, [1, 2], sk.sra1, tol=1e-2)
 
 
