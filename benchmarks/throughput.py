@@ -81,7 +81,7 @@ def thrown_away():
 
     fill, dtype = generator.filler(np.dtype(np.float32), False).address, np.float32
 
-    @numba.njit(**generator.FORMULA)
+    @numba.njit(**generator.ENTRY)
     def discard(fill, z, begin, end, n, k0, k1):
         for start in range(begin, end, generator.LANES):
             for group in range(0, n // 4, 2):

@@ -124,7 +124,7 @@ def test_an_exception_in_between_ends_the_run(monkeypatch):
         raise Stop
 
     module = sys.modules["sdekit.solve"]  # `sdekit.solve` itself is the function
-    monkeypatch.setattr(module, "_progress", lambda show: contextlib.nullcontext(broken))
+    monkeypatch.setattr(module, "progress_bar", lambda show: contextlib.nullcontext(broken))
     before, begin = threading.active_count(), time.perf_counter()
     with pytest.raises(Stop):
         sk.solve(sk.OU(), 1.0, [0, 1], h=1e-5, paths=200_000, backend=sk.backends.numba(2), seed=0)
