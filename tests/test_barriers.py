@@ -62,6 +62,7 @@ def test_hits_without_noise_and_at_the_start():
     np.testing.assert_allclose(s, [0.75, 0.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("h", [0.25, 0.04])
 def test_brownian_motion_has_no_error(h):
     sol = sk.solve(sk.Brownian(), np.zeros(N), [0, 1], h=h, seed=2, events=[sk.Barrier(1.0)])
@@ -80,6 +81,7 @@ def test_only_looking_at_the_ends_is_wrong():
     np.testing.assert_allclose(stopped / 0.04, np.round(stopped / 0.04), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_two_barriers():
     """P(alive) between −0.8 and 1.2 by the sine series."""
     width, x, t = 2.0, 0.8, 1.0
@@ -124,6 +126,7 @@ def ou_alive(t, level, sigma=1.0, points=4000):
     return np.interp(0.0, x, u), total
 
 
+@pytest.mark.slow
 def test_exact_steps_of_ou():
     sol = sk.solve(
         sk.OU(sigma=1.0), np.zeros(4 * N), [0, 1], sk.exact, h=0.04, seed=5, events=[sk.Barrier(1.0)]
@@ -158,6 +161,7 @@ PROBLEMS = {
 }
 
 
+@pytest.mark.slow
 @each_backend
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_backends_agree(name, problem):
@@ -223,6 +227,7 @@ class Louder(NamedTuple):
         return size + 0.0 * x, size + 0.0 * y
 
 
+@pytest.mark.slow
 def test_correlated_noise_and_jumps():
     """The component's own variance decides, on its side of the jump; the other one is what the correlation makes it.
 

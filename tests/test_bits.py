@@ -31,6 +31,7 @@ def test_hashes(name, dtype):
     assert bits.digest(np.concatenate(parts, axis=1)) == WANTED[f"{name}, {dtype}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cpu, feature", [("haswell", "avx2"), ("skylake-avx512", "avx512vl")])
 def test_hashes_on_other_processors(cpu, feature):
     """What is compiled for another processor, whose vectors have another width, gives the same bits."""

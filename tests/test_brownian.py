@@ -103,6 +103,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("process, x0, ts, method, h", CASES)
 def test_backends_move_along_the_same_path(process, x0, ts, method, h):
     for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-4)):

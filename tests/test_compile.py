@@ -219,6 +219,7 @@ def maths_names(t, x):
 KNOTS, VALUES = np.array([-1.0, 0.0, 0.5, 1.0, 3.0]), np.array([2.0, -1.0, 0.3, 4.0, 4.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drift", [numpys_names, maths_names])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_names_of_numpy_and_of_the_math_module_are_the_vectorised_functions(drift, dtype):

@@ -53,6 +53,7 @@ def run(node, comment, names, where):
         assert alike(value, shown), f"{where}:{node.lineno} gives {value!r}, not {shown}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.name)
 def test_code_runs_and_shows_its_values(page, tmp_path, monkeypatch):
     """The blocks of a page in one namespace. Seeds are fixed."""

@@ -44,6 +44,7 @@ def check(sol, error, saves):
     assert abs(np.moveaxis(np.asarray(sol.x), 2, 0) - wanted).max() < error
 
 
+@pytest.mark.slow
 @each_backend
 @pytest.mark.parametrize("method", [sk.tsit5, sk.dop853], ids=repr)
 def test_adaptive_steps(name, method):
@@ -52,6 +53,7 @@ def test_adaptive_steps(name, method):
     check(solve(name, OSCILLATOR, STARTS, saves, method, tol=1e-7, events=STOPS), 1e-6, saves)
 
 
+@pytest.mark.slow
 @each_backend
 @pytest.mark.parametrize("method, error", [(sk.dopri5, 1e-7), (sk.rk4, 2e-5)], ids=["dopri5", "rk4"])
 def test_steps_of_given_size(name, method, error):
@@ -82,6 +84,7 @@ def test_backwards_in_time():
     assert abs(sol.stopped + math.pi / 2) < 1e-7
 
 
+@pytest.mark.slow
 @each_backend
 def test_going_on_keeps_what_has_stopped(name):
     torch = pytest.importorskip("torch") if name == "torch" else None
@@ -152,6 +155,7 @@ AT_TIMES = [
 ]
 
 
+@pytest.mark.slow
 @each_backend
 @pytest.mark.parametrize("how", [{"h": 0.1, "method": sk.rk4}, {"tol": 1e-6}], ids=["h", "tol"])
 def test_signs_that_change_at_a_jump_are_found_once(name, how):
@@ -163,6 +167,7 @@ def test_signs_that_change_at_a_jump_are_found_once(name, how):
         np.testing.assert_allclose(np.asarray(x)[0], [wanted if wanted <= 0.5 else 3 * wanted - 1] * 3, atol=1e-12)
 
 
+@pytest.mark.slow
 @each_backend
 def test_signs_that_change_at_a_jump_stop_paths_with_noise(name):
     sol = solve(name, Kicked(), np.zeros(3), [0, 1], h=0.1, events=[sk.Event(lambda t, x: t - 0.5)])
@@ -174,6 +179,7 @@ def test_records_are_as_many_as_fit():
     assert sol.events[0][0].shape == (3,) and np.isfinite(sol.events[0][0]).all() and np.isnan(sol.stopped)
 
 
+@pytest.mark.slow
 @each_backend
 def test_bouncing_heights_as_sweeps(name):
     """Free fall from many heights: t = √(2 z), with a parameter of each path."""

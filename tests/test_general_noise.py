@@ -156,6 +156,7 @@ def test_areas_join_as_those_of_a_path():
     np.testing.assert_allclose(ends[0].final, alone, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_strong_order_one_on_every_backend():
     """Of `Four`, of 300 paths, within 0.1 and three standard errors; Euler–Maruyama's is 1/2."""
     given = {"steps": (4, 8, 16, 32), "paths": 300, "seed": 1, "fine": 512}

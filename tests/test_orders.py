@@ -256,6 +256,7 @@ STRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "kind", "i"), STRONG)
 def test_strong_order(method, kind, i):
     claim = method.strong[kind]

@@ -63,6 +63,7 @@ def test_no_thread_is_left():
     assert threading.active_count() == before
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("engine", ["numba(2)", "numpy()"])
 def test_interrupt(engine):

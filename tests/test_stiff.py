@@ -113,6 +113,7 @@ def test_accuracy_and_cost_beside_radau(process, x0, end, true):
     assert np.abs(sol.final - true).max() < 1e-4 and int(sol.nfe) < 3 * count
 
 
+@pytest.mark.slow
 @each_backend
 def test_the_backends_agree(name):
     """Robertson with a rate per path: output between steps, and numbers to the rounding of differences."""

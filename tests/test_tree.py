@@ -68,6 +68,7 @@ def test_shapes_and_counts(x0):
     np.testing.assert_array_equal(sol.x, again.x)
 
 
+@pytest.mark.slow
 def test_coupled_paths_with_a_step_size_each_and_one_for_all():
     process = sk.Lorenz()
     fine = sk.solve(process, np.ones((6, 3)), [0, 0.5], sk.sra1, h=2**-11, noise=PATH).final

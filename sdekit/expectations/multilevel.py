@@ -30,6 +30,7 @@ from .samples import Samples
 PILOT = 2048  # paths of a new level
 SURE = 2.6  # standard errors that a tolerance has to have room for: 99 %
 FINEST = 2**20  # steps
+ROUGH = 2**10  # times as many steps as asked for may be on the first level
 HEAVY = 100.0  # the kurtosis from which on a variance is extrapolated
 
 
@@ -81,9 +82,13 @@ def expect(
     q = _quantity(f, process, x0, t, method, along, inner, exact, backend)
     seed = noise.fresh(seed)
     if q.method is exact_method:
-        return _answer([_filled(Samples(_controlled(q, control, 1, seed), 1, seed, False), tol)], 0.0, None, seed, tol)
+        level = Samples(_controlled(q, control, 1, seed), 1, seed, False)
+        return _answer([_filled(level, tol)], 0.0, None, seed, tol)
     first = _first_level(q, seed, coarsest)
-    return _multilevel(_controlled(q, control, first, seed), tol, seed, first)
+    answer = _multilevel(_controlled(q, control, first, seed), tol, seed, first)
+    if not answer.supported:
+        warnings.warn(f"expect: {'; '.join(answer.notes)}", RuntimeWarning, stacklevel=3)
+    return answer
 
 
 def _quantity(f, process, x0, t, method, along, inner, exact, backend):
@@ -142,16 +147,16 @@ def _default(system):
 
 def _first_level(q, seed, n):
     """The steps of the first level: the fewest on which paths are finite and the next level is but a correction."""
-    while n < FINEST:
+    last = min(FINEST, n * ROUGH)
+    while True:
         try:
             level = Samples(q, 2 * n, seed).add(PILOT)
+            if level.variance <= 0.5 * level.finer[1] ** 2 * level.count or level.finer[1] == 0 or n >= last:
+                return n
         except Failed:
-            n *= 2
-            continue
-        if level.variance <= 0.5 * level.finer[1] ** 2 * level.count or level.finer[1] == 0:
-            return n
+            if n >= last:
+                raise
         n *= 2
-    raise ValueError(f"paths on {n} steps are not finite, or no two levels go along; the process does not suit")
 
 
 def _controlled(q, control, n, seed):
@@ -253,8 +258,6 @@ def _answer(levels, bias, rates, seed, tol):
     doubts = [f"{r.steps} steps: {r.consistency:.1f} times as far from the level before as noise allows" for r in apart]
     if bias + SURE * stderr > tol:
         doubts.append(f"bias {bias:.2g} and 2.6 standard errors of {stderr:.2g} are above tol = {tol:.2g}")
-    if doubts:
-        warnings.warn(f"expect: {'; '.join(doubts)}", RuntimeWarning, stacklevel=3)
     return Answer(
         sum(level.mean for level in levels), bias + 1.96 * stderr, bias, stderr, tuple(records), rates,
         sum(level.count * level.cost for level in levels), seed, not doubts, (*notes, *doubts),

@@ -21,6 +21,7 @@ def fails(capsys, arguments, *words):
     explains(compare.main, capsys, arguments, *words)
 
 
+@pytest.mark.slow
 def test_compare(here, capsys):
     run = ["--families", "vae", "wgan", "--seconds", "0.3", "--samples", "300", "--jobs", "1", "--out", "c"]
     assert compare.main(run) == 0
@@ -74,6 +75,7 @@ def test_mistakes_are_named(option, here, capsys):
     assert names(here) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers through /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_it(number, tmp_path):

@@ -62,6 +62,7 @@ def test_integrates_to_one(name):
     assert float(total) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

@@ -77,6 +77,7 @@ def test_f1_fewer_levels_than_steps_are_all_taken():
     assert np.array_equal(model.grid(32), model.levels[::-1]) and np.array_equal(model.grid(7), model.levels[::-1])
 
 
+@pytest.mark.slow
 def test_f2_the_default_follows_the_process():
     """Once 0.267 and 0.224: uniform times of EDM are nearly all noise. Trained shortly, seeds fixed; longer 0.98."""
     x = EIGHT.sample(50_000, seed=5)
