@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import sdekit as sk
+from sdekit import math as sm
 
 NOISING = [
     sk.VP(), sk.VP(0.2, 8.0, 1.5), sk.CosineVP(), sk.SubVP(), sk.VE(), sk.EDM(), sk.FlowPath(), sk.FlowPath(1.0, 0.01),
@@ -52,3 +53,18 @@ class Fan(NamedTuple):
 @sk.method(normals=2)
 def both(sde, t, t1, x, h, dw, dz):
     return x + dw + 10.0 * dz
+
+
+class Twist(NamedTuple):
+    """General noise: two channels that do not commute, in two components."""
+
+    noise = "general"
+
+    def drift(self, t, x, y):
+        return 0.3 * sm.sin(y), 0.3 * sm.cos(x + t)
+
+    def diffusion(self, t, x, y):
+        return (
+            (0.8 + 0.4 * sm.sin(y), 0.6 * sm.cos(x)),
+            (0.7 * sm.sin(x + y + t), 0.6 + 0.4 * sm.cos(y)),
+        )

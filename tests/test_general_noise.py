@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from backends import NAMES, each_backend, solve
+from equations import Twist
 from scipy.linalg import expm
 
 import sdekit as sk
@@ -330,18 +331,3 @@ def test_the_step_of_ri6_on_curved_coefficients():
 
     slopes = np.log2(off(0.02) / off(0.01))
     assert (abs(slopes[0] - 3) < 0.2).all() and (abs(slopes[1] - 2) < 0.2).all(), slopes
-
-
-class Twist(NamedTuple):
-    """Two noises, curved in both components and in time."""
-
-    noise = "general"
-
-    def drift(self, t, x, y):
-        return 0.3 * sm.sin(y), 0.3 * sm.cos(x + t)
-
-    def diffusion(self, t, x, y):
-        return (
-            (0.8 + 0.4 * sm.sin(y), 0.6 * sm.cos(x)),
-            (0.7 * sm.sin(x + y + t), 0.6 + 0.4 * sm.cos(y)),
-        )

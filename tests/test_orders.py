@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from backends import Later
+from equations import Twist
 
 import sdekit as sk
 from sdekit import convergence, methods
@@ -92,21 +93,6 @@ class Waves(NamedTuple):
 
     def diffusion(self, t, x, y):
         return (0.4 + 0.2 * t) * (1.5 + sm.sin(x)), (0.6 - 0.25 * t) * (1.3 + sm.cos(y))
-
-
-class Twist(NamedTuple):
-    """General noise: two channels that do not commute, in two components."""
-
-    noise = "general"
-
-    def drift(self, t, x, y):
-        return 0.3 * sm.sin(y), 0.3 * sm.cos(x + t)
-
-    def diffusion(self, t, x, y):
-        return (
-            (0.8 + 0.4 * sm.sin(y), 0.6 * sm.cos(x)),
-            (0.7 * sm.sin(x + y + t), 0.6 + 0.4 * sm.cos(y)),
-        )
 
 
 class Sinh(NamedTuple):

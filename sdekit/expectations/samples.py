@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from ..stats.sums import central
+
 
 class Samples:
     """A level: how many paths, and the power sums of what they gave, about the first block's means."""
@@ -29,9 +31,9 @@ class Samples:
         return self
 
     def _moments(self, row):
-        m1, m2, m3, m4 = self.sums[row] / self.count
-        central = m4 - 4 * m1 * m3 + 6 * m1 * m1 * m2 - 3 * m1**4
-        return float(self.pivots[row, 0] + m1), max(float(m2 - m1 * m1), 0.0), float(central)
+        means = self.sums[row] / self.count
+        variance, _, fourth = central(*means)
+        return float(self.pivots[row, 0] + means[0]), max(float(variance), 0.0), float(fourth)
 
     @property
     def mean(self):

@@ -38,6 +38,11 @@ def added(total, leaves):
     return np.stack([high, low])
 
 
+def central(m1, m2, m3, m4):
+    """The central moments 2, 3 and 4 of means of powers."""
+    return m2 - m1 * m1, m3 - 3 * m1 * m2 + 2 * m1**3, m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
+
+
 def _ratio(a, b):
     """a/b, NaN or infinite where b is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -111,11 +116,9 @@ class _Moments:
     def conclude(self, total, part):
         n, s1, s2, s3, s4 = np.moveaxis(total.sum(0), -1, 0)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            m, s2, s3, s4 = s1 / n, s2 / n, s3 / n, s4 / n
-            second = np.maximum(s2 - m * m, 0)
-            third = s3 - 3 * m * s2 + 2 * m**3
-            fourth = s4 - 4 * m * s3 + 6 * m**2 * s2 - 3 * m**4
-            found = n.astype(np.int64), part.pivot + m, second * n / (n - 1), third, fourth
+            second, third, fourth = central(s1 / n, s2 / n, s3 / n, s4 / n)
+            variance = np.maximum(second, 0) * n / (n - 1)
+            found = n.astype(np.int64), part.pivot + s1 / n, variance, third, fourth
         return Moments(*(value.reshape(part.shape) for value in found))
 
     def __repr__(self):
