@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.polynomial.polynomial import polyval
 
-from sdekit import arrays
+from sdekit import arrays, reprs
 from sdekit import math as sm
 
 __all__ = ["LogNormal", "NoncentralChiSquare", "Normal"]
@@ -82,6 +82,8 @@ class Normal(NamedTuple):
     mean: Any
     var: Any
 
+    __repr__ = reprs.line
+
     @property
     def std(self):
         return sm.sqrt(self.var)
@@ -115,6 +117,8 @@ class LogNormal(NamedTuple):
 
     median: Any
     log_var: Any
+
+    __repr__ = reprs.line
 
     @property
     def mean(self):
@@ -176,6 +180,8 @@ class NoncentralChiSquare(NamedTuple):
     df: Any
     scale: Any
     shift: Any
+
+    __repr__ = reprs.line
 
     @property
     def mean(self):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import reprs
 from .checks import integer, real
 
 __all__ = ["Functional", "Walk", "integral", "maximum", "mean", "minimum", "survival"]
@@ -31,6 +32,8 @@ class Walk(NamedTuple):
     x: np.ndarray
     spread: np.ndarray | None = None
     waits: np.ndarray | None = None
+
+    __repr__ = reprs.line
 
 
 class Functional(NamedTuple):

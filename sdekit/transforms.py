@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import arrays, noise
+from . import arrays, noise, reprs
 from .arrays import combined
 from .checks import integer, real, shown
 from .processes import forms
@@ -63,6 +63,8 @@ class Reverse(NamedTuple):
     process: Any
     score: Any
     eta: float = 1.0
+
+    __repr__ = reprs.line
 
     calculus = "ito"
     additive = True
@@ -176,6 +178,8 @@ class Langevin(NamedTuple):
 
     score: Any
 
+    __repr__ = reprs.line
+
     calculus = "ito"
     noise = "diagonal"
     additive = True
@@ -196,6 +200,8 @@ class Noiseless(NamedTuple):
     """A process without its noise; made by `noiseless`."""
 
     process: Any
+
+    __repr__ = reprs.line
 
     noise = "none"
     additive = True

@@ -305,9 +305,19 @@ def test_a_store_names_the_difference(url):
 def test_what_is_no_store_is_left_alone(tmp_path):
     pytest.importorskip("zarr")
     (tmp_path / "mine").write_text("data")
-    with pytest.raises(ValueError, match="holds something else"):
-        run(store=tmp_path)
-    assert (tmp_path / "mine").read_text() == "data"
+    for place in (tmp_path, tmp_path / "mine", f"{tmp_path}/mine"):
+        with pytest.raises(ValueError, match="holds something else"):
+            run(store=place)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"] and (tmp_path / "mine").read_text() == "data"
+
+
+@pytest.mark.parametrize("store", ["", 3, True, b"run.zarr", ["run.zarr"]])
+def test_a_store_is_a_path(store, tmp_path, monkeypatch):
+    pytest.importorskip("zarr")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="store must be a path or a URL, got"):
+        run(store=store)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_store_on_fsspec(whole):

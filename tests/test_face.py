@@ -192,3 +192,21 @@ def test_scores_take_one_line():
         (sk.scores.from_karras(net), "Prediction(network=Model(model=Sequential, sign=1.0), "),
     ):
         assert words in repr(made) and "\n" not in repr(made) and "Linear" not in repr(made)
+
+
+def test_records_of_arrays_take_one_line():
+    x = np.linspace(0.1, 1.0, 50)
+    mixture = sk.GaussianMixture(np.ones(50) / 50, np.ones((50, 3)), stds=np.ones((50, 3)))
+    tally = sk.ensemble(
+        sk.OU(), 1.0, x, h=0.1, paths=8, seed=0, statistics=[sk.stats.moments, sk.stats.quantiles([0.1, 0.9])]
+    )
+    for made, words in (
+        (sk.OU().transition(0.0, 1.0, x), "Normal(mean=float64[50], var="),
+        (mixture, "GaussianMixture(weights=float64[50], means=float64[50, 3]"),
+        (mixture.score(sk.VP()), "MixtureScore(process=VP("),
+        (sk.Reverse(sk.VP(), sk.Empirical(np.ones((9, 2))).score(sk.VP())), "score=EmpiricalScore(process=VP("),
+        (sk.Taken(x, error=x), "Taken(x=float64[50], error=float64[50]"),
+        (tally.moments, "Moments(count=int64[50], mean=float64[50]"),
+        (tally.quantiles, "Quantiles(levels=(0.1, 0.9), values=float64[2, 50]"),
+    ):
+        assert words in repr(made) and "\n" not in repr(made)

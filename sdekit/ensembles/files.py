@@ -32,7 +32,7 @@ def read(url, name):
             return Path(url, name).read_bytes()
         system, root = _files(url)
         return system.cat_file(f"{root}/{name}")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
@@ -51,7 +51,8 @@ def occupied(url, own):
     if remote(url):
         system, root = _files(url)
         return system.exists(root) and any(not p.rstrip("/").endswith(own) for p in system.ls(root, detail=False))
-    return any(path.name != own for path in Path(url).iterdir())
+    there = Path(url)
+    return there.exists() and (not there.is_dir() or any(path.name != own for path in there.iterdir()))
 
 
 def sweep(url):

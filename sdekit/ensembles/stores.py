@@ -4,12 +4,14 @@ import contextlib
 import io
 import json
 import math
+import os
 import pickle
 import zlib
 
 import numpy as np
 
 from .. import arguments, arrays
+from ..checks import shown
 from ..solution import attributes, dimensions, host
 from ..stats.part import LEAF
 from . import files
@@ -32,7 +34,11 @@ def opened(store):
         import zarr  # noqa: F401
     except ImportError:
         raise ValueError('store needs zarr, which is not installed: pip install "sdekit[scale]"') from None
+    if not isinstance(store, (str, os.PathLike)) or not str(store):
+        raise ValueError(f"store must be a path or a URL, got {shown(store)}")
     url = str(store).rstrip("/")
+    if files.read(url, ARGUMENTS) is None and files.occupied(url, OWN):
+        raise ValueError(f"store {url} holds something else; give a name where nothing is, or a store of this run")
     with files.locked(url, f"{OWN}/lock"):
         yield Zarr(url)
 
@@ -70,8 +76,6 @@ class Zarr:
         found = files.read(url, ARGUMENTS)
         self.found = None if found is None else json.loads(found)
         self.seed, self.block = (None, None) if found is None else (int(self.found["seed"]), int(self.found["block"]))
-        if found is None and files.occupied(url, OWN):
-            raise ValueError(f"store {url} holds something else; give a name where nothing is, or a store of this run")
 
     def begin(self, plan, statistics, keep):
         """(blocks that are done, totals) of a store of the same arguments, which is made if there is none."""

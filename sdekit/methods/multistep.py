@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import noise
+from .. import noise, reprs
 from ..arrays import combined
 from ..checks import integer
 from .exponential import first_order, phi, schedule, stochastic
@@ -46,6 +46,8 @@ class Memory(NamedTuple):
     values: tuple[Any, ...] = ()
     x: Any = None
     of: str = ""
+
+    __repr__ = reprs.line
 
     def after(self, t, value, of):
         """With one evaluation more."""

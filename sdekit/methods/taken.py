@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from .. import reprs
+
 __all__: list[str] = []
 
 
@@ -12,6 +14,8 @@ class Kept(NamedTuple):
     error: Any
     memory: Any
     slopes: Any
+
+    __repr__ = reprs.line
 
 
 class Taken(NamedTuple):
@@ -27,6 +31,8 @@ class Taken(NamedTuple):
     error: Any = None
     memory: Any = None
     slopes: tuple = ()
+
+    __repr__ = reprs.line
 
     @staticmethod
     def in_kernels(x, error=None, memory=None, slopes=()):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import reprs
 from ..checks import array, real, shown
 from ..solution import host
 from .sums import deviate, kernel
@@ -24,6 +25,8 @@ class Extremes(NamedTuple):
     least_path: np.ndarray
     largest: np.ndarray
     largest_path: np.ndarray
+
+    __repr__ = reprs.line
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Histogram(NamedTuple):
     counts: np.ndarray
     below: np.ndarray
     above: np.ndarray
+
+    __repr__ = reprs.line
 
     @property
     def density(self):
@@ -125,6 +130,8 @@ class Quantiles(NamedTuple):
     count: Any
     accuracy: float
     floor: float
+
+    __repr__ = reprs.line
 
 
 @dataclass(frozen=True, init=False)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import reprs
 from ..backends import kernel_module
 from ..checks import real
 from .part import LEAF
@@ -67,6 +68,8 @@ class Moments(NamedTuple):
     variance: np.ndarray
     third: np.ndarray
     fourth: np.ndarray
+
+    __repr__ = reprs.line
 
     @property
     def std(self):
@@ -138,6 +141,8 @@ class Covariance(NamedTuple):
     count: Any
     mean: np.ndarray
     covariance: np.ndarray
+
+    __repr__ = reprs.line
 
     @property
     def correlation(self):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import arrays, noise
+from .. import arrays, noise, reprs
 from .. import math as sm
 from ..checks import integer
 from ..scores import checked, floating, like, nonzero, path_axes
@@ -46,6 +46,8 @@ class EmpiricalScore(NamedTuple):
     points: Any
     bandwidth: float
     event_dims: int
+
+    __repr__ = reprs.line
 
     def pair(self, t, x):
         """(D, ε), of x's shape. Where sigma = 0: ε = 0; with bandwidth 0 D is the nearest point."""
@@ -119,6 +121,8 @@ class Empirical(NamedTuple):
 
     data: Any
     bandwidth: float = 0.0
+
+    __repr__ = reprs.line
 
     @property
     def event_dims(self):

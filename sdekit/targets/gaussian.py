@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import arrays, noise
+from .. import arrays, noise, reprs
 from .. import math as sm
 from ..checks import integer
 from ..scores import checked, like, nonzero, path_axes
@@ -30,6 +30,8 @@ class MixtureScore(NamedTuple):
     variances: np.ndarray
     bases: np.ndarray | None
     event_dims: int
+
+    __repr__ = reprs.line
 
     def pair(self, t, x):
         """(D, ε), of x's shape. Where sigma = 0: (x/alpha, 0)."""
@@ -135,6 +137,8 @@ class Gaussian(NamedTuple):
     cov: Any = None
     std: Any = None
 
+    __repr__ = reprs.line
+
     @property
     def event_dims(self):
         return self.mean.ndim
@@ -182,6 +186,8 @@ class GaussianMixture(NamedTuple):
     means: Any
     covs: Any = None
     stds: Any = None
+
+    __repr__ = reprs.line
 
     @property
     def event_dims(self):
