@@ -55,6 +55,29 @@ def drift(sde, t, x):
     return closely(lambda sde, t, t1, x, h: sde.drift(t, x), sde, t, t, x, 0.0)
 
 
+def asked(name, function, *x, **named):
+    """What a user's function gives for arrays, read-only here, or tensors; a ValueError where it changes them.
+
+    name  of the function, in errors.
+    """
+    x = [protected(part.view()) if isinstance(part, np.ndarray) else part for part in x]
+    before, changes = [version(part) for part in x], False
+    try:
+        found = function(*x, **named)
+    except (ValueError, RuntimeError) as error:
+        if asks_for_truth(error):
+            raise ValueError(
+                f"{name} asks for the truth of a condition on all paths at once; write "
+                f"sdekit.math.where(x > 0, a, b) for if x > 0, which gives each path its own"
+            ) from error
+        if "read-only" not in str(error):
+            raise
+        changes = True
+    if changes or [version(part) for part in x] != before:
+        raise ValueError(f"{name} changes its argument in place; write x - 1 for x -= 1, x.mul(2) for x.mul_(2)")
+    return found
+
+
 def asks_for_truth(error):
     """Whether a function has asked for the truth of an array or a tensor."""
     return "truth value" in str(error) or "Boolean value of Tensor" in str(error)

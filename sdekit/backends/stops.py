@@ -11,7 +11,7 @@ from .. import arrays, equation, events, noise
 from .. import math as sm
 from ..checks import shown
 from ..events import Barrier
-from .guard import asks_for_truth, call, drift, version
+from .guard import asked, call, drift
 
 ITERATIONS = 60  # of a search for a root: more than halving a step down to rounding takes
 ALIKE = 1e-13  # fractions of a step so near are one root
@@ -168,20 +168,8 @@ def crowded(found, component):
 
 def value(problem, f, t, x):
     """f(t, *x), float64, one value per path; a ValueError where it changes x or returns no real numbers."""
-    shape, before, changes = problem.system.path_shape, [version(part) for part in x], False
-    try:
-        found = f(t, *x)
-    except (ValueError, RuntimeError) as error:
-        if asks_for_truth(error):
-            raise ValueError(
-                "f of an Event asks for the truth of a condition on all paths at once; write "
-                "sdekit.math.where(x > 0, a, b) for if x > 0, which gives each path its own"
-            ) from error
-        if "read-only" not in str(error):
-            raise
-        changes = True
-    if changes or [version(part) for part in x] != before:
-        raise ValueError("f of an Event changes its argument in place; write x - 1 for x -= 1, x.mul(2) for x.mul_(2)")
+    shape = problem.system.path_shape
+    found = asked("f of an Event", f, t, *x)
     if not arrays.is_real(found):
         raise ValueError(f"f of an Event must return real numbers, got {shown(found)}")
     if arrays.recorded(found):
