@@ -140,12 +140,12 @@ def written(k, looks, loose, rows, functions):
         step: [*seen, f"return {meets}"],
         "sde, now, t, t1, h, old, new, levels, i, x": [
             *nears, *keeps, f"flag = real({flag})", "on = flag > 0.0", f"near = on & ({near})",
-            f"{flag} = value(sm.where(near, as_like(3.0, flag), flag))",
+            f"{flag} = value(sm.where(near, as_like(3.0, flag), sm.where(on, as_like(1.0, flag), {none})))",
             f"return sm.where(on, new, old), value(sm.where(near, as_like(1.0, flag), {none}))",
         ],
         f"{step}, x": [
             *seen, f"flag = real({flag})", "near = flag == 3.0", f"meets = near & ({meets})",
-            f"{flag} = value(sm.where(meets, as_like(2.0, flag), sm.where(near, as_like(1.0, flag), flag)))",
+            f"{flag} = value(sm.where(meets, as_like(2.0, flag), sm.where(flag > 0.0, as_like(1.0, flag), {none})))",
             f"return value(sm.where(meets, as_like(1.0, flag), {none}))",
         ],
         f"{step}, seen": ["one = real(1.0)", *seen, *fills],
