@@ -44,7 +44,7 @@ class Block(NamedTuple):
     """Room for one block of lanes: LANES of them, or the few that there are."""
 
     x: np.ndarray  # states (k, lanes)
-    z: np.ndarray  # normals of a chunk of steps, rows as in `Layout`
+    z: np.ndarray  # normals of a chunk of steps, rows as in `Layout`; behind them, for events, rows of `stops.LONGEST`
     own: np.ndarray  # parameters
     dead: np.ndarray  # failed lanes
     made: np.ndarray  # (16, LANES) numbers as a `filler` along the steps makes them
@@ -103,7 +103,7 @@ def run(
     for start in range(low, high, lanes):
         _load((x, block.own, block.dead, x0, columns, start, high))
         if enter is not None:
-            left = enter(x, stops, start, high)
+            left, levels = enter(x, stops, start, high)
         buried, waited, phase, save = False, False, noise.first_step % plan.chunk - 1, int(saves[0] == 0)
         _save((x, out, 0, save, start, high))
         for s in range(steps):
@@ -123,12 +123,15 @@ def run(
                 waited = False
             now, then, t0, t1, h = begin[s], end[s], t[s], t[s + 1], t[s + 1] - t[s]
             scale, place = np.sqrt(abs(h)), places(plan.base, plan.stride, phase)
+            if enter is not None:
+                exact = waited and stops.exact
+                row, mark = plan.waits + phase * plan.each if exact else z.shape[0] - plan.each, 2.0 if exact else 3.0
             near = health = value(as_like(0, real(x[0, 0])))
             for i in range(lanes):
                 old = load(x, i)
                 new = as_like(reached(step(at(sde, block.own, i), now, then, old, h, *draw(z, place, i, scale))), old)
                 if enter is not None:
-                    new, may = gate(at(sde, block.own, i), now, t0, t1, h, old, new, stops.levels, i, x)
+                    new, may = gate(at(sde, block.own, i), now, t0, t1, h, old, new, levels, z, row, i, x, mark)
                     near += may
                 store(x, i, new)
                 health += times_zero(new)

@@ -12,6 +12,7 @@ from numba.np.numpy_support import from_dtype
 
 from ... import noise
 from .elementary import implementation, select
+from .elementary.instructions import on_bits
 from .records import ENTRY, OPTIONS
 
 LANES = 256  # lanes of a block: its normals and states stay in the first-level cache
@@ -64,7 +65,8 @@ def _flipped(b, sign_bit, ty, x):
 
 
 _unsigned = _on_word(lambda b, w, ty, x: b.uitofp(w, ty))
-_signed = _on_word(lambda b, w, ty, x: b.sitofp(w, ty))
+_kept = _on_word(lambda b, w, ty, x: b.bitcast(b.zext(w, ir.IntType(64 if ty == ir.DoubleType() else 32)), ty))
+_word = on_bits(lambda b, i: b.zext(i, ir.IntType(64)), types.int64)
 _rest = _on_word(lambda b, w, ty, x: b.sitofp(b.sub(b.and_(_turned(b, w), w.type((1 << 30) - 1)), w.type(1 << 29)), ty))
 _odd = _on_word(
     lambda b, w, ty, x: b.icmp_unsigned("!=", b.and_(_turned(b, w), w.type(1 << 30)), w.type(0)), types.boolean
@@ -96,6 +98,20 @@ def box_muller(dtype):
 
 
 @functools.cache
+def exponentials(dtype):
+    """The `noise.waits` of the 256 bytes."""
+    log, F = implementation("log_positive", from_dtype(dtype)), dtype.type
+
+    @njit(**ENTRY)
+    def fill(table, bytes_):
+        for i in range(256):
+            table[i] = -log(bytes_[i])
+
+    fill(table := np.empty(256, dtype), (np.maximum(np.arange(256), 2.0**-25) * 2.0**-8).astype(F))
+    return table
+
+
+@functools.cache
 def filler(dtype, along, waits=False):
     """fill(z, row, groups, lane, group, stream, k0, k1): normals into rows of z, of shape (rows, LANES).
 
@@ -105,8 +121,8 @@ def filler(dtype, along, waits=False):
     or, `along` the steps, of the counters group + g LANES + i of the one lane `lane`. The instructions are
     the same, and so are the bits. Kernels share the compiled code, which `call` reaches by its address.
     """
-    F, number, pair = dtype.type, from_dtype(dtype), box_muller(dtype)
-    log, half, least, cell = implementation("log_positive", number), F(0.5), F(2.0**-25), F(2.0**-8)
+    half, number, pair = dtype.type(0.5), from_dtype(dtype), box_muller(dtype)
+    table = exponentials(dtype) if waits else np.empty(0, dtype)
     mask, lane_step, group_step, inner_step = noise.MASK, int(not along), LANES if along else 1, int(along)
 
     @njit(**INLINED)
@@ -115,23 +131,20 @@ def filler(dtype, along, waits=False):
         z[r + 2 * LANES + i], z[r + 3 * LANES + i] = pair(w2, w3)
 
     @njit(**INLINED)
-    def wait(bits):
-        number = _signed(bits, half)
-        return -log(select(number > least, number, least) * cell)
+    def words(z, r, i, w0, w1, w2, w3):
+        z[r + 3 * LANES + i], z[r + 7 * LANES + i] = _kept(w0, half), _kept(w1, half)
+        z[r + 11 * LANES + i], z[r + 15 * LANES + i] = _kept(w2, half), _kept(w3, half)
 
     @njit(**INLINED)
-    def four(z, r, i, w):
-        z[r + i], z[r + LANES + i] = wait(w & 0xFF), wait((w >> 8) & 0xFF)
-        z[r + 2 * LANES + i], z[r + 3 * LANES + i] = wait((w >> 16) & 0xFF), wait(w >> 24)
+    def looked_up(z, r):
+        """The numbers of the words in every fourth row: a logarithm of each would take four times as long."""
+        for q in range(r, r + 16 * LANES, 4 * LANES):
+            for i in range(q, q + LANES):
+                w = _word(z[i + 3 * LANES])
+                z[i], z[i + LANES] = table[w & 0xFF], table[(w >> 8) & 0xFF]
+                z[i + 2 * LANES], z[i + 3 * LANES] = table[(w >> 16) & 0xFF], table[w >> 24]
 
-    @njit(**INLINED)
-    def sixteen(z, r, i, w0, w1, w2, w3):
-        four(z, r, i, w0)
-        four(z, r + 4 * LANES, i, w1)
-        four(z, r + 8 * LANES, i, w2)
-        four(z, r + 12 * LANES, i, w3)
-
-    put, per = (sixteen, 16) if waits else (normals, 4)
+    put, per = (words, 16) if waits else (normals, 4)
 
     @cfunc(types.void(types.CPointer(number), *[types.int64] * 7), **OPTIONS)
     def fill(z, row, groups, lane, group, stream, k0, k1):
@@ -145,6 +158,8 @@ def filler(dtype, along, waits=False):
                 count = (first + i * inner_step) & mask
                 w0, w1, w2, w3 = philox(at & mask, (at >> 32) & mask, count, channel, a, b)
                 put(z, r, i, w0, w1, w2, w3)
+            if waits:
+                looked_up(z, r)
 
     return fill
 

@@ -59,6 +59,8 @@ def fractions(root):
         seen[e, 6], seen[e, 7], seen[e, 8] = w[0], w[1], w[2]
         if first < e:  # the same number for all of a component
             w = philox(lane & MASK, (lane >> 32) & MASK, (group + first) & MASK, HIT, k0, k1)
+        if seen[e, 1] * seen[e, 2] <= 0.0:
+            return True
         u = value(uniform(real(seen[e, 5]), real(float(w[3]))))
         u = 1.0 - u if count > 1 and seen[e, 1] > 0.0 else u
         return decided(real(seen[e, 1]), real(seen[e, 2]), real(seen[e, 3]), real(u))
@@ -131,16 +133,21 @@ def settler(gather, measure, store, inner):
 
 
 @functools.cache
-def striker(meets, settle, before, load):
+def striker(meets, settle, before, load, numbers):
     """Settles what the lanes of a block have met in a step of given size, if any may have; how many of them stop."""
 
     @njit(forceinline=True, **OPTIONS)
-    def sifted(sde, block, levels, times, row):
-        """How many of those that are near may have met it: vector instructions over the whole block."""
+    def sifted(sde, block, levels, times, row, exact, lanes):
+        """How many of `lanes` have met something: in vector instructions, of those near where the gate did not see."""
         now, _, t, t1, h = times
         x, z, count = block.x, block.z, value(as_like(0, real(block.x[0, 0])))
-        for i in range(x.shape[1]):
-            count += meets(at(sde, block.own, i), now, t, t1, h, before(x, i), load(x, i), levels, z, row, i, x)
+        flag, none, one = x.shape[0] - 1, count, value(as_like(1, real(x[0, 0])))
+        if exact:
+            for i in lanes:
+                count += one if x[flag, i] == 2.0 else none
+        else:
+            for i in lanes:
+                count += meets(at(sde, block.own, i), now, t, t1, h, before(x, i), load(x, i), levels, z, row, i, x)
         return count
 
     @njit(**OPTIONS)
@@ -150,27 +157,22 @@ def striker(meets, settle, before, load):
             waits((noise, plan, block.z, block.made, start, s - phase))
         row, (now, then, _, _, h) = plan.waits + phase * plan.each, times
         stops, block, noise = borrowed(stops), borrowed(block), borrowed(noise)
-        if sifted(sde, block, stops.levels, times, row) == 0:
-            return 0
-        x, z, number = block.x, block.z, noise.first_step + s
-        seen, stopped, flag, met, i = stops.seen, 0, x.shape[0] - 1, 0, -1
-        while i + 1 < x.shape[1]:
-            i += 1
-            if i % TOGETHER == 0:  # so many at a time are counted in vector instructions
-                met = 0
-                for j in range(i, min(i + TOGETHER, x.shape[1])):
-                    met += x[flag, j] == 2.0
-                if met == 0:
-                    i += TOGETHER - 1
-                    continue
-            if x[flag, i] != 2.0:
+        x, z, number, exact = block.x, block.z, noise.first_step + s, waited and stops.exact
+        levels, stopped, flag = numbers(stops.levels), 0, x.shape[0] - 1
+        for first in range(0, x.shape[1], TOGETHER):
+            lanes = range(first, min(first + TOGETHER, x.shape[1]))
+            if sifted(sde, block, levels, times, row, exact, lanes) == 0:
                 continue
-            one, path, old, new = at(sde, block.own, i), start + i, before(x, i), load(x, i)
-            taken = step(one, now, then, old, h, *draw(z, place, i, np.sqrt(abs(h))))
-            lane, keys = noise.first_lane + path, (noise.k0, noise.k1)
-            ends = settle(one, stops, seen, *times, old, new, taken, z, row, x, i, path, lane, number, *keys)
-            x[flag, i] = 0.0 if ends else 1.0
-            stopped += ends
+            for i in lanes:
+                if x[flag, i] != 2.0:
+                    continue
+                one, path, old, new = at(sde, block.own, i), start + i, before(x, i), load(x, i)
+                taken = step(one, now, then, old, h, *draw(z, place, i, np.sqrt(abs(h))))
+                lane, keys = noise.first_lane + path, (noise.k0, noise.k1)
+                known = old, new, taken, z, row, x, i, path, lane, number
+                ends = settle(one, stops, stops.seen, *times, *known, *keys)
+                x[flag, i] = 0.0 if ends else 1.0
+                stopped += ends
         return stopped
 
     return strike

@@ -84,11 +84,12 @@ def _share(problem, out):
         fill = 0 if path is None else filler(dtype, along, False).address
         source = normals.Noise(given, tree, factor, fills, fill, *key, *first)
         room = fixed.Block(
-            *(block(n, dtype, lanes) for n in (rows, plan.rows, len(columns))),
+            *(block(n, dtype, lanes) for n in (rows, plan.rows + each, len(columns))),
             np.empty(lanes, np.bool_),
             block(16 if along or path is not None else 0, dtype),
             areas.areas(problem, dtype, len(given)) if problem.areas else None,
         )
+        room.z[plan.rows :] = stops.LONGEST
         mine = met and met._replace(seen=np.empty_like(met.seen))
         call(
             fixed.run, types,

@@ -1,7 +1,8 @@
 """Events in compiled code: what kernels are given for them, and a test for each lane in the lane loop.
 
 A block has the rows of the state, of the state before the step, and a flag: 1 where a lane is on its way, 0 where it
-is not; in a step 3 where it is near to something, and then 2 where it has met it.
+is not; in a step 3 where it is near to something, and then 2 where it has met it. Once the exponential numbers of a
+chunk of steps are made, the lane loop finds the latter itself.
 """
 
 import functools
@@ -31,6 +32,7 @@ class Stops(NamedTuple):
     counts: np.ndarray  # (recorded events, paths)
     times: np.ndarray  # (recorded events, most, paths)
     states: np.ndarray  # (recorded events, most, paths, k)
+    exact: bool  # whether `gate` can find what is met: of barriers on either side of a path it cannot
     seen: np.ndarray  # (events, 9) room: whether a lane meets it, a, b, v h, the fraction of the step, wait, words
 
 
@@ -53,6 +55,7 @@ def stops(problem):
         np.zeros((len(recorded), lanes), np.int64),
         np.full((len(recorded), most, lanes), np.nan),
         np.full((len(recorded), most, lanes, problem.system.components or 1), np.nan, dtype),
+        not any(_paired(found)),
         np.empty((len(found), 9)),
     )
 
@@ -64,9 +67,9 @@ def watching(problem, load, store):
     method = problem.method
     functions = (f and compiled(f) for f in (method.interpolate, method.further))
     inner = within(*functions) if problem.system.noise == "none" else at_end
-    _, gate, meets, gather, measure, before = _looks(problem)
+    _, gate, meets, gather, measure, before, numbers = _looks(problem)
     settle = settler(gather, measure, store, inner)
-    return enter, gate, striker(meets, settle, before, load), stops(problem)
+    return entrance(numbers), gate, striker(meets, settle, before, load, numbers), stops(problem)
 
 
 def adaptive(problem, load, store, recall):
@@ -74,7 +77,7 @@ def adaptive(problem, load, store, recall):
     method = problem.method
     functions = (f and compiled(f) for f in (method.interpolate, method.further))
     inner = within(*functions)
-    test, _, _, gather, measure, _ = _looks(problem)
+    test, _, _, gather, measure, *_ = _looks(problem)
     return test, eventful(settler(gather, measure, first_rows(store), inner), load, store, recall, inner)
 
 
@@ -93,12 +96,15 @@ def _looks(problem):
     """What is `written` for the events of a problem."""
     system, found = problem.system, problem.events
     coupled, components = system.components is not None, watched(found)
-    several = [crowded(found, getattr(e, "component", -1)) for e in found]
-    looks = tuple(compiled(events.look(e, coupled, system.noise, paired)) for e, paired in zip(found, several))
+    looks = tuple(compiled(events.look(e, coupled, system.noise, p)) for e, p in zip(found, _paired(found)))
     loose = tuple(compiled(events.look(e, coupled, system.noise)) for e in found)
     rows = tuple(components.index(e.component) if hasattr(e, "component") else -1 for e in found)
     functions = tuple(None if hasattr(e, "component") else compiled(e.f) for e in found)
     return written(system.components, looks, loose, rows, functions)
+
+
+def _paired(found):
+    return [crowded(found, getattr(e, "component", -1)) for e in found]
 
 
 @functools.cache
@@ -106,21 +112,24 @@ def written(k, looks, loose, rows, functions):
     """Functions with one line for each event, looked at with the exponential number in its row.
 
     test     whether a step meets anything
-    gate     a lane's new state, and 1 where it is so near to something that the exponential number is wanted
+    gate     a lane's new state, and 1 where it is so near to something that the exponential number is wanted; with
+             that number in place of `LONGEST` where it has met it
     meets    of a lane that is so near, 1 where it may have met something
     gather   (meets, a, b, v h) of each event into an array
     measure  the function of an event at a state
     before   the state before the step
+    numbers  levels as a tuple, which a loop does not read anew: read from an array of float64 they halve its vectors
     """
     width = k or 1
     waits = [f"real(z[row + {r}, i])" if r >= 0 else "0.0" for r in rows]
+    begins = ["t" if r < 0 else "now" for r in rows]
     seen = [
         f"m{e}, a{e}, b{e}, s{e} = look{e}(sde.process, {begin}, t1, h, old, new, levels[{e}], {wait})"
-        for e, (begin, wait) in enumerate(zip(["t" if r < 0 else "now" for r in rows], waits))
+        for e, (begin, wait) in enumerate(zip(begins, waits))
     ]
     nears = [
-        f"n{e} = loose{e}(sde.process, {'now' if r >= 0 else 't'}, t1, h, old, new, levels[{e}], {LONGEST})[0]"
-        for e, r in enumerate(rows)
+        f"n{e} = loose{e}(sde.process, {begin}, t1, h, old, new, levels[{e}], {wait})[0]"
+        for e, (begin, wait) in enumerate(zip(begins, waits))
     ]
     flag, none = f"x[{2 * width}, i]", "as_like(0.0, flag)"
     keeps = [f"x[{width + c}, i] = value({f'reals(old)[{c}]' if k else 'old'})" for c in range(width)]
@@ -138,30 +147,36 @@ def written(k, looks, loose, rows, functions):
     step = "sde, now, t, t1, h, old, new, levels, z, row, i"
     bodies = {
         step: [*seen, f"return {meets}"],
-        "sde, now, t, t1, h, old, new, levels, i, x": [
+        f"{step}, x, mark": [
             *nears, *keeps, f"flag = real({flag})", "on = flag > 0.0", f"near = on & ({near})",
-            f"{flag} = value(sm.where(near, as_like(3.0, flag), flag))",
+            f"{flag} = value(sm.where(near, as_like(mark, flag), sm.where(on, as_like(1.0, flag), {none})))",
             f"return sm.where(on, new, old), value(sm.where(near, as_like(1.0, flag), {none}))",
         ],
         f"{step}, x": [
             *seen, f"flag = real({flag})", "near = flag == 3.0", f"meets = near & ({meets})",
-            f"{flag} = value(sm.where(meets, as_like(2.0, flag), sm.where(near, as_like(1.0, flag), flag)))",
+            f"{flag} = value(sm.where(meets, as_like(2.0, flag), sm.where(flag > 0.0, as_like(1.0, flag), {none})))",
             f"return value(sm.where(meets, as_like(1.0, flag), {none}))",
         ],
         f"{step}, seen": ["one = real(1.0)", *seen, *fills],
         "e, t, x": ["one = real(1.0)", *measures, "return one"],
         "x, i": [f"return vec(({items},))" if k else f"return {items}"],
+        "levels": [f"return ({''.join(f'levels[{e}], ' for e in range(len(looks)))})"],
     }  # fmt: skip
     texts = ("\n    ".join([f"def impl({head}):", *body]) for head, body in bodies.items())
     return tuple(njit(source(text, **names), forceinline=True, **FORMULA) for text in texts)
 
 
-@njit(**OPTIONS)
-def enter(x, stops, start, high):
-    """Flags of the lanes of a block, and how many are on their way."""
-    flag, left = x.shape[0] - 1, 0
-    for i in range(x.shape[1]):
-        on = start + i < high and stops.which[min(start + i, high - 1)] < 0
-        x[flag, i] = 1.0 if on else 0.0
-        left += on
-    return left
+@functools.cache
+def entrance(numbers):
+    """Flags of the lanes of a block: how many are on their way, and the levels."""
+
+    @njit(**OPTIONS)
+    def enter(x, stops, start, high):
+        flag, left = x.shape[0] - 1, 0
+        for i in range(x.shape[1]):
+            on = start + i < high and stops.which[min(start + i, high - 1)] < 0
+            x[flag, i] = 1.0 if on else 0.0
+            left += on
+        return left, numbers(stops.levels)
+
+    return enter
