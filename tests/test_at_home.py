@@ -1,5 +1,6 @@
 """Our samplers inside of other people's programs: the images are those of `solve`."""
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -94,6 +95,87 @@ def test_a_saved_pipeline_is_equal(unet, method, tmp_path):
     scheduler.save_pretrained(tmp_path / "alone")
     again = type(scheduler).from_pretrained(tmp_path / "alone")
     assert np.array_equal(images(unet, again, 4), before)
+
+
+def test_a_plan_is_saved_and_loaded(unet, tmp_path):
+    like = diffusers.DDIMScheduler(**DDIM)
+    process = sk.DiscreteVP(like.alphas_cumprod.double().numpy())
+    plan = sk.solved(process, 4, spread=1.0, final=True)
+    scheduler = diffusers_scheduler(plan, like)
+    before, (want, nfe) = images(unet, scheduler, 4), wanted(unet, like, plan.method, plan.grid)
+    np.testing.assert_allclose(before, want, rtol=0, atol=1e-5)
+    assert nfe == len(scheduler.timesteps) == 4
+    scheduler.save_pretrained(tmp_path)
+    again = type(scheduler).from_pretrained(tmp_path)
+    assert again.method is plan.method and np.array_equal(images(unet, again, 4), before)
+    with pytest.raises(ValueError, match="num_inference_steps = 50, but the plan has 4 steps"):
+        scheduler.set_timesteps(50)
+
+
+def test_what_pipelines_read(unet, tmp_path):
+    """Settings and tables are those of the scheduler whose place it takes, and it can be changed back into it."""
+    like = diffusers.DDIMScheduler(**DDIM, num_train_timesteps=100, trained_betas=np.linspace(1e-4, 0.1, 100))
+    made = diffusers_scheduler(sk.dpmpp_2m, like, sk.grids.log_snr)
+    made.save_pretrained(tmp_path)
+    scheduler = copy.deepcopy(type(made).from_pretrained(tmp_path))
+    settings = {key: value for key, value in like.config.items() if key[0] != "_" and key != "trained_betas"}
+    assert settings.items() <= scheduler.config.items()
+    assert scheduler.config.num_train_timesteps == 100 and scheduler.config.prediction_type == "epsilon"
+    for name in ("betas", "alphas", "alphas_cumprod"):
+        assert torch.equal(getattr(scheduler, name), getattr(like, name))
+    back = diffusers.DDIMPipeline(unet, scheduler).scheduler  # this pipeline makes a DDIMScheduler of any
+    assert type(back) is type(like) and torch.equal(back.alphas_cumprod, like.alphas_cumprod)
+    assert settings.items() <= back.config.items()
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        (sk.dpmpp_2m, "EulerDiscreteScheduler"),
+        (sk.edm_heun, "HeunDiscreteScheduler"),
+        (sk.dpmpp_2m, "FlowMatchEulerDiscreteScheduler"),
+    ],
+)
+def test_levels_are_those_of_diffusers(method, name):
+    """A level for each evaluation, and the end's: sigma/alpha of tables, sigma of flows."""
+    like = getattr(diffusers, name)()
+    scheduler = diffusers_scheduler(method, like)
+    for each in (like, scheduler):
+        each.set_timesteps(5)
+    torch.testing.assert_close(scheduler.sigmas, like.sigmas.float(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(scheduler.timesteps.double(), like.timesteps.double(), rtol=0, atol=1e-3)
+
+
+@torch.no_grad()
+def test_a_run_begins_with_a_step(unet):
+    """Where a timestep is there twice, for the end of one step and the begin of the next, it is the next."""
+    like = diffusers.DDIMScheduler(**DDIM)
+    scheduler = diffusers_scheduler(sk.edm_heun, like)
+    scheduler.set_timesteps(5)
+    x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    score = scores.from_diffusers(unet, like)
+    want = sk.solve(sk.Reverse(score.process, score, 0.0), x, grid=scheduler.times[1:], method=sk.edm_heun).final
+    for begin in (None, 2):
+        scheduler.set_begin_index(begin)
+        now = x
+        for t in scheduler.timesteps[2:]:
+            now = scheduler.step(unet(now, t).sample, t, now).prev_sample
+        torch.testing.assert_close(now, want, rtol=1e-5, atol=1e-5)
+    scheduler.set_begin_index(1)
+    with pytest.raises(ValueError, match=r"begin_index = 1 lies inside a step .* begin at \[0, 2, 4, 6, 8\]"):
+        scheduler.step(x, scheduler.timesteps[1], x)
+
+
+def test_pipelines_of_flow_matching_hand_over_sigmas_and_a_shift():
+    """Then no number is given: as many steps as sigmas, on the scheduler's grid or on ours."""
+    like = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    theirs, ours = (diffusers_scheduler(sk.ddim, like, grid) for grid in (None, sk.grids.log_snr))
+    for scheduler in (like, theirs, ours):
+        scheduler.set_timesteps(sigmas=np.linspace(1, 0.2, 5), mu=0.9, device="cpu")
+        assert len(scheduler.timesteps) == 5
+    torch.testing.assert_close(theirs.timesteps, like.timesteps, rtol=1e-6, atol=0)
+    grid = sk.grids.log_snr(sk.FlowPath(), 5, final=True)
+    np.testing.assert_allclose(ours.timesteps, 1000 * grid[:-1], rtol=1e-6)
 
 
 def test_one_scheduler_in_the_place_of_another():
