@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
+from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin, SchedulerOutput
 
 from .. import grids
 from ..methods import Method
+from ..plans import Plan
 from ..processes import DiscreteVP, FlowPath
 from ..scores.clients import Model
 from ..scores.schedulers import _read, scheduler_grid
@@ -60,9 +62,12 @@ class SolveScheduler(SchedulerMixin, ConfigMixin):
     method  a method, as `_encoded`
     like    the configuration of the scheduler that the network belongs to, with its class under "_class_name"
     grid    times of a plan, the name of a function of `sdekit.grids`, or None: the times of `like`
+
+    For pipelines that read them, `config` has the settings of `like` as well, and its tables are here.
     """
 
     init_noise_sigma = 1.0
+    _compatibles = [*KarrasDiffusionSchedulers.__members__, "FlowMatchEulerDiscreteScheduler"]
 
     @register_to_config
     def __init__(self, method: dict, like: dict, grid: Any = None):
@@ -76,6 +81,10 @@ class SolveScheduler(SchedulerMixin, ConfigMixin):
         self.order = self.method.drifts or 1
         self.timesteps, self.num_inference_steps = torch.empty(0), None
         self._begin = None
+        self.register_to_config(**{key: value for key, value in like.items() if not key.startswith("_")})
+        for name in ("betas", "alphas", "alphas_cumprod"):
+            if hasattr(self.like, name):
+                setattr(self, name, getattr(self.like, name))
 
     def __len__(self):
         return self.like.config.num_train_timesteps
@@ -83,7 +92,10 @@ class SolveScheduler(SchedulerMixin, ConfigMixin):
     # --- times ---
 
     def set_timesteps(self, num_inference_steps=None, device=None, timesteps=None, sigmas=None, mu=None):
-        """The times of a run: one timestep for each evaluation of the network."""
+        """The times of a run: one timestep for each evaluation of the network.
+
+        `sigmas` has the level of each of them, sigma/alpha (sigma with flow matching), and that of the end.
+        """
         given = {"timesteps": timesteps, "sigmas": sigmas, "mu": mu}
         self.times = self._times(num_inference_steps, {k: v for k, v in given.items() if v is not None})
         silent = Silent()
@@ -99,17 +111,29 @@ class SolveScheduler(SchedulerMixin, ConfigMixin):
         values = torch.tensor(silent.times, dtype=torch.float32, device=device)
         whole = isinstance(self.process, DiscreteVP) and bool((values == values.round()).all())
         self.timesteps = values.long() if whole else values
+        self.sigmas = self._levels(silent.times)
         self.num_inference_steps, self._begin = len(self.times) - 1, None
         self._restart()
 
     def _times(self, steps, given):
         grid = self.config.grid
-        if isinstance(grid, (list, tuple)):
-            return np.asarray(grid, np.float64)
-        if grid is not None:
+        if grid is None:
+            self.like.set_timesteps(steps, **given)
+            return scheduler_grid(self.like)
+        custom = next((given[name] for name in ("timesteps", "sigmas") if name in given), ())
+        steps = len(custom) if steps is None else steps  # the grid is ours; how many, the caller may say in this way
+        if isinstance(grid, str):
             return getattr(grids, grid)(self.process, steps, final=True)
-        self.like.set_timesteps(steps, **given)
-        return scheduler_grid(self.like)
+        if steps != len(grid) - 1:
+            raise ValueError(f"num_inference_steps = {steps}, but the plan has {len(grid) - 1} steps; give so many")
+        return np.asarray(grid, np.float64)
+
+    def _levels(self, times):
+        if isinstance(self.process, FlowPath):
+            levels = torch.tensor(times, dtype=torch.float64) / self.like.config.num_train_timesteps
+            return torch.cat([levels, torch.tensor([self.times[-1]])]).float()
+        pairs = (self.process.marginal(t) for t in [*times, float(self.times[-1])])
+        return torch.tensor([sigma / alpha if alpha else math.inf for alpha, sigma in pairs], dtype=torch.float32)
 
     def _restart(self):
         self._place, self._now, self._expected, self._seed = None, None, None, None
@@ -162,10 +186,14 @@ class SolveScheduler(SchedulerMixin, ConfigMixin):
         return SchedulerOutput(prev_sample=previous) if return_dict else (previous,)
 
     def _first(self, timestep):
-        if self._begin is not None:
-            return self._begin
-        near = (self.timesteps.double() - float(timestep)).abs()
-        return int(near.argmin())
+        """The place of a run's first evaluation, which is that of a step."""
+        starts = [i for i, k in enumerate(self._owner) if not i or k != self._owner[i - 1]]
+        if self._begin is None:
+            near = (self.timesteps[starts].double() - float(timestep)).abs()
+            return starts[int(near.argmin())]
+        if self._begin not in starts:
+            raise ValueError(f"begin_index = {self._begin} lies inside a step of {self.method}; they begin at {starts}")
+        return self._begin
 
     def _moved(self, sample):
         """The state from which the step begins, where a pipeline has changed it, memory and noise kept."""
@@ -201,7 +229,7 @@ def make(method, like, grid):
     if not isinstance(method, Method):
         raise ValueError(f"method must be a Method such as sdekit.dpmpp_2m, or a plan, got {method!r}")
     like = like.like if isinstance(like, SolveScheduler) else like
-    config = {key: value for key, value in like.config.items() if not key.startswith("_")}
+    config = {key: getattr(v, "tolist", lambda v=v: v)() for key, v in like.config.items() if not key.startswith("_")}
     config["_class_name"] = type(like).__name__
     return SolveScheduler(method=_encoded(method), like=config, grid=times)
 
@@ -212,6 +240,8 @@ def _encoded(value):
         args, kwargs = value.arguments or (None, {})
         encoded = {name: _encoded(v) for name, v in kwargs.items()}
         return {"module": value.__module__, "name": value.name, "args": _encoded(args), "kwargs": encoded}
+    if isinstance(value, Plan):
+        return {"plan": value.to_json()}
     if isinstance(value, (tuple, list)):
         return [_encoded(v) for v in value]
     if value is None or isinstance(value, (str, bool, int, float)):
@@ -225,6 +255,8 @@ def _decoded(value):
         return tuple(_decoded(v) for v in value)
     if not isinstance(value, dict):
         return value
+    if "plan" in value:
+        return Plan.from_json(value["plan"])
     package = __name__.split(".")[0]
     module = value["module"]
     found = getattr(importlib.import_module(module), value["name"]) if module.split(".")[0] == package else None

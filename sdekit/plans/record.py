@@ -13,7 +13,7 @@ from ..methods.multistep import empty
 from ..methods.taken import Taken
 from .sampler import LAGS
 
-SLACK = 1e-9  # of the grid's length: how exactly a step's times are those of the plan
+SLACK, ROUNDED = 1e-9, 1e-6  # of the grid's length, and of a time: how exactly a step's times are those of the plan
 SAME = 1e-4  # in log(sigma/alpha): how exactly the process is noisy there as the plan's was
 
 
@@ -92,7 +92,7 @@ def planned(plan=None):
 
     def row(t, t1, a0, s0, a1, s1, _):
         for (a, b), angles, found in rows:
-            if abs(t - a) <= near and abs(t1 - b) <= near:
+            if abs(t - a) <= near + ROUNDED * abs(a) and abs(t1 - b) <= near + ROUNDED * abs(b):
                 if not all(map(_alike, ((a0, s0), (a1, s1)), angles)):
                     raise ValueError(
                         f"the plan is for {own}, whose sigma/alpha goes from {math.tan(angles[0]):g} to "
