@@ -6,13 +6,14 @@ import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 import sdekit as sk
 from sdekit.ensembles.fingerprint import fingerprint
-from sdekit.stats.sums import added
+from sdekit.stats.exactly import exact_sum, rounded
 
 PLAIN = {"backend": sk.backends.numpy()}
 TS = [0, 0.5, 1]
@@ -126,9 +127,50 @@ def test_bits_of_compiled_code_do_not_depend_on_threads_or_order():
         assert bits(run(executor=pool, block=4096, backend=None)) == bits(run(backend=None))
 
 
-def test_sums_are_compensated():
-    leaves = np.array([1e16, 1.0, -1e16, 1.0, 1e-3])[:, None]
-    assert added(None, leaves).sum() == pytest.approx(2.001, rel=1e-15)
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_ranges_of_paths_merge_to_the_same_bits(whole, order):
+    """With blocks of other sizes, and the first range in which no path is path 0."""
+    ranges = [(0, 8192), (8192, 4096), (12_288, PATHS - 12_288)]
+    parts = [run(first_path=first, paths=paths, block=4096 * (1 + i)) for i, (first, paths) in enumerate(ranges)]
+    found = sk.merge(parts[i] for i in order)
+    assert bits(found) == bits(whole) and found.x is None
+    assert (found.paths, found.first_path, found.failed, found.seed) == (PATHS, 0, 0, 3)
+    late = run(first_path=8192, paths=PATHS - 8192)
+    assert bits(sk.merge(parts[1:])) == bits(late) == bits(sk.merge([late]))
+    assert bits(sk.merge([parts[0], sk.merge(parts[1:])])) == bits(whole)
+    mine = [run(first_path=first, paths=paths, statistics=[HITS]) for first, paths in ranges]
+    assert np.allclose(sk.merge(mine).hits, whole.moments.mean, rtol=1e-14)
+
+
+def test_what_does_not_merge_is_named():
+    first = run(statistics=[sk.stats.moments], paths=8192)
+    for other, words in (
+        (run(statistics=[sk.stats.moments], first_path=8192, h=0.5), "differ in h: 0.25 and 0.5"),
+        (run(statistics=[sk.stats.moments], first_path=8192, seed=4), "differ in seed: 3 and 4"),
+        (run(sk.OU(theta=2.0), statistics=[sk.stats.moments], first_path=8192), "differ in process: OU"),
+        (run(statistics=[sk.stats.extremes], first_path=8192), "differ in statistics"),
+        (run(statistics=[sk.stats.moments], first_path=16_384), "ends at path 8,191, the next begins at 16,384"),
+        (first, "ends at path 8,191, the next begins at 0"),
+        (3, "sequence of at least one Ensemble"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            sk.merge([first, other])
+    with pytest.raises(ValueError, match="at least one Ensemble, got 3"):
+        sk.merge(3)
+
+
+def test_sums_are_exact():
+    """Against fractions, over all exponents; infinite sums stay so."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((500, 4)) * 10.0 ** rng.uniform(-320, 300, (500, 4))
+    x[:, 0] = rng.standard_normal(500)
+    exact = [float(sum(map(Fraction, column))) for column in x.T]
+    whole = exact_sum(x)
+    assert rounded(whole).tolist() == exact == rounded(exact_sum(x[::-1][:99]) + exact_sum(x[:-99])).tolist()
+    assert np.abs(whole).max() < 2**32  # so that 2^31 of them can be added
+    odd = np.array([[np.inf, np.inf, -np.inf, np.nan, 1e308, -1e308, -5e-324]] * 2)
+    odd[1, 1] = -np.inf
+    assert str(rounded(exact_sum(odd)).tolist()) == "[inf, nan, -inf, nan, inf, -inf, -1e-323]"
     far = run(sk.Brownian(), 1e8, [sk.stats.moments])
     assert far.moments.variance[2] == pytest.approx(1.0, abs=0.06)  # six standard errors: 2e-9
 

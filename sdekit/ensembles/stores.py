@@ -15,7 +15,7 @@ from ..stats.part import LEAF
 from . import files
 from .fingerprint import fingerprint, without_addresses
 
-__all__ = ["opened"]
+__all__ = ["opened", "worded"]
 
 OWN = "statistics"  # the folder of what is ours: arguments, totals, lock
 ARGUMENTS, TOTALS = f"{OWN}/arguments.json", f"{OWN}/totals"
@@ -42,7 +42,7 @@ class Memory:
 
     x = seed = block = None
 
-    def begin(self, plan, statistics, keep):
+    def begin(self, plan, words, statistics, keep):
         """(blocks that are done, totals)."""
         if keep:
             like = plan.like.x
@@ -73,15 +73,15 @@ class Zarr:
         if found is None and files.occupied(url, OWN):
             raise ValueError(f"store {url} holds something else; give a name where nothing is, or a store of this run")
 
-    def begin(self, plan, statistics, keep):
+    def begin(self, plan, words, statistics, keep):
         """(blocks that are done, totals) of a store of the same arguments, which is made if there is none."""
-        self.plan, mine = plan, _arguments(plan, statistics, keep)
-        self._compare(mine)
+        self.plan = plan
+        self._compare(words)
         files.sweep(self.url)
         saved = files.read(self.url, TOTALS)
         state = (0, [None] * len(statistics)) if saved is None else _Plain(io.BytesIO(zlib.decompress(saved))).load()
         if saved is None:
-            files.write(self.url, ARGUMENTS, json.dumps(mine, indent=1).encode())
+            files.write(self.url, ARGUMENTS, json.dumps(words, indent=1).encode())
         self._open(keep, saved is None)
         if saved is None:
             self._save(*state)
@@ -157,7 +157,7 @@ def _attributes(plan):
     return {**made, **named}
 
 
-def _arguments(plan, statistics, keep):
+def worded(plan, statistics, keep):
     """What two runs on one store must share, in words."""
     made = attributes(plan.like)["versions"].partition(",")[0]
     times = {"ts": plan.like.t, "grid": plan.options["grid"]}
