@@ -4,12 +4,12 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
 import pytest
+from workers import all_ended
 
 import sdekit as sk
 from sdekit.ensembles.work import packed
@@ -147,19 +147,4 @@ def test_workers_end_with_their_parent(tmp_path):
         workers = [int(number) for number in process.stdout.readline().split()]
         process.kill()
     assert workers
-    until = time.monotonic() + 20
-    while any(map(alive, workers)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not any(map(alive, workers))
-
-
-def alive(number):
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    try:
-        with open(f"/proc/{number}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    assert all_ended(workers)

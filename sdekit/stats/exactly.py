@@ -17,7 +17,7 @@ MASK = 2**32 - 1
 
 
 def exact_sum(x):
-    """The sum of x (n, *shape) over n as integers (DIGITS + 2, *shape); the last two count −∞ and ∞, and NaN in both."""
+    """The sum of x (n, *shape) over n as integers (DIGITS + 2, *shape); the last two count −∞ and ∞, NaN as both."""
     shape, x = x.shape[1:], x.reshape(len(x), math.prod(x.shape[1:]))
     total = np.zeros((DIGITS + 2, x.shape[1]), np.int64)
     finite = np.isfinite(x)
