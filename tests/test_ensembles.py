@@ -1,12 +1,19 @@
 """Ensembles: statistics against numpy, the same bits for any blocks, stores, errors; executors have tests apart."""
 
+import contextlib
+import errno
 import json
+import os
+import pickle
+import shutil
 import subprocess
 import sys
 import time
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -369,23 +376,111 @@ def test_states_that_are_objects_are_refused_with_a_store(url):
         run(store=url, statistics=[strange])
 
 
-def test_a_full_disk_and_a_lost_store_leave_what_was_finished(url, monkeypatch):
-    """The disk is full at the third block; the same call goes on behind the second."""
-    from sdekit.ensembles import files
+NOT_WRITTEN = "cannot be written: .*{}.*; blocks that were finished are kept, and the same call goes on there"
 
-    write, count = files.write, []
 
-    def full(url, name, data):
-        count.append(name)
-        if len(count) == 5:
-            raise OSError(28, "No space left on device")
-        write(url, name, data)
+@pytest.fixture
+def disk(tmp_path):
+    """A function that mounts a small disk of its own with these options, anew if it is there."""
 
-    monkeypatch.setattr(files, "write", full)
-    with pytest.raises(OSError, match="No space left"):
-        run(store=url, statistics=[HITS], block=4096)
-    monkeypatch.undo()
-    assert np.array_equal(run(store=url, statistics=[HITS]).hits, run(statistics=[HITS]).hits)
+    def mount(options):
+        again = "remount," * os.path.ismount(tmp_path)
+        command = ["mount", "-t", "tmpfs", "-o", again + options, "sdekit", str(tmp_path)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("disks cannot be mounted here")
+        return tmp_path / "run.zarr"
+
+    yield mount
+    if os.path.ismount(tmp_path):
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_full_and_a_read_only_disk_lose_nothing(keep, disk, tmp_path_factory):
+    """Full in the midst of the blocks; more room, and the same call goes on to the bytes of an undisturbed store."""
+    pytest.importorskip("zarr")
+    given = {"statistics": [HITS], "keep_paths": keep, "block": 4096, "paths": 81_920}
+    if not keep:  # totals that grow
+        grow = HITS._replace(init=dict, add=lambda state, sol: {sol.state.first_path: sol.x[2]})
+        given["statistics"] = [
+            grow._replace(merge=lambda a, b: a | b, finish=lambda state: sum(map(len, state.values())))
+        ]
+    small = disk("size=1m")
+    with pytest.raises(OSError, match=NOT_WRITTEN.format("No space left on device")):
+        run(store=small, **given)
+    done = pickle.loads(zlib.decompress((small / "statistics" / "totals").read_bytes()))[0]
+    assert 0 < done < 20
+    disk("size=16m,ro")
+    with pytest.raises(OSError, match=NOT_WRITTEN.format("Read-only file system")):
+        run(store=small, **given)
+    disk("size=16m,rw")
+    whole = str(tmp_path_factory.mktemp("whole") / "run.zarr")
+    assert np.array_equal(run(store=small, **given).hits, run(store=whole, **given).hits)
+    assert data(str(small)) == data(whole)
+    with pytest.raises(OSError, match=NOT_WRITTEN.format("Read-only file system")):
+        disk("ro"), run(store=small.with_name("new.zarr"), **given)
+
+
+def test_an_object_store_that_fails_loses_nothing():
+    """It takes some objects and no more, for want of space or of a right; then all of them."""
+    pytest.importorskip("zarr")
+    fsspec = pytest.importorskip("fsspec")
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class Failing(MemoryFileSystem):
+        protocol, store, pseudo_dirs = "failing", {}, [""]
+        room, reason = 0, OSError(errno.ENOSPC, "No space left on device")
+
+        def pipe_file(self, path, value, **options):
+            Failing.room -= 1
+            if Failing.room < 0:
+                raise Failing.reason
+            return super().pipe_file(path, value, **options)
+
+    fsspec.register_implementation("failing", Failing, clobber=True)
+    given = {"store": "failing://run.zarr", "statistics": [HITS], "keep_paths": True, "block": 4096}
+    for reason in (PermissionError(errno.EACCES, "Access denied"), Failing.reason):
+        Failing.room, Failing.reason = 0, reason
+        with pytest.raises(OSError, match=NOT_WRITTEN.format(reason.strerror)):
+            run(**given)
+    failures = 0
+    for Failing.room in range(3, 60, 3):
+        with contextlib.suppress(OSError):
+            run(**given)
+            break
+        failures += 1
+    assert 3 <= failures < 15
+    Failing.room = 10**6
+    found = run(**given)
+    assert np.array_equal(found.hits, run(statistics=[HITS]).hits)
+    assert np.array_equal(found.x[...].T, run(statistics=[]).x)
+
+
+class Ending(ThreadPoolExecutor):
+    """It shuts down in the midst of a run."""
+
+    left = 7
+
+    def submit(self, function, /, *args):
+        self.left -= 1
+        if self.left == 0:
+            self.shutdown(wait=False, cancel_futures=True)
+        return super().submit(function, *args)
+
+
+def test_an_executor_that_shuts_down_loses_nothing(url):
+    given = {"store": url, "statistics": [HITS], "block": 4096, "keep_paths": True, "paths": 81_920}
+    with (
+        Ending(1) as pool,
+        pytest.raises(
+            RuntimeError,
+            match=r"block \d, paths .* raised twice: .* after shutdown; .* to 19 are missing: the same call",
+        ),
+    ):
+        run(executor=pool, window=2, **given)
+    done = pickle.loads(zlib.decompress(Path(url, "statistics", "totals").read_bytes()))[0]
+    assert 3 <= done <= 6
+    assert np.array_equal(run(**given).hits, run(paths=81_920, statistics=[HITS]).hits)
 
 
 SCRIPT = """

@@ -1,6 +1,7 @@
 """Where paths and totals of an ensemble are kept: in memory, or in a Zarr store with which a killed run goes on."""
 
 import contextlib
+import errno
 import io
 import json
 import math
@@ -33,8 +34,22 @@ def opened(store):
     except ImportError:
         raise ValueError('store needs zarr, which is not installed: pip install "sdekit[scale]"') from None
     url = str(store).rstrip("/")
-    with files.locked(url, f"{OWN}/lock"):
-        yield Zarr(url)
+    with contextlib.ExitStack() as stack:
+        with _written(url):
+            stack.enter_context(files.locked(url, f"{OWN}/lock"))
+            kept = Zarr(url)
+        yield kept
+
+
+@contextlib.contextmanager
+def _written(url):
+    """Says of which store an OSError is, and that nothing is lost."""
+    try:
+        yield
+    except OSError as error:
+        why = f"store {url} cannot be written: {error.strerror or error}"
+        kept = "blocks that were finished are kept, and the same call goes on there"
+        raise OSError(error.errno or errno.EIO, f"{why}; {kept}") from error
 
 
 class Memory:
@@ -77,15 +92,15 @@ class Zarr:
         """(blocks that are done, totals) of a store of the same arguments, which is made if there is none."""
         self.plan = plan
         self._compare(words)
-        files.sweep(self.url)
-        saved = files.read(self.url, TOTALS)
-        state = (0, [None] * len(statistics)) if saved is None else _Plain(io.BytesIO(zlib.decompress(saved))).load()
-        if saved is None:
-            files.write(self.url, ARGUMENTS, json.dumps(words, indent=1).encode())
-        self._open(keep, saved is None)
-        if saved is None:
-            self._save(*state)
-        return state
+        with _written(self.url):
+            files.sweep(self.url)
+            saved = files.read(self.url, TOTALS)
+            if saved is None:
+                files.write(self.url, ARGUMENTS, json.dumps(words, indent=1).encode())
+            self._open(keep, saved is None)
+            if saved is None:
+                self._save(0, [None] * len(statistics))
+        return (0, [None] * len(statistics)) if saved is None else _Plain(io.BytesIO(zlib.decompress(saved))).load()
 
     def _compare(self, mine):
         found = mine if self.found is None else self.found
@@ -122,12 +137,13 @@ class Zarr:
         self.x = self.arrays.get("x")
 
     def commit(self, index, sol, totals):
-        if self.x is not None:
-            low, high = self.plan.span(index)
-            self.x[low:high] = np.ascontiguousarray(host(sol.x).swapaxes(0, 1))
-            for name in self.arrays.keys() - {"x", "time"}:
-                self.arrays[name][low:high] = host(getattr(sol, name))
-        self._save(index + 1, totals)
+        with _written(self.url):
+            if self.x is not None:
+                low, high = self.plan.span(index)
+                self.x[low:high] = np.ascontiguousarray(host(sol.x).swapaxes(0, 1))
+                for name in self.arrays.keys() - {"x", "time"}:
+                    self.arrays[name][low:high] = host(getattr(sol, name))
+            self._save(index + 1, totals)
 
     def _save(self, done, totals):
         data = pickle.dumps((done, totals), protocol=4)  # whose classes are those of PLAIN
