@@ -1,35 +1,43 @@
-"""Command line: `python -m sdekit methods | simulate`; each has --help."""
+"""Command line: `python -m sdekit methods | simulate | expect`; each has --help."""
 
 import argparse
 import os
 import sys
 
 from . import __version__, methods
-from .app import simulate
+from .app import expect, simulate, texts
 
 
 def main(argv=None):
-    """Run a command; returns the exit status: 0, 2 for arguments that make no sense, 130 for Ctrl-C."""
-    arguments = parser().parse_args(argv)
+    """Run a command; returns the exit status.
+
+    0; 1 where blocks of a run were not made; 2 for arguments that make no sense and files that cannot be written; 130
+    for Ctrl-C.
+    """
+    argv = sys.argv[1:] if argv is None else argv
     try:
+        arguments = parser(argv).parse_args(argv)
         arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough, `| head` say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (OSError, ValueError, ModuleNotFoundError) as error:
-        if arguments.traceback:
+    except (OSError, ValueError, ModuleNotFoundError, RuntimeError) as error:
+        if "--traceback" in argv:
             raise
-        print(f"python -m sdekit {arguments.command}: error: {error}", file=sys.stderr)
-        return 2
+        print(f"python -m sdekit: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1 if isinstance(error, RuntimeError) else 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
 
 
-def parser():
-    """The parser of all commands; each sets `run`, a function of the parsed arguments."""
+def parser(argv=()):
+    """The parser of all commands; each sets `run`, a function of the parsed arguments.
+
+    Parameters of the process that `argv` names are options.
+    """
     top = argparse.ArgumentParser(prog="python -m sdekit", description="Solve stochastic differential equations.")
     top.add_argument("--version", action="version", version=f"sdekit {__version__}")
     top.add_argument("--traceback", action="store_true", help="show where an error came from")
@@ -40,7 +48,8 @@ def parser():
     command.add_argument("--markdown", action="store_true", help="as a markdown table")
     command.set_defaults(run=show_methods)
 
-    simulate.add(commands)
+    for name, module in (("simulate", simulate), ("expect", expect)):
+        module.add(commands, texts.named(list(argv), name))
     return top
 
 

@@ -1,18 +1,26 @@
 """Ensembles: statistics against numpy, the same bits for any blocks, stores, errors; executors have tests apart."""
 
+import contextlib
+import errno
 import json
+import os
+import pickle
+import shutil
 import subprocess
 import sys
 import time
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import sdekit as sk
 from sdekit.ensembles.fingerprint import fingerprint
-from sdekit.stats.sums import added
+from sdekit.stats.exactly import exact_sum, rounded
 
 PLAIN = {"backend": sk.backends.numpy()}
 TS = [0, 0.5, 1]
@@ -126,9 +134,50 @@ def test_bits_of_compiled_code_do_not_depend_on_threads_or_order():
         assert bits(run(executor=pool, block=4096, backend=None)) == bits(run(backend=None))
 
 
-def test_sums_are_compensated():
-    leaves = np.array([1e16, 1.0, -1e16, 1.0, 1e-3])[:, None]
-    assert added(None, leaves).sum() == pytest.approx(2.001, rel=1e-15)
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_ranges_of_paths_merge_to_the_same_bits(whole, order):
+    """With blocks of other sizes, and the first range in which no path is path 0."""
+    ranges = [(0, 8192), (8192, 4096), (12_288, PATHS - 12_288)]
+    parts = [run(first_path=first, paths=paths, block=4096 * (1 + i)) for i, (first, paths) in enumerate(ranges)]
+    found = sk.merge(parts[i] for i in order)
+    assert bits(found) == bits(whole) and found.x is None
+    assert (found.paths, found.first_path, found.failed, found.seed) == (PATHS, 0, 0, 3)
+    late = run(first_path=8192, paths=PATHS - 8192)
+    assert bits(sk.merge(parts[1:])) == bits(late) == bits(sk.merge([late]))
+    assert bits(sk.merge([parts[0], sk.merge(parts[1:])])) == bits(whole)
+    mine = [run(first_path=first, paths=paths, statistics=[HITS]) for first, paths in ranges]
+    assert np.allclose(sk.merge(mine).hits, whole.moments.mean, rtol=1e-14)
+
+
+def test_what_does_not_merge_is_named():
+    first = run(statistics=[sk.stats.moments], paths=8192)
+    for other, words in (
+        (run(statistics=[sk.stats.moments], first_path=8192, h=0.5), "differ in h: 0.25 and 0.5"),
+        (run(statistics=[sk.stats.moments], first_path=8192, seed=4), "differ in seed: 3 and 4"),
+        (run(sk.OU(theta=2.0), statistics=[sk.stats.moments], first_path=8192), "differ in process: OU"),
+        (run(statistics=[sk.stats.extremes], first_path=8192), "differ in statistics"),
+        (run(statistics=[sk.stats.moments], first_path=16_384), "ends at path 8,191, the next begins at 16,384"),
+        (first, "ends at path 8,191, the next begins at 0"),
+        (3, "sequence of at least one Ensemble"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            sk.merge([first, other])
+    with pytest.raises(ValueError, match="at least one Ensemble, got 3"):
+        sk.merge(3)
+
+
+def test_sums_are_exact():
+    """Against fractions, over all exponents; infinite sums stay so."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((500, 4)) * 10.0 ** rng.uniform(-320, 300, (500, 4))
+    x[:, 0] = rng.standard_normal(500)
+    exact = [float(sum(map(Fraction, column))) for column in x.T]
+    whole = exact_sum(x)
+    assert rounded(whole).tolist() == exact == rounded(exact_sum(x[::-1][:99]) + exact_sum(x[:-99])).tolist()
+    assert np.abs(whole).max() < 2**32  # so that 2^31 of them can be added
+    odd = np.array([[np.inf, np.inf, -np.inf, np.nan, 1e308, -1e308, -5e-324]] * 2)
+    odd[1, 1] = -np.inf
+    assert str(rounded(exact_sum(odd)).tolist()) == "[inf, nan, -inf, nan, inf, -inf, -1e-323]"
     far = run(sk.Brownian(), 1e8, [sk.stats.moments])
     assert far.moments.variance[2] == pytest.approx(1.0, abs=0.06)  # six standard errors: 2e-9
 
@@ -337,23 +386,111 @@ def test_states_that_are_objects_are_refused_with_a_store(url):
         run(store=url, statistics=[strange])
 
 
-def test_a_full_disk_and_a_lost_store_leave_what_was_finished(url, monkeypatch):
-    """The disk is full at the third block; the same call goes on behind the second."""
-    from sdekit.ensembles import files
+NOT_WRITTEN = "cannot be written: .*{}.*; blocks that were finished are kept, and the same call goes on there"
 
-    write, count = files.write, []
 
-    def full(url, name, data):
-        count.append(name)
-        if len(count) == 5:
-            raise OSError(28, "No space left on device")
-        write(url, name, data)
+@pytest.fixture
+def disk(tmp_path):
+    """A function that mounts a small disk of its own with these options, anew if it is there."""
 
-    monkeypatch.setattr(files, "write", full)
-    with pytest.raises(OSError, match="No space left"):
-        run(store=url, statistics=[HITS], block=4096)
-    monkeypatch.undo()
-    assert np.array_equal(run(store=url, statistics=[HITS]).hits, run(statistics=[HITS]).hits)
+    def mount(options):
+        again = "remount," * os.path.ismount(tmp_path)
+        command = ["mount", "-t", "tmpfs", "-o", again + options, "sdekit", str(tmp_path)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("disks cannot be mounted here")
+        return tmp_path / "run.zarr"
+
+    yield mount
+    if os.path.ismount(tmp_path):
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_full_and_a_read_only_disk_lose_nothing(keep, disk, tmp_path_factory):
+    """Full in the midst of the blocks; more room, and the same call goes on to the bytes of an undisturbed store."""
+    pytest.importorskip("zarr")
+    given = {"statistics": [HITS], "keep_paths": keep, "block": 4096, "paths": 81_920}
+    if not keep:  # totals that grow
+        grow = HITS._replace(init=dict, add=lambda state, sol: {sol.state.first_path: sol.x[2]})
+        given["statistics"] = [
+            grow._replace(merge=lambda a, b: a | b, finish=lambda state: sum(map(len, state.values())))
+        ]
+    small = disk("size=1m")
+    with pytest.raises(OSError, match=NOT_WRITTEN.format("No space left on device")):
+        run(store=small, **given)
+    done = pickle.loads(zlib.decompress((small / "statistics" / "totals").read_bytes()))[0]
+    assert 0 < done < 20
+    disk("size=16m,ro")
+    with pytest.raises(OSError, match=NOT_WRITTEN.format("Read-only file system")):
+        run(store=small, **given)
+    disk("size=16m,rw")
+    whole = str(tmp_path_factory.mktemp("whole") / "run.zarr")
+    assert np.array_equal(run(store=small, **given).hits, run(store=whole, **given).hits)
+    assert data(str(small)) == data(whole)
+    with pytest.raises(OSError, match=NOT_WRITTEN.format("Read-only file system")):
+        disk("ro"), run(store=small.with_name("new.zarr"), **given)
+
+
+def test_an_object_store_that_fails_loses_nothing():
+    """It takes some objects and no more, for want of space or of a right; then all of them."""
+    pytest.importorskip("zarr")
+    fsspec = pytest.importorskip("fsspec")
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class Failing(MemoryFileSystem):
+        protocol, store, pseudo_dirs = "failing", {}, [""]
+        room, reason = 0, OSError(errno.ENOSPC, "No space left on device")
+
+        def pipe_file(self, path, value, **options):
+            Failing.room -= 1
+            if Failing.room < 0:
+                raise Failing.reason
+            return super().pipe_file(path, value, **options)
+
+    fsspec.register_implementation("failing", Failing, clobber=True)
+    given = {"store": "failing://run.zarr", "statistics": [HITS], "keep_paths": True, "block": 4096}
+    for reason in (PermissionError(errno.EACCES, "Access denied"), Failing.reason):
+        Failing.room, Failing.reason = 0, reason
+        with pytest.raises(OSError, match=NOT_WRITTEN.format(reason.strerror)):
+            run(**given)
+    failures = 0
+    for Failing.room in range(3, 60, 3):
+        with contextlib.suppress(OSError):
+            run(**given)
+            break
+        failures += 1
+    assert 3 <= failures < 15
+    Failing.room = 10**6
+    found = run(**given)
+    assert np.array_equal(found.hits, run(statistics=[HITS]).hits)
+    assert np.array_equal(found.x[...].T, run(statistics=[]).x)
+
+
+class Ending(ThreadPoolExecutor):
+    """It shuts down in the midst of a run."""
+
+    left = 7
+
+    def submit(self, function, /, *args):
+        self.left -= 1
+        if self.left == 0:
+            self.shutdown(wait=False, cancel_futures=True)
+        return super().submit(function, *args)
+
+
+def test_an_executor_that_shuts_down_loses_nothing(url):
+    given = {"store": url, "statistics": [HITS], "block": 4096, "keep_paths": True, "paths": 81_920}
+    with (
+        Ending(1) as pool,
+        pytest.raises(
+            RuntimeError,
+            match=r"block \d, paths .* raised twice: .* after shutdown; .* to 19 are missing: the same call",
+        ),
+    ):
+        run(executor=pool, window=2, **given)
+    done = pickle.loads(zlib.decompress(Path(url, "statistics", "totals").read_bytes()))[0]
+    assert 3 <= done <= 6
+    assert np.array_equal(run(**given).hits, run(paths=81_920, statistics=[HITS]).hits)
 
 
 SCRIPT = """

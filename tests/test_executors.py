@@ -1,15 +1,17 @@
 """Blocks on executors of other processes: the same bits, work that travels, workers that die."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
+from workers import all_ended
 
 import sdekit as sk
 from sdekit.ensembles.work import packed
@@ -113,10 +115,39 @@ def test_dask(tmp_path):
         assert same(run([dying(str(flag))], executor=executor), run([TALLY]))
 
 
-def test_mpi():
-    futures = pytest.importorskip("mpi4py.futures")
-    with futures.MPIPoolExecutor(2) as executor:
-        assert same(run([TALLY], executor=executor), run([TALLY]))
+RANKS = """
+from mpi4py.futures import MPIPoolExecutor
+import sdekit as sk
+if __name__ == "__main__":
+    given = dict(h=0.25, paths=40_960, seed=3, block=4096, statistics=[sk.stats.moments], backend=sk.backends.numpy())
+    with MPIPoolExecutor() as pool:
+        found = [sk.ensemble(sk.OU(), 0.5, [0, 1], executor=e, **given).moments.fourth.tobytes() for e in (pool, None)]
+        print(found[0] == found[1], pool.num_workers)
+"""
+
+
+@pytest.mark.slow
+def test_mpi(tmp_path):
+    """Three ranks, as a user starts them: one has the script, two are the pool."""
+    pytest.importorskip("mpi4py")
+    here = Path(sys.executable).with_name("mpiexec")
+    launcher = str(here) if here.exists() else shutil.which("mpiexec")
+    if launcher is None:
+        pytest.skip("there is no mpiexec")
+    (tmp_path / "ranks.py").write_text(RANKS)
+    command = [launcher, "-n", "3", sys.executable, "-m", "mpi4py.futures", str(tmp_path / "ranks.py")]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert told.stdout.split() == ["True", "2"], told.stderr
+
+
+def test_a_run_that_fails_leaves_no_process():
+    pytest.importorskip("cloudpickle")
+    failing = TALLY._replace(add=lambda state, sol: 1 // 0)
+    with sk.executors.processes(1) as pool:
+        with pytest.raises(RuntimeError, match=r"block 0, .* raised twice: ZeroDivisionError"):
+            run([failing], executor=pool)
+        workers = list(pool._pool._processes)
+    assert workers and all_ended(workers)
 
 
 def test_what_cannot_travel_is_named(monkeypatch):
@@ -147,19 +178,4 @@ def test_workers_end_with_their_parent(tmp_path):
         workers = [int(number) for number in process.stdout.readline().split()]
         process.kill()
     assert workers
-    until = time.monotonic() + 20
-    while any(map(alive, workers)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not any(map(alive, workers))
-
-
-def alive(number):
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    try:
-        with open(f"/proc/{number}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    assert all_ended(workers)

@@ -27,7 +27,7 @@ PAGES = {
     "laws": ("Laws", []),
     "plans": ("Plans", []),
     "path": ("Expectations", ["expect", "Answer"]),
-    "stats": ("Ensembles and statistics", ["ensemble", "stream", "Ensemble"]),
+    "stats": ("Ensembles and statistics", ["ensemble", "stream", "merge", "Ensemble"]),
     "executors": ("Executors", []),
     "restart": ("Restart", ["restart"]),
     "likelihood": ("Likelihood", []),

@@ -1,7 +1,6 @@
-"""`python -m sdekit simulate`: a process from the command line into a file of paths, and a picture of them."""
+"""`python -m sdekit simulate`: statistics of any number of paths, or paths in a file and a picture of them."""
 
 import argparse
-import dataclasses
 import json
 import math
 import sys
@@ -10,156 +9,120 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import __version__, backends, methods, processes
+from .. import __version__, methods
 from ..drawing import formats
+from ..ensembles import ensemble
 from ..files import replacing
-from ..solve import solve
-from . import figures
+from . import figures, texts
+from .tables import as_json, table
 
 __all__ = ["add"]
 
-EPILOG = """\
-NAME=VALUE set the process's parameters; those left out keep their defaults. Example:
+DESCRIPTION = """\
+Simulate a process: statistics of any number of paths, on any executor, in a store if need be.
 
-  python -m sdekit simulate OU theta=1 mu=0 sigma=0.3 --x0 1 --until 1 --h 1e-3 \\
-      --paths 10000 --seed 0 --method euler_maruyama --times 101 --out ou.npz --plot ou.png
+  python -m sdekit simulate OU --theta 2 --x0 1 --ts 0,0.5,1 --h 1e-3 --paths 1e8 \\
+      --statistics moments,quantiles:0.05:0.5:0.95 --store run.zarr --executor processes
 
-The file holds t (times,), x (times, paths) or (times, paths, components), failed (paths,), and
-settings, a JSON text:
-
-  file = numpy.load("ou.npz");  json.loads(str(file["settings"]))
-
-Processes and their parameters:
-"""
+The same command on the same store goes on where it has ended. --out writes the paths to a .npz file:
+t (times,), x (times, paths) or (times, paths, components), failed (paths,), settings (a JSON text)."""
 
 
-KEPT = "process", "times", "h", "paths", "seed", "method", "dtype"  # arguments that decide a simulation
-
-
-def add(commands):
+def add(commands, process):
+    """The command; `process` is the text behind it, whose parameters become options."""
     command = commands.add_parser(
         "simulate",
-        help="simulate a process and write the paths to a .npz file, and a plot",
-        description="Simulate a process and write the paths to a .npz file, and a plot.",
+        help="statistics of the paths of a process, or the paths",
+        description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=EPILOG + "\n".join(f"  {line}" for line in map(describe, processes.__all__)),
+        allow_abbrev=False,
     )
-    command.add_argument("process", help="name of a process, listed below")
-    command.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="its parameters")
     add = command.add_argument
-    add("--x0", metavar="X[,X…]", help="start, one value per component; --x0=-1,0 if it begins with a minus")
-    add("--start", type=float, metavar="T", help="first time (0, or where the process's times begin)")
-    add("--until", type=float, metavar="T", help="last time (where the process's times end, or start + 1)")
-    add("--h", type=float, metavar="DT", help="step size (a thousandth of the time)")
-    add("--times", type=int, default=101, metavar="N", help="output times, equally spaced (%(default)s)")
-    add("--paths", type=int, default=1000, metavar="N", help="number of paths (%(default)s)")
-    add("--seed", type=int, default=0, metavar="N", help="a path depends on it and on its index (%(default)s)")
-    add("--method", default="euler_maruyama", metavar="NAME", help="see `methods` (%(default)s)")
+    texts.add_process(command, process)
+    add("--ts", metavar="T,T…", help="output times, or FROM:TO:COUNT (11 over the times of the process, or over 0 … 1)")
+    add("--h", type=float, metavar="DT", help="bound on the step size; this, --grid or --tol says how to step")
+    add("--grid", metavar="T,T…", help="the times of the steps, or FROM:TO:COUNT")
+    add("--tol", type=float, help="tolerance of adaptive steps")
+    add("--method", metavar="NAME", help="see `methods`")
+    add("--paths", type=texts.whole, default=1000, metavar="N", help="number of paths, 1e9 say (%(default)s)")
+    add("--first-path", type=texts.whole, default=0, metavar="N", help="index of the first, a multiple of 4,096")
+    add("--seed", type=int, metavar="N", help="a path depends on it and on its index (a new one, or the store's)")
     add("--dtype", choices=("float64", "float32"), default="float64", help="of the states (%(default)s)")
-    add("--threads", type=int, metavar="N", help="threads to use (all CPUs); never changes a path")
-    add("--out", type=Path, required=True, metavar="FILE.npz", help="where the paths go")
+    add("--statistics", default="moments", metavar="NAME[,NAME…]",
+        help="moments, covariance, comoments, extremes, quantiles:LEVEL[:LEVEL…], histogram:FROM:TO:BINS, "
+        "module:object or file.py:object (%(default)s)")  # fmt: skip
+    add("--store", metavar="URL", help="a folder, or a URL of fsspec, that keeps what is finished")
+    add("--keep-paths", action="store_true", help="keep the paths in the store too")
+    add("--block", type=texts.whole, metavar="N", help="paths of a block, a multiple of 4,096")
+    add("--executor", metavar="KIND", help="threads[:N], processes[:N], dask:ADDRESS, mpi; else all CPUs here")
+    add("--json", action="store_true", help="print the result as JSON")
+    add("--progress", action="store_true", help="show a progress bar")
+    add("--out", type=Path, metavar="FILE.npz", help="where the paths go")
     add("--plot", type=Path, metavar="FILE.png", help="draw paths, mean and standard deviation (.png, .pdf, .svg)")
     add("--force", action="store_true", help="replace files that exist")
-    add("--progress", action="store_true", help="show a progress bar")
     command.set_defaults(run=simulate)
 
 
-def describe(name):
-    """A process with its parameters and defaults; those that are not numbers cannot be given."""
-    cls = getattr(processes, name)
-    given = (f"{k}={v:.6g}" for k, v in defaults(cls).items() if isinstance(v, (int, float)))
-    return " ".join([name, *given])
-
-
 def simulate(arguments):
-    """Solve, write the file and the plot."""
-    process = make_process(arguments.process, arguments.parameters)
-    method = choose("method", arguments.method, methods)
-    settings = settle(arguments, process)
+    """Make the ensemble, print what was found, write what was asked for."""
     check_files(arguments)
-    x0 = np.array(settings.x0, settings.dtype)
-    ts = np.linspace(settings.start, settings.until, settings.times)
-    with warnings.catch_warnings(record=True) as caught:
+    process = texts.made(arguments)
+    x0 = texts.start(arguments, process).astype(arguments.dtype)
+    files = arguments.out or arguments.plot
+    with texts.executor(arguments.executor) as executor, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        solution = solve(
+        result = ensemble(
             process,
-            x0 if isinstance(process.x0, tuple) else x0[0],
-            ts,
-            method,
-            h=settings.h,
-            paths=settings.paths,
-            seed=settings.seed,
-            backend=None if arguments.threads is None else backends.numba(arguments.threads),
+            x0,
+            times(arguments, process),
+            None if arguments.method is None else texts.choose("method", arguments.method, methods),
+            h=arguments.h,
+            grid=None if arguments.grid is None else texts.numbers("grid", arguments.grid),
+            tol=arguments.tol,
+            paths=arguments.paths,
+            seed=arguments.seed,
+            first_path=arguments.first_path,
+            statistics=texts.statistics(arguments.statistics),
+            keep_paths=arguments.keep_paths or bool(files),
+            store=arguments.store,
+            block=arguments.block,
+            executor=executor,
             progress=arguments.progress,
         )
     for warning in caught:
         print(f"warning: {warning.message}", file=sys.stderr)
-    write(arguments.out, solution, settings)
-    print(f"{arguments.out}: x {solution.x.shape} {solution.x.dtype}, {solution.steps:,} steps")
-    if arguments.plot:
-        draw(arguments.plot, solution, settings, process)
-        print(f"{arguments.plot}: drawn")
+    found = facts(arguments, process, x0, result)
+    names = state_names(process, x0)
+    print(json.dumps(found | as_json(result)) if arguments.json else table(found, result, names))
+    if files:
+        write(arguments, result, found, process, names)
 
 
-def defaults(cls):
-    """The parameters of a process with their defaults."""
-    return {field.name: field.default for field in dataclasses.fields(cls)}
+def times(arguments, process):
+    """The output times: as given, or eleven over the domain of the process."""
+    if arguments.ts is not None:
+        return texts.numbers("ts", arguments.ts)
+    if arguments.grid is not None:
+        return None
+    low, high = getattr(process, "domain", (-math.inf, math.inf))
+    first = low if math.isfinite(low) else 0.0
+    return np.linspace(first, high if math.isfinite(high) else first + 1.0, 11)
 
 
-def make_process(name, parameters):
-    """The process `name` with parameters from texts `name=value`."""
-    cls = choose("process", name, processes)
-    values = {}
-    for text in parameters:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"{text!r} is no parameter; write NAME=VALUE, such as {describe(name)}")
-        if key not in defaults(cls):
-            raise ValueError(f"{name} has no parameter {key!r}; it has {', '.join(defaults(cls))}")
-        if not isinstance(defaults(cls)[key], (int, float)):
-            raise ValueError(f"{key} of {name} is not a number and cannot be given here; use it from Python")
-        if key in values:
-            raise ValueError(f"parameter {key} is given twice")
-        values[key] = real(key, value)
-    return cls(**values)
+def facts(arguments, process, x0, result):
+    """What made the result, for its reader and for JSON."""
+    parameters = {name: getattr(process, name) for name in texts.settable(process)}
+    counts = {"paths": result.paths, "first_path": result.first_path, "failed": result.failed, "seed": result.seed}
+    named = {"process": arguments.process, "parameters": parameters, "x0": x0.tolist(), "t": result.t.tolist()}
+    how = {name: text for name, text in result.how.items() if name != "process"}
+    return {**named, **how, **counts, "dtype": arguments.dtype, "store": arguments.store, "version": __version__}
 
 
-def choose(what, name, module):
-    """The object `name` of a module that lists what it offers."""
-    if name not in module.__all__:
-        raise ValueError(f"unknown {what} {name!r}; there are {', '.join(module.__all__)}")
-    return getattr(module, name)
-
-
-def real(name, text):
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{name} must be a number, got {text!r}") from None
-
-
-def settle(arguments, process):
-    """All that decides a simulation, with what was left out filled in from the process; kept in the file."""
-    components = process.x0 if isinstance(process.x0, tuple) else (process.x0,)
-    x0 = list(components)
-    if arguments.x0 is not None:
-        x0 = [real("--x0", part) for part in arguments.x0.split(",")]
-    if len(x0) != len(components):
-        raise ValueError(
-            f"--x0 must hold one value per component of {arguments.process}: {len(components)}, not {len(x0)}"
-        )
-    low, high = process.domain
-    start = arguments.start if arguments.start is not None else low if math.isfinite(low) else 0.0
-    end = high if math.isfinite(high) else start + 1.0
-    until = arguments.until if arguments.until is not None else end
-    if arguments.times < 2:
-        raise ValueError(f"--times must be at least 2, the first and the last one; got {arguments.times}")
-    if not (math.isfinite(start) and math.isfinite(until)) or start == until:
-        raise ValueError(f"--start and --until must be two finite times, got {start} and {until}")
-    h = abs(until - start) / 1000 if arguments.h is None else arguments.h
-    parameters = {k: v for k, v in vars(process).items() if isinstance(v, (int, float))}
-    filled = {"parameters": parameters, "x0": x0, "start": start, "until": until, "h": h, "version": __version__}
-    return argparse.Namespace(**{name: getattr(arguments, name) for name in KEPT} | filled)
+def state_names(process, x0):
+    """The names of the components, those of the state arguments of the drift where it has one for each."""
+    code = getattr(getattr(process.drift, "__func__", process.drift), "__code__", None)
+    names = code.co_varnames[2 : code.co_argcount] if code else ()
+    return list(names) if len(names) == x0.size else [f"x{i}" for i in range(x0.size)] if x0.ndim else ["x"]
 
 
 def check_files(arguments):
@@ -171,32 +134,26 @@ def check_files(arguments):
             raise ValueError(f"{file} exists already; give another name, or --force to replace it")
     if arguments.plot and arguments.plot.suffix[1:].lower() not in (known := formats()):
         raise ValueError(f"{arguments.plot} must end in one of {', '.join('.' + k for k in known)}")
-    if arguments.plot and arguments.plot.resolve() == arguments.out.resolve():
+    if arguments.out and arguments.plot and arguments.plot.resolve() == arguments.out.resolve():
         raise ValueError("--out and --plot name the same file")
+    if arguments.keep_paths and not arguments.store:
+        raise ValueError("--keep-paths keeps them in a store: give --store, or --out FILE.npz")
 
 
-def write(path, solution, settings):
-    """The `.npz` file, whole or not at all."""
-    text = json.dumps(vars(settings), indent=1)
-    with replacing(path) as part, part.open("xb") as file:
-        np.savez(file, t=solution.t, x=solution.x, failed=solution.failed, settings=np.array(text))
-
-
-def draw(path, solution, settings, process):
-    """The plot; with the closed form where the process has one and time runs forward."""
-    scalar = not isinstance(process.x0, tuple)
-    exact = None
-    if scalar and hasattr(process, "transition") and settings.until > settings.start:
-        laws = [process.transition(settings.start, float(t), settings.x0[0]) for t in solution.t]
-        exact = np.array([(law.mean, law.std) for law in laws], np.float64).T
-    given = ", ".join(f"{k}={v:g}" for k, v in settings.parameters.items())
-    steps = f"{settings.method}, {solution.steps:,} steps, {settings.paths:,} paths"
-    names = ["x"] if scalar else state_names(process)
-    x = solution.x[..., None] if scalar else solution.x
-    figures.paths(path, solution.t, x, f"{settings.process}({given}): {steps}", names, exact)
-
-
-def state_names(process):
-    """The names of the state arguments of the drift."""
-    code = type(process).drift.__code__
-    return code.co_varnames[2 : code.co_argcount]
+def write(arguments, result, found, process, names):
+    """The `.npz` file, whole or not at all, and the picture, with the closed form where there is one."""
+    x = result.x if arguments.store is None else result.x[...].swapaxes(0, 1)
+    if arguments.out:
+        failed = ~np.isfinite(x[-1]).reshape(result.paths, -1).all(1)
+        with replacing(arguments.out) as part, part.open("xb") as file:
+            np.savez(file, t=result.t, x=x, failed=failed, settings=np.array(json.dumps(found, indent=1)))
+        print(f"{arguments.out}: x {x.shape} {x.dtype}", file=sys.stderr)
+    if arguments.plot:
+        t, exact = result.t, None
+        if x.ndim == 2 and hasattr(process, "transition") and t[-1] > t[0]:
+            laws = [process.transition(t[0], float(time), found["x0"]) for time in t]
+            exact = np.array([(law.mean, law.std) for law in laws], np.float64).T
+        given = ", ".join(f"{k}={v:g}" for k, v in found["parameters"].items())
+        title = f"{arguments.process}({given}): {found['method']}, {result.paths:,} paths"
+        figures.paths(arguments.plot, t, x[..., None] if x.ndim == 2 else x, title, names, exact)
+        print(f"{arguments.plot}: drawn", file=sys.stderr)

@@ -3,7 +3,8 @@
 A path is a function of the seed and its index, so that any machine can make any block of paths.
 """
 
-from .ensemble import Ensemble, ensemble
+from .ensemble import ensemble
+from .result import Ensemble, merge
 from .stream import stream
 
-__all__ = ["Ensemble", "ensemble", "stream"]
+__all__ = ["Ensemble", "ensemble", "merge", "stream"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from .. import arguments, machine
@@ -16,49 +15,13 @@ from ..methods import Method
 from ..protocols import A, Backend, Executor, Numbers, Process, Times
 from ..stats.counts import tally
 from ..stats.part import part
-from .plan import planned
-from .stores import opened
+from .plan import pivot, planned
+from .result import Ensemble, State, concluded
+from .stores import opened, worded
 from .stream import answers, options
 from .work import Job
 
-__all__ = ["Ensemble", "ensemble"]
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class Ensemble:
-    """What `ensemble` returns; each statistic is an attribute of its name: `result.moments`.
-
-    t        (times,) the saved times
-    paths    their number, along the first path axis
-    failed   paths that are not finite at the end
-    stopped  for each event the paths that it has stopped
-    seed     of the normals
-    how      what made it, in words: process, method, steps, backend
-    x        the paths where they were kept: (times, paths, …) of the type of x0, or the Zarr array (paths, times, …)
-    results  {name of a statistic: result}
-    """
-
-    t: Any
-    paths: int
-    failed: int
-    stopped: tuple[int, ...]
-    seed: int
-    how: dict[str, str]
-    x: Any
-    results: dict[str, Any]
-
-    def __getattr__(self, name: str) -> Any:
-        results = self.__dict__.get("results", {})
-        if name in results:
-            return results[name]
-        raise AttributeError(f"the ensemble has no {name!r}; it has the statistics {', '.join(results) or '(none)'}")
-
-    def __repr__(self):
-        kept = "" if self.x is None else f"x {tuple(self.x.shape)}, "
-        return (
-            f"Ensemble({len(self.t)} times, {self.paths:,} paths, {self.failed:,} failed, {kept}"
-            f"{''.join(f'{name}, ' for name in self.results)}seed {self.seed})"
-        )
+__all__ = ["ensemble"]
 
 
 @arguments.named
@@ -96,8 +59,8 @@ def ensemble(
                 On a disk a second run at the same time is refused.
 
     Results are the same to the bit for any executor, number of workers, order of completion, block and restart:
-    floating sums are taken over leaves of 4,096 paths and added in the order of the paths, all else is integers. For
-    tensors that holds where block and device are the same.
+    floating sums are taken over leaves of 4,096 paths and added exactly, all else is integers. For tensors that holds
+    where block and device are the same. `merge` makes one of several ranges of paths.
     """
     statistics = _checked(statistics, keep_paths)
     keep, given = keep_paths or not statistics, options(ts, method, h, grid, tol, events, seed, backend)
@@ -107,19 +70,16 @@ def ensemble(
         given["seed"], block = (kept.seed if seed is None else seed), kept.block if block is None else block
         threads = 1 if executor is not None else None
         plan = planned(process, x0, paths, first_path, block, threads, given)
-        like = part(plan.like)
-        done, totals = kept.begin(plan, run, keep)
+        like, words = part(plan.like, pivot(plan)), worded(plan, run, keep)
+        done, totals = kept.begin(plan, words, run, keep)
         job = Job(plan.options, run, keep, like.pivot, threads or machine.cpus())
-        totals = _merged(answers(plan, job, executor, window, progress, done), kept, run, totals)
-    (failed, *stopped), *results = (s.conclude(total, like) for s, total in zip(run, totals))
-    _warn(failed)
-    named = {s.name: result for s, result in zip(statistics, results)}
-    return Ensemble(
-        plan.like.t, plan.paths, failed, tuple(stopped), plan.like.seed, plan.like.how, kept.x, named
-    )  # fmt: skip
+        totals = _totals(answers(plan, job, executor, window, progress, done), kept, run, totals)
+    found = concluded(State(run, totals, like, words), plan.paths, first_path, kept.x)
+    _warn(found.failed)
+    return found
 
 
-def _merged(found, kept, run, totals):
+def _totals(found, kept, run, totals):
     """The totals of all blocks, each of which is committed."""
     with contextlib.closing(found):
         for index, sol, parts in found:

@@ -86,7 +86,7 @@ def locked(url, name):
         with path.open("ab") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except (BlockingIOError, PermissionError) as error:  # others: no lock can be had there
                 raise refusal from error
             yield
     finally:

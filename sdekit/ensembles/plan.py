@@ -9,10 +9,10 @@ from ..noise import fresh
 from ..records import parameters, with_parameters
 from ..solution import Solution, host
 from ..solve import solve
-from ..stats.part import LEAF
+from ..stats.part import LEAF, part
 from ..system import System, bind
 
-__all__ = ["Plan", "planned"]
+__all__ = ["Plan", "pivot", "planned"]
 
 BYTES, MOST, LEAST = 2**25, 2**20, 16  # of a block by default: its states, its paths; and blocks of a run
 
@@ -89,6 +89,11 @@ def planned(process, x0, paths, first_path, block, threads, options):
     if threads and options["backend"] is None and plan.like.how["backend"] == repr(backends.numba()):
         options["backend"] = backends.numba(threads=threads)
     return plan._replace(block=_block(block, plan))
+
+
+def pivot(plan):
+    """Of all sums: path 0, whichever range of paths is made, so that several can be merged."""
+    return part(_first(plan._replace(first_path=0)) if plan.first_path else plan.like).pivot
 
 
 def _first(plan):

@@ -1,6 +1,7 @@
 """Where paths and totals of an ensemble are kept: in memory, or in a Zarr store with which a killed run goes on."""
 
 import contextlib
+import errno
 import io
 import json
 import math
@@ -17,7 +18,7 @@ from ..stats.part import LEAF
 from . import files
 from .fingerprint import fingerprint, without_addresses
 
-__all__ = ["opened"]
+__all__ = ["opened", "worded"]
 
 OWN = "statistics"  # the folder of what is ours: arguments, totals, lock
 ARGUMENTS, TOTALS = f"{OWN}/arguments.json", f"{OWN}/totals"
@@ -39,8 +40,22 @@ def opened(store):
     url = str(store).rstrip("/")
     if files.read(url, ARGUMENTS) is None and files.occupied(url, OWN):
         raise ValueError(f"store {url} holds something else; give a name where nothing is, or a store of this run")
-    with files.locked(url, f"{OWN}/lock"):
-        yield Zarr(url)
+    with contextlib.ExitStack() as stack:
+        with _written(url):
+            stack.enter_context(files.locked(url, f"{OWN}/lock"))
+            kept = Zarr(url)
+        yield kept
+
+
+@contextlib.contextmanager
+def _written(url):
+    """Says of which store an OSError is, and that nothing is lost."""
+    try:
+        yield
+    except OSError as error:
+        why = f"store {url} cannot be written: {error.strerror or error}"
+        kept = "blocks that were finished are kept, and the same call goes on there"
+        raise OSError(error.errno or errno.EIO, f"{why}; {kept}") from error
 
 
 class Memory:
@@ -48,7 +63,7 @@ class Memory:
 
     x = seed = block = None
 
-    def begin(self, plan, statistics, keep):
+    def begin(self, plan, words, statistics, keep):
         """(blocks that are done, totals)."""
         if keep:
             like = plan.like.x
@@ -77,19 +92,19 @@ class Zarr:
         self.found = None if found is None else json.loads(found)
         self.seed, self.block = (None, None) if found is None else (int(self.found["seed"]), int(self.found["block"]))
 
-    def begin(self, plan, statistics, keep):
+    def begin(self, plan, words, statistics, keep):
         """(blocks that are done, totals) of a store of the same arguments, which is made if there is none."""
-        self.plan, mine = plan, _arguments(plan, statistics, keep)
-        self._compare(mine)
-        files.sweep(self.url)
-        saved = files.read(self.url, TOTALS)
-        state = (0, [None] * len(statistics)) if saved is None else _Plain(io.BytesIO(zlib.decompress(saved))).load()
-        if saved is None:
-            files.write(self.url, ARGUMENTS, json.dumps(mine, indent=1).encode())
-        self._open(keep, saved is None)
-        if saved is None:
-            self._save(*state)
-        return state
+        self.plan = plan
+        self._compare(words)
+        with _written(self.url):
+            files.sweep(self.url)
+            saved = files.read(self.url, TOTALS)
+            if saved is None:
+                files.write(self.url, ARGUMENTS, json.dumps(words, indent=1).encode())
+            self._open(keep, saved is None)
+            if saved is None:
+                self._save(0, [None] * len(statistics))
+        return (0, [None] * len(statistics)) if saved is None else _Plain(io.BytesIO(zlib.decompress(saved))).load()
 
     def _compare(self, mine):
         found = mine if self.found is None else self.found
@@ -126,12 +141,13 @@ class Zarr:
         self.x = self.arrays.get("x")
 
     def commit(self, index, sol, totals):
-        if self.x is not None:
-            low, high = self.plan.span(index)
-            self.x[low:high] = np.ascontiguousarray(host(sol.x).swapaxes(0, 1))
-            for name in self.arrays.keys() - {"x", "time"}:
-                self.arrays[name][low:high] = host(getattr(sol, name))
-        self._save(index + 1, totals)
+        with _written(self.url):
+            if self.x is not None:
+                low, high = self.plan.span(index)
+                self.x[low:high] = np.ascontiguousarray(host(sol.x).swapaxes(0, 1))
+                for name in self.arrays.keys() - {"x", "time"}:
+                    self.arrays[name][low:high] = host(getattr(sol, name))
+            self._save(index + 1, totals)
 
     def _save(self, done, totals):
         data = pickle.dumps((done, totals), protocol=4)  # whose classes are those of PLAIN
@@ -161,7 +177,7 @@ def _attributes(plan):
     return {**made, **named}
 
 
-def _arguments(plan, statistics, keep):
+def worded(plan, statistics, keep):
     """What two runs on one store must share, in words."""
     made = attributes(plan.like)["versions"].partition(",")[0]
     times = {"ts": plan.like.t, "grid": plan.options["grid"]}

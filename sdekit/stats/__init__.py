@@ -15,8 +15,8 @@ histogram(edges)      integer counts, as `Histogram`
 quantiles(levels)     from integer counts in bins of equal relative width, as `Quantiles`
 Statistic(name, ...)  one of your own
 
-Floating sums are taken about a fixed pivot, the first path, in float64 over leaves of 4,096 paths by their index, and
-leaves are added in the order of the index in double-double arithmetic; all else is integers.
+Floating sums are taken about a fixed pivot, path 0, in float64 over leaves of 4,096 paths by their index, and leaves
+are added exactly, as integers are; all else is integers.
 """
 
 from .counts import Extremes, Histogram, Quantiles, extremes, histogram, quantiles

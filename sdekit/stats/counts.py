@@ -205,9 +205,10 @@ class quantiles:
 
 
 def _counted(low, counts, bins, more):
-    """(low, counts) of consecutive bins with `more` added to these bins."""
-    if not len(bins):
+    """(low, counts) of consecutive bins with `more` added to these bins, or to those from one number on."""
+    if not len(more):
         return low, counts
+    bins = bins if np.ndim(bins) else bins + np.arange(len(more))
     first = min(low, bins[0]) if len(counts) else bins[0]
     last = max(low + len(counts), bins[-1] + 1) if len(counts) else bins[-1] + 1
     total = np.zeros(last - first, np.int64)

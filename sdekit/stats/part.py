@@ -19,8 +19,8 @@ class Part(NamedTuple):
     """Consecutive paths of a `Solution`.
 
     A statistic makes a state of it by `collect(part)`, adds states in the order of the paths by
-    `combine(total, state)`, where the first total is None, and makes its result by `conclude(total, part)` with any
-    part.
+    `combine(total, state)`, where the first total is None and a total of later paths may be the state, and makes its
+    result by `conclude(total, part)` with any part.
 
     sol    the `Solution`
     x      (times, paths, entries) its states on the host
@@ -95,7 +95,8 @@ class Statistic(NamedTuple):
     merge   (state, later state) -> state; called in the order of the paths
     finish  (state) -> result
 
-    Leaves are the same for all executors and blocks, and so are the bits of the result.
+    Leaves are the same for all executors and blocks, and so are the bits of the result. `sdekit.merge` merges what runs
+    over several ranges have: the same bits where it does not matter how merges are grouped, as for integers.
     """
 
     name: str
@@ -108,7 +109,7 @@ class Statistic(NamedTuple):
         return [self.add(self.init(), part.rows(a, b).sol) for a, b in itertools.pairwise(part.cuts.tolist())]
 
     def combine(self, total, leaves):
-        return functools.reduce(self.merge, leaves if total is None else [total, *leaves])
+        return [functools.reduce(self.merge, leaves if total is None else [*total, *leaves])]
 
     def conclude(self, total, part):
-        return self.finish(total)
+        return self.finish(total[0])

@@ -1,4 +1,4 @@
-"""Moments and covariances: power sums about a pivot, double-double over the leaves."""
+"""Moments and covariances: power sums about a pivot, whose leaves are added exactly."""
 
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -9,6 +9,7 @@ import numpy as np
 from .. import reprs
 from ..backends import kernel_module
 from ..checks import real
+from .exactly import exact_sum, rounded
 from .part import LEAF
 
 __all__ = ["Covariance", "Moments", "comoments", "covariance", "moments"]
@@ -22,21 +23,6 @@ def kernel(name, x):
 def deviate(level):
     """The standard normal z that |Z| exceeds with probability 1 − level."""
     return NormalDist().inv_cdf(0.5 + real("level", level, above=0, below=1) / 2)
-
-
-def added(total, leaves):
-    """`leaves` (n, *shape), one after the other, on top of a total (2, *shape): its value, and what rounding has left.
-
-    Source: T. Ogita, S. Rump, S. Oishi, "Accurate sum and dot product", 2005, doi:10.1137/030601818, algorithm 4.4.
-    """
-    high, low = np.zeros((2, *leaves.shape[1:])) if total is None else total
-    with np.errstate(invalid="ignore", over="ignore"):
-        for leaf in leaves:
-            both = high + leaf
-            shift = both - high
-            low = low + ((high - (both - shift)) + (leaf - shift))
-            high = both
-    return np.stack([high, low])
 
 
 def central(m1, m2, m3, m4):
@@ -111,13 +97,13 @@ class _Moments:
     def collect(self, part):
         sums = np.empty((len(part.cuts) - 1, *part.pivot.shape, 5))
         kernel("power_sums", part.x)(part.x, part.pivot, part.cuts, np.empty(LEAF), sums)
-        return sums
+        return exact_sum(sums)
 
-    def combine(self, total, leaves):
-        return added(total, leaves)
+    def combine(self, total, state):
+        return state if total is None else total + state
 
     def conclude(self, total, part):
-        n, s1, s2, s3, s4 = np.moveaxis(total.sum(0), -1, 0)
+        n, s1, s2, s3, s4 = np.moveaxis(rounded(total), -1, 0)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             second, third, fourth = central(s1 / n, s2 / n, s3 / n, s4 / n)
             variance = np.maximum(second, 0) * n / (n - 1)
@@ -166,7 +152,7 @@ class _Products:
             d[..., : b - a] = np.where(good, x - pivot, 0)
             sums[leaf, ..., -1] = good.sum(-1)
             kernel("products", d)(d, sums[leaf])
-        return sums
+        return exact_sum(sums)
 
     def _grouped(self, x, part):
         """x (times, paths, entries) as (entries of the result, K, paths)."""
@@ -175,11 +161,11 @@ class _Products:
         x = x.reshape(*x.shape[:2], -1, part.events)
         return x.transpose(0, 2, 3, 1).reshape(-1, part.events, x.shape[1])
 
-    def combine(self, total, leaves):
-        return added(total, leaves)
+    def combine(self, total, state):
+        return state if total is None else total + state
 
     def conclude(self, total, part):
-        total = total.sum(0)
+        total = rounded(total)
         n, first, second = total[:, :1, -1], total[..., 0], total[..., 1:-1]
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = self._grouped(part.pivot[:, None], part)[..., 0] + first / n
