@@ -4,14 +4,17 @@ Seeds are fixed. A value may miss its tolerance, or two means differ by four sta
 and 6e-5 for a seed.
 """
 
+import dataclasses
 import math
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import sdekit as sk
-from sdekit.expectations import multilevel
+from sdekit.expectations import levels, multilevel
+from sdekit.expectations.numbers import Needs, bridged, counted, sobol
 from sdekit.expectations.samples import Samples
 
 RATE, SIGMA, SPOT, STRIKE = 0.05, 0.2, 100.0, 100.0
@@ -50,6 +53,10 @@ def quantity(f, process, x0, along=None, inner=1, method=None):
     return multilevel._quantity(f, process, x0, 1.0, method, along, inner, False, NUMPY)
 
 
+def pair(q, n, seed, paths, coarse=True):
+    return q.pair(counted(q.needs(n), seed, 0, paths), coarse)
+
+
 CASES = {
     "end": (call, GBM, SPOT, {}, 1),
     "mean": (lambda x, m: (m - 90) ** 2, GBM, SPOT, {"m": sk.path.mean()}, 1),
@@ -61,6 +68,7 @@ CASES = {
     "coupled": (
         lambda x, m: np.maximum(m - x[:, 0], 0), sk.Heston(), (100.0, 0.04), {"m": sk.path.maximum(0)}, 1,
     ),
+    "two normals": (np.cos, sk.OU(sigma=1.0), 1.0, {}, 1, sk.sra1),
     "coupled inner": (lambda x: 1.0 * (x[:, 0] > 100), sk.Heston(), (100.0, 0.04), {}, 16),
 }  # fmt: skip
 
@@ -69,13 +77,13 @@ CASES = {
 def test_the_coarser_of_a_pair_has_the_law_of_the_finer_of_the_level_before(case):
     """Else sums of levels would not telescope. Levels are drawn with seeds of their own."""
     q = quantity(*CASES[case])
-    fine = np.concatenate([fine for fine, _ in q.pairs(2, 1, 0, 40_000, False)])
-    pairs = [np.concatenate(part) for part in zip(*q.pairs(4, 2, 0, 40_000))]
+    alone, _ = pair(q, 2, 1, 40_000, False)
+    fine, coarse = pair(q, 4, 2, 40_000)
     for power in (1, 2) if q.inner == 1 else (1,):  # means over the last step know more of it on the coarser path
-        a, b = fine**power, pairs[1] ** power
+        a, b = alone**power, coarse**power
         spread = math.sqrt(a.var() / a.size + b.var() / b.size)
         assert abs(a.mean() - b.mean()) < 4 * spread
-    assert np.var(pairs[0] - pairs[1]) < 0.5 * np.var(pairs[0])
+    assert np.var(fine - coarse) < 0.5 * np.var(coarse)
 
 
 def test_a_brownian_motion_meets_levels_as_it_should_on_steps_of_any_size():
@@ -87,26 +95,66 @@ def test_a_brownian_motion_meets_levels_as_it_should_on_steps_of_any_size():
         (lambda x, high, low, alive: alive, math.erf(1 / math.sqrt(2))),
         (lambda x, high, low, alive: 1.0 * (high < 1.0), math.erf(1 / math.sqrt(2))),
     ]:
-        for value in next(quantity(f, sk.Brownian(), 0.0, along).pairs(2, 3, 0, 100_000)):
+        for value in pair(quantity(f, sk.Brownian(), 0.0, along), 2, 3, 100_000):
             assert abs(value.mean() - truth) < 4 * value.std() / math.sqrt(value.size)
 
 
 def test_correlated_noise_fills_the_coarser_path_as_it_moves_the_finer():
     """Of two correlated motions the middle of the filled path is that of the path: nothing else is random there."""
-    pair = sk.process(lambda t, x, y: (0.0, 0.0), lambda t, x, y: (1.0, 2.0), correlation=[[1, 0.8], [0.8, 1]])
+    two = sk.process(lambda t, x, y: (0.0, 0.0), lambda t, x, y: (1.0, 2.0), correlation=[[1, 0.8], [0.8, 1]])
     along = {"m": sk.path.Functional(lambda walk: walk.x[1, :, 1], True, 1)}
-    for fine, coarse in quantity(lambda x, m: m, pair, (0.0, 0.0), along).pairs(2, 5, 0, 100):
-        np.testing.assert_allclose(fine, coarse, atol=1e-13)
-        assert fine.std() > 1
+    fine, coarse = pair(quantity(lambda x, m: m, two, (0.0, 0.0), along), 2, 5, 100)
+    np.testing.assert_allclose(fine, coarse, atol=1e-13)
+    assert fine.std() > 1
 
 
 def test_means_over_the_last_step_are_smooth():
     """Var E(f | rest) < Var f; the points are shifted, so that no mean is biased."""
     rough, smooth = (quantity(digital, GBM, SPOT, inner=n) for n in (1, 64))
-    one = np.concatenate([a - b for a, b in rough.pairs(32, 7, 0, 5_000)])
-    many = np.concatenate([a - b for a, b in smooth.pairs(32, 7, 0, 5_000)])
+    one, many = (np.subtract(*pair(q, 32, 7, 5_000)) for q in (rough, smooth))
     assert many.var() < 0.1 * one.var()
     assert abs(one.mean() - many.mean()) < 4 * math.sqrt((one.var() + many.var()) / one.size)
+
+
+def test_twins_make_up_for_areas_that_are_left_out():
+    """Giles and Szpruch: variances of a smooth payoff fall as n⁻², of one path's as n⁻¹ where noise does not commute.
+
+    X = ∫ W₁ dW₂, whose differences are areas: those of a path and its twin cancel.
+    """
+    pair_of = sk.process(lambda t, x, y: (0.0, 0.0), lambda t, x, y: ((1.0, 0.0), (0.0, x)), noise="general")
+    q = quantity(lambda x: np.sin(x[:, 1]), pair_of, (0.0, 0.0))
+    assert q.twinned and q.method is not sk.milstein_general
+    alone = dataclasses.replace(q, method=sk.euler_maruyama)
+    fall = [[np.subtract(*pair(of, n, 3, 20_000)).var() for n in (8, 32)] for of in (q, alone)]
+    assert fall[0][0] / fall[0][1] > 10 and fall[1][0] / fall[1][1] < 6
+    assert not quantity(call, GBM, SPOT).twinned
+
+
+def test_the_mean_of_negated_noise_is_that_of_the_payoff():
+    """An odd payoff of Brownian motion has no variance left."""
+    q = dataclasses.replace(quantity(lambda x: x**3 + 1, sk.Brownian(), 0.0), antithetic=True)
+    for value in pair(q, 4, 1, 100):
+        np.testing.assert_allclose(value, 1.0, atol=1e-12)
+    assert q.cost(4) == 2 * (4 + 2)
+
+
+def test_a_bridge_of_normals_is_an_orthogonal_map():
+    """So increments are independent normals; the sums of halves, quarters, … are of the first coordinates alone."""
+    for n, parts in ((8, 1), (12, 3)):
+        matrix = bridged(np.eye(n), parts)
+        np.testing.assert_allclose(matrix @ matrix.T, np.eye(n), atol=1e-14)
+        np.testing.assert_allclose(matrix[: n // parts].sum(0) ** 2, [n / parts, *np.zeros(n - 1)], atol=1e-13)
+
+
+def test_scrambled_points_are_normals_and_blocks_of_them_go_on():
+    needs = Needs(2, 4, 1, 2, True, True)
+    whole, rest = sobol(needs, (1, 2), 0, 4096), sobol(needs, (1, 2), 1024, 3072)
+    for a, b in zip(whole, rest):
+        np.testing.assert_allclose(a[..., 1024:], b, rtol=1e-14)
+    flat = whole.z.reshape(16, -1)
+    np.testing.assert_allclose(np.cov(flat), np.eye(16), atol=0.02)
+    assert whole.waits.shape == (4, 4096) and abs(whole.waits.mean() - 1) < 0.01
+    assert not np.isin(sobol(needs, (1, 3), 0, 64).z, whole.z).any()
 
 
 # --- answers ---
@@ -137,8 +185,9 @@ def test_answers_are_within_their_tolerance(f, process, x0, truth, tol, given):
     assert abs(answer.value - truth) < tol
     assert answer.supported and answer.bias + 2.6 * answer.stderr <= tol * (1 + 1e-12)
     assert answer.error == answer.bias + 1.96 * answer.stderr
+    twins = 2 if isinstance(process, sk.Heston) else 1
     assert answer.cost == sum(
-        level.paths * (level.steps * (1.5 if i else 1) + given.get("inner", 0) * (2 if i else 1))
+        level.paths * (level.steps * (twins + 0.5 if i else 1) + given.get("inner", 0) * (2 if i else 1))
         for i, level in enumerate(answer.levels)
     )
 
@@ -180,7 +229,7 @@ def test_levels_cost_as_the_theory_says():
     answer = sk.expect(lambda x: np.log(x) ** 2, GBM, SPOT, 1.0, tol=0.005, **given)
     assert answer.rates[1] == pytest.approx(2.0, abs=0.25)
     paths = [level.paths for level in answer.levels]
-    assert paths == sorted(paths, reverse=True) and len(paths) >= 4
+    assert paths == sorted(paths, reverse=True) and len(paths) >= 3
 
 
 def test_a_seed_is_an_answer():
@@ -202,9 +251,11 @@ def test_compiled_code_gives_the_same_answer():
 
 
 def test_power_sums_are_moments():
-    level = Samples(quantity(call, GBM, SPOT), 4, 9).add(1_000).add(2_000)
+    level = Samples(quantity(call, GBM, SPOT), 4, 9)
+    levels.add([(level, 1_000)])
+    levels.add([(level, 2_000)])
     assert level.count == 3_000
-    fine, coarse = (np.concatenate(part) for part in zip(*level.quantity.pairs(4, level.seed, 0, 3_000)))
+    fine, coarse = pair(level.quantity, 4, level.seed, 3_000)
     gap = fine - coarse
     centred = gap - gap.mean()
     assert level.mean == pytest.approx(gap.mean(), rel=1e-12)
@@ -214,7 +265,7 @@ def test_power_sums_are_moments():
 
 
 def test_an_answer_says_what_it_cannot_support(monkeypatch):
-    monkeypatch.setattr(multilevel, "FINEST", 8)
+    monkeypatch.setattr(levels, "FINEST", 8)
     with pytest.warns(RuntimeWarning, match=r"bias .* are above tol = 0.05"):
         answer = sk.expect(call, GBM, SPOT, 1.0, tol=0.05, exact=False, seed=1, backend=NUMPY, control=[])
     assert not answer.supported and answer.error > 0.05 and "not supported" in repr(answer)
@@ -232,14 +283,76 @@ def test_first_levels_of_no_use_are_left_out():
     assert answer.levels[0].steps >= 32 and abs(answer.value - 0.01) < 4e-3
 
 
+@pytest.mark.parametrize("given", [{"antithetic": True}, {"scramblings": 16}])
+@pytest.mark.parametrize(
+    "f, truth, more",
+    [
+        (call, CALL, {}),
+        (lambda x, a: a, None, {"process": sk.Brownian(), "x0": 0.0, "along": {"a": sk.path.survival(1.0)}}),
+    ],
+    ids=["call", "barrier"],
+)
+def test_options_save_paths(f, truth, more, given):
+    """The same value within the tolerance, for less."""
+    truth = truth or math.erf(1 / math.sqrt(2))
+    usual = {"process": GBM, "x0": SPOT, "t": 1.0, "tol": 0.003 * truth, "exact": False, "control": [], "seed": 8}
+    plain, answer = (sk.expect(f, backend=NUMPY, **{**usual, **more, **g}) for g in ({}, given))
+    assert abs(answer.value - truth) < 0.003 * truth and answer.supported
+    assert answer.cost < 0.8 * plain.cost
+
+
+def test_exact_laws_on_scrambled_points():
+    """A smooth function of one normal: the error falls far faster than the root of the number of points."""
+    answer = sk.expect(call, GBM, SPOT, 1.0, tol=1e-3, seed=3, backend=NUMPY, control=[], scramblings=16)
+    assert abs(answer.value - CALL) < 1e-3 and answer.cost < 2**18
+
+
+def test_steps_end_at_jumps():
+    """A dose at 0.5 that none of 2^k equal steps from 0 to 0.9 meets: dX = −X dt + 1{t > 0.5} dt + dW."""
+    dose = sk.Linear(b=lambda t: 1.0 * (t > 0.5), jumps=[0.5])
+    truth = -math.expm1(-0.4)
+    for given in ({}, {"scramblings": 16}, {"exact": True, "control": []}):
+        answer = sk.expect(
+            lambda x: x, dose, 0.0, 0.9, tol=0.02, seed=5, **{"exact": False, "control": [], "backend": NUMPY, **given}
+        )
+        assert abs(answer.value - truth) < 0.02
+        assert all(level.steps % 2 == 0 for level in answer.levels)
+
+
+@pytest.mark.parametrize("given", [{}, {"scramblings": 16}])
+def test_any_executor_gives_the_same_bits(given):
+    usual = {"tol": 0.1, "exact": False, "control": [], "seed": 4, "backend": NUMPY, **given}
+    one = sk.expect(call, GBM, SPOT, 1.0, **usual)
+    for workers in (1, 3):
+        with ThreadPoolExecutor(workers) as pool:
+            assert sk.expect(call, GBM, SPOT, 1.0, executor=pool, **usual) == one
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_bits():
+    pytest.importorskip("cloudpickle")
+    usual = {"tol": 0.1, "seed": 4, "along": {"m": sk.path.mean()}}
+    with sk.executors.processes(2) as pool:
+        found = [sk.expect(lambda x, m: abs(m - x), GBM, SPOT, 1.0, **usual, **g) for g in ({}, {"executor": pool})]
+    assert found[0] == found[1]
+
+
+def test_what_a_function_raises_comes_back_from_an_executor():
+    def late(x):
+        return x if len(x) < 1000 else x * np.nan
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="f is not finite on 1024 of 1024 paths"):
+        sk.expect(late, GBM, SPOT, 1.0, tol=0.1, exact=False, seed=1, backend=NUMPY, executor=pool)
+
+
 @pytest.mark.parametrize(
     "given, message",
     [
         ({"tol": 0.0}, "tol must be a real number"),
         ({"tol": math.nan}, "tol must be a real number"),
         ({"f": 3}, "f must be a function of states"),
-        ({"f": lambda x: 1.0}, r"f must return one number per path, shape \(2048,\)"),
-        ({"f": lambda x: x * np.nan}, "f is not finite on 2048 of 2048 paths"),
+        ({"f": lambda x: 1.0}, r"f must return one number per path, shape \(64,\)"),
+        ({"f": lambda x: x * np.nan}, "f is not finite on 64 of 64 paths"),
         ({"t": 0.0}, "t must be a real number, above 0"),
         ({"t": (0.0, 1.0, 2.0)}, "t must be a time, or a pair"),
         ({"x0": [1.0, 2.0]}, r"paths of shape \(2,\)"),
@@ -251,6 +364,9 @@ def test_first_levels_of_no_use_are_left_out():
         ({"along": {"m": sk.path.maximum(1)}}, r"along\['m'\] is of component 1, but GBM has 1"),
         ({"along": {"m": sk.path.mean()}, "inner": 8}, "inner draws the last step anew"),
         ({"along": {"m": sk.path.mean()}, "method": sk.exact}, "exact draws the state at the end alone"),
+        ({"scramblings": 1}, "scramblings must be an integer from 16 to 64"),
+        ({"antithetic": 1}, "antithetic must be True or False, got 1"),
+        ({"executor": 2}, "executor must have the submit"),
         ({"control": [call]}, "control has pairs"),
         ({"control": call}, "control has pairs"),
         ({"toll": 1}, "did you mean tol"),

@@ -82,7 +82,7 @@ def ensemble(
 def _totals(found, kept, run, totals):
     """The totals of all blocks, each of which is committed."""
     with contextlib.closing(found):
-        for index, sol, parts in found:
+        for index, (sol, parts) in found:
             for states in parts:
                 totals = [s.combine(total, state) for s, total, state in zip(run, totals, states)]
             kept.commit(index, sol, totals)

@@ -18,9 +18,9 @@ from ..protocols import A, Backend, Executor, Numbers, Process, Times
 from ..solution import Solution
 from ..solve import progress_bar
 from .plan import planned
-from .work import Job, submitter
+from .work import Job, submitter, work
 
-__all__ = ["answers", "options", "stream"]
+__all__ = ["answers", "options", "results", "served", "stream"]
 
 DEATHS = 3  # of workers, after which a block is given up
 
@@ -67,7 +67,7 @@ def stream(
     given = options(ts, method, h, grid, tol, events, seed, backend)
     plan = planned(process, x0, paths, first_path, block, None if executor is None else 1, given)
     found = answers(plan, Job(plan.options, (), True, None, 1), executor, window, progress)
-    return (sol for _, sol, _ in found)
+    return (sol for _, (sol, _) in found)
 
 
 def options(ts, method, h, grid, tol, events, seed, backend):
@@ -77,30 +77,59 @@ def options(ts, method, h, grid, tol, events, seed, backend):
 
 
 def answers(plan, job, executor, window, progress, done=0):
-    """(index, `Solution` or None, states) of the blocks from `done` on, as an iterator that cancels what it leaves."""
+    """(index, (`Solution` or None, states)) of the blocks from `done` on: the iterator of `results`."""
+
+    def call(index):
+        process, x0, *rest = plan.rows(*plan.span(index))
+        return {"process": process, "x0": x0}, rest
+
+    def missing(index, why):
+        low, high = (plan.first_path + row for row in plan.span(index))
+        finished = f"blocks 0 to {index - 1} are finished" if index else "no block is finished"
+        return (
+            f"block {index}, paths {low:,} to {high - 1:,}, {why}; {finished}, {index} to {plan.blocks - 1} are "
+            f"missing: the same call on the same store goes on there"
+        )
+
+    executor = served(executor)
+    submit = submitter(executor, work, job, {**job.options, "statistics": job.statistics}, call)
+    return results(executor, submit, range(done, plan.blocks), missing, window, progress)
+
+
+def served(executor):
+    """The executor, checked, renewing itself where it can."""
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise ValueError(f"executor must have the submit of a concurrent.futures.Executor, got {shown(executor)}")
-    executor = renewing(executor)
+    return renewing(executor)
+
+
+def results(executor, submit, blocks, missing, window=None, progress=False):
+    """(index, result) of the blocks in order, as an iterator that cancels what it leaves.
+
+    submit   of an index: its future
+    blocks   a range of indices
+    missing  (index, why) -> what to say where there will be no result
+    """
     window = 2 * _workers(executor) if window is None else integer("window", window, least=1)
-    return _answers(plan, job, executor, 1 if executor is None else window, progress, done)
+    return _results(executor, submit, blocks, missing, 1 if executor is None else window, progress)
 
 
-def _answers(plan, job, executor, window, progress, done):
-    submit, pending, ahead = submitter(executor, job, plan), collections.deque(), iter(range(done, plan.blocks))
+def _results(executor, submit, blocks, missing, window, progress):
+    pending, ahead = collections.deque(), iter(blocks)
     try:
         with progress_bar(progress) as ticker:
-            for index in range(done, plan.blocks):
+            for index in blocks:
                 pending.extend((i, submit(i)) for i in itertools.islice(ahead, window - len(pending)))
                 future = pending.popleft()[1]
-                yield index, *_answer(future, index, submit, pending, executor, plan)
+                yield index, _result(future, index, submit, pending, executor, missing)
                 if ticker is not None:
-                    ticker((index + 1) / plan.blocks)
+                    ticker((index + 1) / blocks.stop)
     finally:
         for _, future in pending:
             future.cancel()
 
 
-def _answer(future, index, submit, pending, executor, plan):
+def _result(future, index, submit, pending, executor, missing):
     """What a block gives, which is made once more where it raises, and again where a worker has died."""
     raised = deaths = 0
     while True:
@@ -109,25 +138,19 @@ def _answer(future, index, submit, pending, executor, plan):
         except BrokenExecutor as error:
             deaths += 1
             if deaths > DEATHS or not _renewed(executor):
-                raise _missing(index, plan, "was lost with a worker", error) from error
+                raise RuntimeError(missing(index, _why("was lost with a worker", error))) from error
             for i, (other, waiting) in enumerate(pending):
                 if not waiting.done() or waiting.cancelled() or waiting.exception() is not None:
                     pending[i] = other, submit(other)
         except Exception as error:
             raised += 1
             if raised > 1:
-                raise _missing(index, plan, "raised twice", error) from error
+                raise RuntimeError(missing(index, _why("raised twice", error))) from error
         future = submit(index)
 
 
-def _missing(index, plan, what, error):
-    low, high = (plan.first_path + row for row in plan.span(index))
-    why = f"{what}: {type(error).__name__}: {' '.join(str(error).split())}"
-    finished = f"blocks 0 to {index - 1} are finished" if index else "no block is finished"
-    return RuntimeError(
-        f"block {index}, paths {low:,} to {high - 1:,}, {why}; {finished}, {index} to {plan.blocks - 1} are "
-        f"missing: the same call on the same store goes on there"
-    )
+def _why(what, error):
+    return f"{what}: {type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _renewed(executor):

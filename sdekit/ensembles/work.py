@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..solve import solve
 from ..stats.part import LEAF, part
 
-__all__ = ["Job", "submitter"]
+__all__ = ["Job", "submitter", "work"]
 
 
 class Job(NamedTuple):
@@ -48,33 +48,42 @@ def work(job, process, x0, paths, first_path):
         return sol if job.keep else None, list(pool.map(collect, parts))
 
 
-def remote(job, own, paths, first_path):
-    """`work` on a job, a process and an x0 that come as bytes; those of the last blocks are kept, and their code.
+def remote(function, common, own, *rest):
+    """function(common, *own, *rest) of two that come as bytes; those of the last blocks are kept, and their code.
 
     A worker warns nobody; paths that fail are in the answer.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        return work(_unpacked(job), *_unpacked(own), paths, first_path)
+        return function(_unpacked(common), *_unpacked(own), *rest)
 
 
 _unpacked = functools.lru_cache(8)(pickle.loads)
 
 
-def submitter(executor, job, plan):
-    """A function that submits a block by its index, and returns its future."""
+def submitter(executor, function, common, named, call):
+    """A function that submits a block by its index, and returns its future: of function(common, *own, *rest).
+
+    named  the parts of `common` by name, for an error that cannot send one
+    call   of an index: (own, a dict of objects that may be the same in all blocks; rest, a tuple of numbers)
+    """
+
+    def called(index):
+        own, rest = call(index)
+        return function, common, *own.values(), *rest
+
     if executor is None:
-        return lambda index: _at_once(work, job, *plan.rows(*plan.span(index)))
+        return lambda index: _at_once(*called(index))
     if isinstance(executor, ThreadPoolExecutor):
-        return lambda index: _submitted(executor, work, job, *plan.rows(*plan.span(index)))
-    common = packed(job, {**job.options, "statistics": job.statistics})
-    last: list = [None, None, None]  # process, x0 and their bytes, which are those of all blocks if nothing is cut
+        return lambda index: _submitted(executor, *called(index))
+    shared = packed(common, named)
+    last: list = [None, None]  # what is a block's own, and its bytes, which are those of all blocks if nothing is cut
 
     def submit(index):
-        process, x0, *rest = plan.rows(*plan.span(index))
-        if last[0] is not process or last[1] is not x0:
-            last[:] = process, x0, packed((process, x0), {"process": process, "x0": x0})
-        return _submitted(executor, remote, common, last[2], *rest)
+        own, rest = call(index)
+        if last[0] is None or any(value is not last[0][name] for name, value in own.items()):
+            last[:] = own, packed(tuple(own.values()), own)
+        return _submitted(executor, remote, function, shared, last[1], *rest)
 
     return submit
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import arrays, brownian, equation, noise
-from ..brownian import BrownianPath
+from .. import arrays, equation
 from ..checks import shown
-from ..methods import Method, euler_maruyama, exact
+from ..methods import Method, euler_maruyama, general, method
 from ..path import Functional, Walk
 from ..solve import solve
 from ..system import System
+from .numbers import Needs, Numbers
 
 BLOCK = 2**21  # numbers that a block of paths holds
 LANES = 2**17  # paths of a block, at most
@@ -26,6 +26,16 @@ class Failed(ValueError):
     """Paths that are not finite."""
 
 
+@method(strong={"general": 0.5, "diagonal": 1.0, "additive": 1.0}, weak=1.0, order=1, columns=True)
+def antithetic_milstein(sde, t, t1, x, h, dw):
+    """`milstein_general` without its Lévy areas, for levels whose finer path has an antithetic twin.
+
+    Source: M. Giles, L. Szpruch, "Antithetic multilevel Monte Carlo estimation for multi-dimensional SDEs without Lévy
+    area simulation", 2014, doi:10.1214/13-AAP957.
+    """
+    return general._milstein(sde, t, t1, x, h, dw)
+
+
 @dataclass(frozen=True)
 class Quantity:
     """f(X_T, **along) − Σ c (g − E g): a payoff, functionals that it reads, and control variates."""
@@ -33,31 +43,63 @@ class Quantity:
     f: Callable
     process: Any
     x0: Any
-    t0: float
-    t1: float
+    stops: np.ndarray
     method: Method
     system: System
     along: Mapping[str, Functional]
     inner: int
     backend: Any
+    antithetic: bool = False  # whether a value is the mean of those of W and −W
     controls: tuple[tuple[float, Callable, float], ...] = ()  # (c, g, E g)
 
-    def pairs(self, n, seed, first, paths, coarse=True):
-        """Blocks of (values on n steps, values on n/2 along the same paths or None), for paths from `first` on."""
-        width = (n + 1) * (self.system.components or 1) * (4 if self.bridged else 1) if self.along else self.inner
-        block = min(LANES, max(256, BLOCK // width))
-        for begin in range(first, first + paths, block):
-            draw = _Draw(self, n, seed, begin, min(block, first + paths - begin), coarse)
-            yield draw.value(n), draw.value(n // 2) if coarse else None
+    def times(self, steps):
+        """The ends of so many steps in all, as many of equal size between two of the `stops`: t0, jumps, and t1."""
+        n = steps // self.parts
+        starts, gaps = self.stops[:-1, None], np.diff(self.stops)[:, None]
+        return np.append((starts + gaps / n * np.arange(n)).ravel(), self.stops[-1])
+
+    @property
+    def parts(self):
+        return len(self.stops) - 1
+
+    def needs(self, n):
+        """What a path takes of n steps."""
+        return Needs(self.method.normals, n, self.parts, math.prod(self.driven), self.bridged, self.inner > 1)
+
+    @property
+    def driven(self):
+        """The shape of dW of one path."""
+        general = self.system.noise == "general"
+        return (self.system.channels,) if general else np.shape(self.x0)
+
+    def block(self, n):
+        """Paths of a block."""
+        width = n * self.method.normals * math.prod(self.driven)
+        if self.along:
+            width = (n + 1) * (self.system.components or 1) * (4 if self.bridged else 1)
+        return min(LANES, max(64, BLOCK // max(width, self.inner)))
+
+    def pair(self, numbers, coarse=True):
+        """(values on n steps, values on n/2 steps along the same paths or None), (paths,) each."""
+        both = [numbers, numbers.negated] if self.antithetic else [numbers]
+        twins = [n.swapped for n in both] if coarse and self.twinned else []
+        fine = np.mean([_Paths(self, n).fine() for n in (*both, *twins)], 0)
+        return fine, np.mean([_Paths(self, n).coarse() for n in both], 0) if coarse else None
+
+    @property
+    def twinned(self):
+        """Whether the finer path of a level has a twin, with which it is averaged."""
+        return self.method is antithetic_milstein
 
     @property
     def bridged(self):
         return any(functional.bridged for functional in self.along.values())
 
     def cost(self, n, coarse=True):
-        """Steps of a path and of its coarser companion."""
+        """Steps of a path and of its companions."""
         extra = self.inner if self.inner > 1 else 0
-        return n + extra + (n // 2 + extra if coarse else 0)
+        steps = (n + extra) * (1 + (coarse and self.twinned)) + (n // 2 + extra if coarse else 0)
+        return steps * (1 + self.antithetic)
 
     def payoff(self, x, walk):
         """The values (paths,) of states at the end and of the functionals of a `Walk`."""
@@ -69,41 +111,51 @@ class Quantity:
 
 
 @dataclass(frozen=True)
-class _Draw:
-    """Some paths of a seed, which any number of steps follows."""
+class _Paths:
+    """Some paths, which n and n/2 steps follow."""
 
     of: Quantity
-    n: int  # of the finer of two
-    seed: int
-    first: int
-    paths: int
-    coupled: bool  # whether there is a coarser path
+    numbers: Numbers
 
-    def value(self, n):
+    @property
+    def n(self):
+        return self.numbers.z.shape[1]
+
+    @property
+    def paths(self):
+        return self.numbers.z.shape[-1]
+
+    def fine(self):
         """The payoff on n steps."""
+        return self._value(self.numbers.z)
+
+    def coarse(self):
+        """The payoff on n/2 steps."""
+        return self._value(self.numbers.halved)
+
+    def _value(self, z):
         q = self.of
         if q.inner > 1:
-            return self._averaged(n)
+            return self._averaged(z)
         if not q.along:
-            return q.payoff(self._solve([q.t0, q.t1], n)[-1], None)
-        t = self._times(n)
-        x = self._solve(t, n)
+            return q.payoff(self._solve(q.times(z.shape[1]), z)[-1], None)
+        t = q.times(z.shape[1])
+        x = self._solve(t, z, save=t)
         return q.payoff(x[-1], lambda functional: self._walk(functional, t, x))
 
-    def _times(self, n):
-        return self.of.t0 + (self.of.t1 - self.of.t0) / n * np.arange(n + 1)
+    def _solve(self, t, z, save=None):
+        """States at `save`, or at the end, on the steps t with the normals z."""
+        return self._run(self.of.x0, save, self.of.method, grid=t, noise=self._laid(z), paths=self.paths)
 
-    def _solve(self, ts, n):
-        """States at ts on steps of the n-th part."""
-        q = self.of
-        given = {"paths": self.paths, "first_path": self.first}
-        given |= {"noise": BrownianPath(self.seed, q.t0, q.t1)} if self.coupled else {"seed": self.seed}
-        return self._run(q.x0, ts, **given, **({} if q.method is exact else {"h": (q.t1 - q.t0) / n}))
+    def _laid(self, z):
+        """Normals (draws, steps, channels, paths) as `solve` takes them."""
+        z = np.moveaxis(z, 2, -1).reshape(*z.shape[:2], z.shape[-1], *self.of.driven)
+        return z if len(z) > 1 else z[0]
 
-    def _run(self, x0, ts, method=None, **given):
+    def _run(self, x0, ts, method, **given):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `Failed` says it
-            sol = solve(self.of.process, x0, ts, method or self.of.method, backend=self.of.backend, **given)
+            sol = solve(self.of.process, x0, ts, method, backend=self.of.backend, **given)
         if failed := int(sol.failed.sum()):
             raise Failed(f"{failed} of {self.paths} paths on {self.n} steps are not finite")
         return sol.x
@@ -114,15 +166,14 @@ class _Draw:
         """The `Walk` that a functional is told of; of a coarse path with the points of the fine one, if bridged."""
         if not functional.bridged:
             return Walk(t, x)
-        q, fine = self.of, self._times(self.n)
-        system, h = q.system, (q.t1 - q.t0) / self.n
+        q, system, fine = self.of, self.of.system, self.of.times(self.n)
         unit = equation.variance(functional.component, system.components is not None, system.noise)
         starts = [_first(x[i], system) for i in range(len(t) - 1)]
         rates = [np.broadcast_to(unit(system.process, float(s), y), self.paths) for s, y in zip(t, starts)]
-        spread = h * np.repeat(rates, self.n // (len(t) - 1), axis=0)
+        spread = np.diff(fine)[:, None] * np.repeat(rates, self.n // (len(t) - 1), axis=0)
         if len(t) < len(fine):
             x = self._filled(t, x, starts)
-        return Walk(fine, x, spread, self._waits())
+        return Walk(fine, x, spread, self.numbers.waits)
 
     def _filled(self, t, x, starts):
         """x and, between, the middles of Brownian bridges along the path: (x + x')/2 + g (dW₁ − dW₂)/2."""
@@ -137,65 +188,37 @@ class _Draw:
 
     def _increments(self):
         """dW of each of the n steps, as the equation takes them."""
-        q, system = self.of, self.of.system
-        path = BrownianPath(self.seed, q.t0, q.t1)
-        many = system.components is not None or system.noise == "general"
-        bridge = brownian.bridge(path, self.first, self.paths, system.channels if many else 1, np.empty(0))
-        root, ticks = math.sqrt((q.t1 - q.t0) / self.n), brownian.ticks(path, self._times(self.n), "ts").tolist()
-        steps = [brownian.step(bridge, a, b)[0] * root for a, b in itertools.pairwise(ticks)]
-        if system.correlation is not None:
-            steps = [system.correlation @ z for z in steps]
-        return steps if many else [z[0] for z in steps]
-
-    def _waits(self):
-        """−log u of each step, half the sum of two squared normals."""
-        lanes = self.first + np.arange(self.paths)
-        z = noise.rows(lanes, 0, 2 * self.n, self.seed, noise.Stream.EXTREME, np.empty(0))
-        return 0.5 * (z[::2] ** 2 + z[1::2] ** 2)
+        dw = self.numbers.z[0] * np.sqrt(np.diff(self.of.times(self.n)))[:, None, None]
+        if self.of.system.correlation is not None:
+            dw = self.of.system.correlation @ dw
+        return dw if self.of.driven else dw[:, 0]
 
     # --- the last step, averaged ---
 
-    def _averaged(self, n):
+    def _averaged(self, z):
         """The mean of f over the last step of the finer path, given the rest: over points of a shifted lattice.
 
         Of the last of n/2 steps the first half of dW is given by the path as well.
         """
-        q, m = self.of, self.of.inner
-        h, whole = (q.t1 - q.t0) / self.n, (q.t1 - q.t0) / n
-        x = self._solve([q.t0, q.t1 - whole], n)[-1] if n > 1 else np.broadcast_to(q.x0, (self.paths, *np.shape(q.x0)))
-        z = self._points()
+        q, m, n = self.of, self.of.inner, z.shape[1]
+        t = q.times(n)
+        x = self._solve(t[:-1], z[:, :-1])[-1] if n > 1 else np.broadcast_to(q.x0, (self.paths, *np.shape(q.x0)))
+        points = self._points()
         if n < self.n:
-            dw = self._half(q.t1 - whole, q.t1 - h) / math.sqrt(h)
-            z = (dw[:, None] + z) / math.sqrt(2)
-        x, z = np.repeat(x, m, axis=0), z.reshape((1, self.paths * m, *z.shape[2:]))
+            points = (self.numbers.z[0, -2, :, :, None] + points) * math.sqrt(0.5)
+        points = self._laid(points.reshape(1, 1, -1, self.paths * m))
         method = q.method if q.method.normals == 1 else euler_maruyama
-        x = self._run(x, [q.t1 - whole, q.t1], method, grid=[q.t1 - whole, q.t1], noise=z)[-1]
+        x = self._run(np.repeat(x, m, axis=0), None, method, grid=t[-2:], noise=points)[-1]
         return q.payoff(x, None).reshape(self.paths, m).mean(1)
 
-    def _many(self):
-        """The axis of channels of normals, where they have one."""
-        system = self.of.system
-        return (system.channels,) if system.components is not None or system.noise == "general" else ()
-
     def _points(self):
-        """Normals (paths, inner, channels) of a lattice in the unit cube, shifted for each path: unbiased."""
-        from scipy.special import ndtr, ndtri
+        """Normals (channels, paths, inner) of a lattice in the unit cube, shifted for each path: unbiased."""
+        from scipy.special import ndtri
 
-        m, channels = self.of.inner, math.prod(self._many())
-        lanes = self.first + np.arange(self.paths)
-        shift = ndtr(noise.rows(lanes, 0, channels, self.seed, noise.Stream.EXTREME, np.empty(0)))
-        generator = [pow(_coprime(m), j, m) for j in range(channels)]
-        u = np.stack([(np.arange(m) * g / m + s[:, None]) % 1.0 for g, s in zip(generator, shift)], -1)
-        z = ndtri(np.clip(u, 2.0**-53, 1 - 2.0**-53))
-        return z if self._many() else z[..., 0]
-
-    def _half(self, a, b):
-        """W_b − W_a of each path: (paths, channels)."""
-        path = BrownianPath(self.seed, self.of.t0, self.of.t1)
-        bridge = brownian.bridge(path, self.first, self.paths, math.prod(self._many()), np.empty(0))
-        p, q = brownian.ticks(path, np.array([a, b]), "ts").tolist()
-        w = brownian.step(bridge, p, q)[0] * math.sqrt(b - a)
-        return w.T if self._many() else w[0]
+        m, shifts = self.of.inner, self.numbers.shifts
+        generator = np.array([pow(_coprime(m), j, m) for j in range(len(shifts))])
+        u = (np.arange(m) * generator[:, None, None] / m + shifts[..., None]) % 1.0
+        return ndtri(np.clip(u, 2.0**-53, 1 - 2.0**-53))
 
 
 def _coprime(m):

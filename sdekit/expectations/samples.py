@@ -1,62 +1,94 @@
 """What the paths of a level gave."""
 
+import itertools
 import math
 
 import numpy as np
 
 from ..stats.sums import central
+from .numbers import counted, sobol
+
+FEW = 64  # paths from whose means sums are taken
+
+
+def values(quantity, n, coarse, scrambled, seed, first, paths):
+    """The differences and the finer values of some paths of a level, (2, paths)."""
+    draw = sobol if scrambled else counted
+    fine, coarser = quantity.pair(draw(quantity.needs(n), seed, first, paths), coarse)
+    return np.stack([fine if coarser is None else fine - coarser, fine])
+
+
+def sums(quantity, pivots, *which):
+    """Sums over `values` of their powers about the pivots, (2, 4)."""
+    one = values(quantity, *which) - pivots
+    two = one * one
+    return np.stack([power.sum(1) for power in (one, two, two * one, two * two)], 1)
 
 
 class Samples:
-    """A level: how many paths, and the power sums of what they gave, about the first block's means."""
+    """A level: how many paths, and the power sums of what they gave, about the means of the first ones.
 
-    def __init__(self, quantity, n, seed, coarse=True):
-        self.quantity, self.n, self.coarse = quantity, n, coarse
+    With scramblings the paths are as many points of each of them, whose means tell the error.
+    """
+
+    def __init__(self, quantity, n, seed, coarse=True, scramblings=0):
+        self.quantity, self.n, self.coarse, self.scramblings = quantity, n, coarse, scramblings
         self.seed = int(np.random.SeedSequence((seed, n)).generate_state(1, np.uint64)[0])
-        self.count, self.pivots, self.sums = 0, None, np.zeros((2, 4))
+        self.count, self.sums = 0, np.zeros((max(1, scramblings), 2, 4))
+        self.pivots = values(quantity, *self._which(0, 0, FEW)).mean(1, keepdims=True)
 
-    def values(self, paths):
-        """What the first paths give on n steps."""
-        return np.concatenate([fine for fine, _ in self.quantity.pairs(self.n, self.seed, 0, paths, self.coarse)])
+    def _which(self, stratum, first, paths):
+        """The arguments of `values`."""
+        seed = (self.seed, stratum) if self.scramblings else self.seed
+        return self.n, self.coarse, self.scramblings > 0, seed, first, paths
 
-    def add(self, paths):
-        for fine, coarse in self.quantity.pairs(self.n, self.seed, self.count, paths, self.coarse):
-            both = np.stack([fine if coarse is None else fine - coarse, fine])
-            if self.pivots is None:
-                self.pivots = both.mean(1, keepdims=True)
-            one = both - self.pivots
-            two = one * one
-            self.sums += np.stack([power.sum(1) for power in (one, two, two * one, two * two)], 1)
-            self.count += fine.size
-        return self
+    def calls(self, paths):
+        """The arguments of `sums` for so many more paths."""
+        strata, block = len(self.sums), self.quantity.block(self.n)
+        begin, end = self.count // strata, (self.count + paths) // strata
+        for stratum, first in itertools.product(range(strata), range(begin, end, block)):
+            yield self.pivots, *self._which(stratum, first, min(block, end - first))
 
-    def _moments(self, row):
-        means = self.sums[row] / self.count
+    def merge(self, call, found):
+        """Take in the `sums` of a call."""
+        seed, paths = call[4], call[6]
+        self.sums[seed[1] if self.scramblings else 0] += found
+        self.count += paths
+
+    def moments(self, row=0):
+        """(mean, variance, fourth central moment) of the differences, or of the finer values (row 1)."""
+        means = self.sums.sum(0)[row] / self.count
         variance, _, fourth = central(*means)
         return float(self.pivots[row, 0] + means[0]), max(float(variance), 0.0), float(fourth)
 
+    def error(self, row=0):
+        """The standard error of a mean."""
+        if not self.scramblings:
+            return math.sqrt(self.moments(row)[1] / self.count)
+        means = self.sums[:, row, 0] * (self.scramblings / self.count)
+        return float(means.std(ddof=1)) / math.sqrt(self.scramblings)
+
     @property
     def mean(self):
-        return self._moments(0)[0]
+        return self.moments()[0]
 
     @property
     def variance(self):
-        return self._moments(0)[1]
+        return self.moments()[1]
 
     @property
     def kurtosis(self):
-        _, variance, fourth = self._moments(0)
+        _, variance, fourth = self.moments()
         return fourth / variance**2 if variance > 0 else 3.0
 
     @property
     def stderr(self):
-        return math.sqrt(self.variance / self.count)
+        return self.error()
 
     @property
     def finer(self):
         """(mean, its standard error) of the payoff on n steps."""
-        mean, variance, _ = self._moments(1)
-        return mean, math.sqrt(variance / self.count)
+        return self.moments(1)[0], self.error(1)
 
     @property
     def cost(self):

@@ -1,0 +1,176 @@
+"""Levels and paths chosen from measured means, variances and costs.
+
+    E P ≈ Σ_l E(P_l − P_{l−1}),  each from paths of its own,  N_l ∝ √(V_l/C_l)
+
+Sources: M. Giles, "Multilevel Monte Carlo path simulation", 2008, doi:10.1287/opre.1070.0496; diagnostics: M. Giles,
+"Multilevel Monte Carlo methods", 2015, doi:10.1017/S096249291500001X, section 3; scrambled points: M. Giles,
+B. Waterhouse, "Multilevel quasi-Monte Carlo path simulation", 2009, doi:10.1515/9783110213140.165.
+"""
+
+import math
+
+import numpy as np
+
+from ..ensembles.stream import results
+from ..ensembles.work import submitter
+from .answer import Answer, Level
+from .quantity import Failed
+from .samples import Samples, sums
+
+PILOT = 1024  # paths of a new level
+SURE = 2.6  # standard errors that a tolerance has to have room for: 99 %
+FINEST = 2**20  # steps
+ROUGH = 2**10  # times as many steps as asked for may be on the first level
+HEAVY = 100.0  # the kurtosis from which on a variance is extrapolated
+
+
+def add(short, executor=None):
+    """Draw for each of some (level, paths) so many more paths, in blocks on the executor."""
+    calls = [(level, call) for level, paths in short for call in level.calls(paths)]
+    if executor is None:
+        for level, call in calls:
+            level.merge(call, sums(level.quantity, *call))
+        return
+    q = short[0][0].quantity
+    named = {"f": q.f, "process": q.process, "along": q.along, "control": q.controls}
+    submit = submitter(executor, sums, q, named, lambda index: ({}, calls[index][1]))
+    try:
+        for index, found in results(executor, submit, range(len(calls)), _missing):
+            level, call = calls[index]
+            level.merge(call, found)
+    except RuntimeError as error:
+        raise error.__cause__ if isinstance(error.__cause__, ValueError) else error from None
+
+
+def _missing(index, why):
+    return f"a block of paths {why}; the same call begins anew"
+
+
+def pilot(level, executor=None):
+    """The level with its first paths: of scramblings a power of two points each."""
+    each = PILOT // max(1, level.scramblings)
+    add([(level, max(1, level.scramblings) * 2 ** int(math.log2(each)))], executor)
+    return level
+
+
+def first_level(q, seed, n, executor):
+    """The steps of the first level: the fewest on which paths are finite and the next level is but a correction."""
+    last = min(FINEST, n * ROUGH)
+    while True:
+        try:
+            level = pilot(Samples(q, 2 * n, seed), executor)
+            whole = level.moments(1)[1]
+            if level.variance <= 0.5 * whole or whole == 0 or n >= last:
+                return n
+        except Failed:
+            if n >= last:
+                raise
+        n *= 2
+
+
+def single(q, tol, seed, scramblings, executor):
+    """The answer of a law that is drawn as it is."""
+    level = pilot(Samples(q, q.parts, seed, False, scramblings), executor)
+    while short := _short([level], [level.variance], tol / SURE):
+        add(short, executor)
+    return _answer([level], 0.0, None, seed, tol)
+
+
+def multilevel(q, tol, seed, first, scramblings, executor):
+    """The answer of levels of first, 2 first, … steps."""
+
+    def fresh(n):
+        return pilot(Samples(q, n, seed, n > first, scramblings), executor)
+
+    levels = [fresh(first << i) for i in range(3)]
+    while True:
+        alpha, beta = _rates(levels)
+        bias = _bias(levels, alpha)
+        room = (tol - bias if 4 * bias <= tol else 0.75 * tol) / SURE
+        if short := _short(levels, _variances(levels, beta), room):
+            add(short, executor)
+        elif 4 * bias <= tol or levels[-1].n >= FINEST:
+            return _answer(levels, bias, (alpha, beta), seed, tol)
+        else:
+            levels.append(fresh(2 * levels[-1].n))
+
+
+def _short(levels, variances, room):
+    """(level, paths that it lacks) of those that lack some for a standard error of `room`."""
+    if levels[0].scramblings:  # twice the points where that saves most for its cost
+        if sum(level.stderr**2 for level in levels) <= room**2:
+            return []
+        level = max(levels, key=lambda level: level.stderr**2 / (level.count * level.cost))
+        return [(level, level.count)]
+    share = sum(math.sqrt(v * level.cost) for v, level in zip(variances, levels)) / room**2
+    wanted = [math.ceil(share * math.sqrt(v / level.cost)) for v, level in zip(variances, levels)]
+    return [
+        (level, min(max(n - level.count, level.count // 50 + 1), 15 * level.count))
+        for level, n in zip(levels, wanted)
+        if n > level.count
+    ]
+
+
+def _rates(levels):
+    """(α, β) by least squares over the differences, those whose means stand out of their errors; at least 1/2."""
+    n = np.log2([level.n for level in levels[1:]])
+    means = np.array([abs(level.mean) for level in levels[1:]])
+    clear = means > 2 * np.array([level.stderr for level in levels[1:]])
+    variances = np.array([level.variance for level in levels[1:]])
+    weak = levels[0].quantity.method.weak or 1.0  # what noise adds to that would make the bias seem small
+    alpha = min(_slope(n[clear], means[clear], 1.0), max(1.0, weak))
+    return alpha, _slope(n[variances > 0], variances[variances > 0], 1.0)
+
+
+def _slope(n, values, default):
+    return default if len(n) < 2 else max(0.5, float(-np.polyfit(n, np.log2(values), 1)[0]))
+
+
+def _bias(levels, alpha):
+    """Σ of the differences to come, a geometric series after each of the last three."""
+    last = levels[-1].n
+    tails = [abs(level.mean) * (level.n / last) ** alpha for level in levels[-3:] if level.coarse]
+    return max(tails) / (2**alpha - 1)
+
+
+def _variances(levels, beta):
+    """Variances; where few paths or a few of them make one, not below what the level before lets expect."""
+    found = [levels[0].variance]
+    for level in levels[1:]:
+        expected = found[-1] * 2.0**-beta if level.coarse and found[1:] else 0.0
+        found.append(max(level.variance, expected if level.kurtosis > HEAVY else 0.5 * expected))
+    return found
+
+
+def _stderr(levels, rates):
+    """The standard error of the sum: of scramblings as it is, else from the variances."""
+    if rates is None or levels[0].scramblings:
+        return math.hypot(*(level.stderr for level in levels))
+    return math.sqrt(sum(v / level.count for v, level in zip(_variances(levels, rates[1]), levels)))
+
+
+def _answer(levels, bias, rates, seed, tol):
+    records, notes, before = [], [], None
+    for level in levels:
+        gap = 0.0 if before is None else _gap(before, level)
+        records.append(Level(level.n, level.count, level.mean, level.variance, level.kurtosis, gap, level.seed))
+        before = level
+    stderr = _stderr(levels, rates)
+    if rates is None:
+        notes.append("exact in law: one level, no bias")
+    heavy = [] if levels[0].scramblings else [r for r in records[1:] if r.kurtosis > HEAVY]
+    notes += [f"{r.steps} steps: kurtosis {r.kurtosis:.0f}, variance extrapolated" for r in heavy]
+    apart = [r for r in records if r.consistency > 1]
+    doubts = [f"{r.steps} steps: {r.consistency:.1f} times as far from the level before as noise allows" for r in apart]
+    if bias + SURE * stderr > tol:
+        doubts.append(f"bias {bias:.2g} and 2.6 standard errors of {stderr:.2g} are above tol = {tol:.2g}")
+    return Answer(
+        sum(level.mean for level in levels), bias + 1.96 * stderr, bias, stderr, tuple(records), rates,
+        sum(level.count * level.cost for level in levels), seed, not doubts, (*notes, *doubts),
+    )  # fmt: skip
+
+
+def _gap(before, level):
+    (a, sa), (b, sb) = before.finer, level.finer
+    spread = 3 * (level.stderr + sa + sb)
+    return abs(level.mean - (b - a)) / spread if spread > 0 else 0.0
