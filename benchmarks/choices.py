@@ -19,10 +19,10 @@ TARGETS = {
 }
 POLICIES = {  # as docs/gradients.md names them: the task whose time was measured, and that whose memory was
     "`None`": ("heun", "heun, None"),
-    "`checkpointed(every)`": ("heun, checkpointed(10)", "heun, Checkpointed"),
-    "`reversible()`": ("heun, reversible", "heun, Reversible"),
-    "the same with `reversible_heun`": ("reversible_heun, reversible", "reversible_heun, Reversible"),
-    "`adjoint()`": ("heun, adjoint", "heun, Adjoint"),
+    "`checkpointed(every)`": ("heun, checkpointed(10)", "heun, checkpointed"),
+    "`reversible()`": ("heun, reversible", "heun, reversible"),
+    "the same with `reversible_heun`": ("reversible_heun, reversible", "reversible_heun, reversible"),
+    "`adjoint()`": ("heun, adjoint", "heun, adjoint"),
 }
 
 

@@ -76,7 +76,12 @@ PAGES = {
         "backends": choices.backends,
         "policies": choices.policies,
     },
-    "docs/speed.md": {"throughput": tables.throughput, "core": tables.core, "overhead": tables.overhead},
+    "docs/speed.md": {
+        "throughput": tables.throughput,
+        "core": tables.core,
+        "overhead": tables.overhead,
+        "gradients": tables.gradients,
+    },
     "docs/accuracy.md": {
         "orders": tables.orders,
         "pierret": gaussian_table,
