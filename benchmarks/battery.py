@@ -9,7 +9,7 @@ other streams, keys and lane words. All numbers are visited once, in blocks, so 
 small. Every test gives a p-value; the battery fails where one is below LEVEL / number of tests, which
 happens to a perfect generator with probability LEVEL at most (Bonferroni).
 
-Writes benchmarks/results/battery.json and the table of docs/noise.md.
+Writes benchmarks/results/battery.json; `python -m benchmarks.pages` shows it on docs/noise.md.
 """
 
 import argparse
@@ -30,11 +30,10 @@ from sdekit import noise
 from sdekit.backends.kernels import generator
 from sdekit.files import write_text
 
-from .report import cores, machine, put_between_markers, versions
+from .report import cores, machine, versions
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "battery.json"
-PAGE = ROOT / "docs" / "noise.md"
 LEVEL = 1e-4  # probability that a perfect generator fails
 DTYPES = ("float32", "float64")
 
@@ -370,7 +369,6 @@ def main(argv=None):
     print(json.dumps(data["verdict"], indent=1))
     if not arguments.no_write:
         write_text(RESULTS, json.dumps(data, indent=1) + "\n")
-        write_text(PAGE, put_between_markers(PAGE.read_text(encoding="utf-8"), summary(data)))
     return 0 if data["verdict"]["passed"] else 1
 
 

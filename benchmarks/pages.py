@@ -1,27 +1,16 @@
-"""Writes the measured tables into the documentation, from the result files: `python -m benchmarks.pages`."""
+"""Writes the measured tables into the documentation, from the result files: `python -m benchmarks.pages`.
+
+What stands between `<!-- name -->` and `<!-- /name -->` on a page is made here, and a test compares.
+"""
 
 import json
 import math
-from pathlib import Path
 
 from sdekit.convergence import WorkPrecision
 from sdekit.files import write_text
 
-from . import compare, digits, pierret, samplers, toy
-from .report import put_between_markers
-
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-
-
-def read(name):
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def measured_on(result):
-    """The machine and the versions of a result, in one line."""
-    where, listed = result["machine"], ", ".join(f"{k} {v}" for k, v in result["versions"].items())
-    return f"*{where['cpu']}, {where['cores']} cores, {where['system']}; {listed}.*"
+from . import battery, choices, compare, digits, pierret, samplers, solved, tables, toy
+from .report import ROOT, measured_on, put_between_markers, read
 
 
 def gaussian_table():
@@ -77,39 +66,61 @@ def diffusers_table():
     return "\n".join(lines) + f"\n\n{note}\n\n{measured_on(result)}"
 
 
-def overhead_table():
-    result = read("overhead")
-    lines = ["| method | ms a step | limit | share |", "|---|--:|--:|--:|"]
-    for name, row in result["methods"].items():
-        lines.append(f"| `{name}` | {1e3 * row['seconds']:.2f} | {1e3 * row['limit']:.2f} | {row['share']:.2f} |")
-    note = f"one pass {1e3 * result['pass']:.3f} ms, one draw of normals {1e3 * result['normals']:.2f} ms"
-    return "\n".join(lines) + f"\n\n*{note}, {result['threads']} threads.* {measured_on(result)}"
+PAGES = {
+    "README.md": {"headline": tables.headline},
+    "docs/choose.md": {
+        "methods": choices.methods,
+        "without-noise": choices.without_noise,
+        "samplers": choices.samplers,
+        "solved-fixed": choices.plans,
+        "backends": choices.backends,
+        "policies": choices.policies,
+    },
+    "docs/speed.md": {
+        "throughput": tables.throughput,
+        "core": tables.core,
+        "overhead": tables.overhead,
+        "gradients": tables.gradients,
+    },
+    "docs/accuracy.md": {
+        "orders": tables.orders,
+        "pierret": gaussian_table,
+        "nfe-gaussian": lambda: nfe_tables("gaussian"),
+        "nfe-eight": lambda: nfe_tables("eight"),
+        "nfe-digits": lambda: nfe_tables("digits"),
+        "nfe-others": others,
+        "diffusers": diffusers_table,
+    },
+    "docs/bits.md": {"bits": tables.bits},
+    "docs/elementary.md": {"elementary": tables.elementary},
+    "docs/noise.md": {"battery": lambda: battery.summary(read("battery"))},
+    "docs/sampling.md": {
+        "solved": lambda: solved.table(read("solved")["cells"]),
+        "solved-diffusers": lambda: solved.table(
+            read("solved")["cells"], "plans beside diffusers", "diffusers", solved.FEW
+        ),
+    },
+    "docs/odes.md": {"stiff": tables.stiff, "stiff-ensemble": tables.stiff_ensemble},
+    "docs/first-passage.md": {"passage": tables.passage},
+    "docs/generative.md": {
+        "toy": lambda: toy.markdown(read("toy")),
+        "compare": lambda: compare.markdown(read("compare")),
+        "digits": lambda: digits.markdown(read("digits")),
+    },
+}
 
 
-ACCURACY = {
-    "pierret": gaussian_table,
-    "nfe-gaussian": lambda: nfe_tables("gaussian"),
-    "nfe-eight": lambda: nfe_tables("eight"),
-    "nfe-digits": lambda: nfe_tables("digits"),
-    "nfe-others": others,
-    "diffusers": diffusers_table,
-    "overhead": overhead_table,
-}
-GENERATIVE = {
-    "toy": lambda: toy.markdown(read("toy")),
-    "compare": lambda: compare.markdown(read("compare")),
-    "digits": lambda: digits.markdown(read("digits")),
-}
-PAGES = {"accuracy.md": ACCURACY, "generative.md": GENERATIVE}
+def renewed(page):
+    """The text of a page with what its result files say now."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for section, make in PAGES[page].items():
+        text = put_between_markers(text, make(), section)
+    return text
 
 
 def main():
-    for name, sections in PAGES.items():
-        page = ROOT / "docs" / name
-        text = page.read_text(encoding="utf-8")
-        for section, make in sections.items():
-            text = put_between_markers(text, make(), section)
-        write_text(page, text)
+    for page in PAGES:
+        write_text(ROOT / page, renewed(page))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""What the benchmark reports: the machine, the versions, and one table in Markdown."""
+"""What benchmarks report: the machine, the versions, a result file, and its table in Markdown."""
 
+import json
 import os
 import platform
 from importlib import metadata
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = (
     "numpy", "scipy", "numba", "llvmlite", "torch", "torchsde", "torchdiffeq", "jax", "jaxlib", "diffrax", "diffusers",
     "scikit-learn", "zuko", "POT",
@@ -43,6 +46,23 @@ def versions():
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def read(name):
+    """What benchmarks/results/name.json holds."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def measured_on(result):
+    """The machine and the versions of a result, in one line; versions of the packages that it may depend on."""
+    where, listed = result["machine"], ", ".join(f"{k} {v}" for k, v in result["versions"].items())
+    return f"*{where['cpu']}, {where['cores']} cores, {where['system']}; {listed}.*"
+
+
+def markdown(head, rows, right=1):
+    """A table: cells of the head and of each row; all columns but the first `right` are aligned to the right."""
+    rule = ["---"] * right + ["--:"] * (len(head) - right)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *rows])
 
 
 def batches(entry):

@@ -8,7 +8,7 @@ every contender runs once in each, so that a slow minute of the machine hits all
 of the rounds counts. Every timed result is tested against the law that it must have. Compilation
 happens before and is reported apart: the first call's time less the second's.
 
-Writes benchmarks/results/throughput.json and the table of README.md.
+Writes benchmarks/results/throughput.json; `python -m benchmarks.pages` shows it.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from sdekit import math as sm
 
 from .competitors import COMPETITORS, SLOW
 from .problem import ALL, END, SIGMA, START, THETA, Form, Work, check_alike, check_end_points, euler
-from .report import cores, machine, put_between_markers, table, versions
+from .report import cores, machine, table, versions
 
 ROOT = Path(__file__).parents[1]
 RESTLESS = 1.25  # ratio of two rounds' times that deserves a warning
@@ -297,8 +297,6 @@ def main(argv=None):
     if not (args.no_write or args.only):
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        readme = ROOT / "README.md"
-        readme.write_text(put_between_markers(readme.read_text(encoding="utf-8"), text), encoding="utf-8")
 
 
 if __name__ == "__main__":

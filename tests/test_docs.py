@@ -13,10 +13,10 @@ import pytest
 
 import sdekit as sk
 from sdekit.__main__ import main
+from sdekit.drawing import load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def tool(name):
@@ -27,10 +27,8 @@ def tool(name):
     return made
 
 
-def blocks(page):
-    """(source, line before its first line) of each block of Python on a page."""
-    text = page.read_text(encoding="utf-8")
-    return [(found[1], text.count("\n", 0, found.start(1))) for found in BLOCK.finditer(text)]
+EXECUTE = tool("execute")
+blocks = EXECUTE.blocks
 
 
 def alike(value, text):
@@ -53,18 +51,37 @@ def run(node, comment, names, where):
         assert alike(value, shown), f"{where}:{node.lineno} gives {value!r}, not {shown}"
 
 
+def same_figure(made, kept):
+    """Whether two pictures are one, but for fonts and rounding: 2 % of the brightness on average."""
+    made, kept = (load("matplotlib.image").imread(path)[..., :3] for path in (made, kept))
+    return made.shape == kept.shape and abs(made - kept).mean() < 0.02
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.name)
-def test_code_runs_and_shows_its_values(page, tmp_path, monkeypatch):
-    """The blocks of a page in one namespace. Seeds are fixed."""
-    if any("import torch" in source for source, _ in blocks(page)):
+def test_code_runs_and_shows_its_values(page, tmp_path, monkeypatch, capsys):
+    """The blocks of a page in one namespace, what they print, and their figures. Seeds are fixed."""
+    if any("import torch" in source for source, *_ in blocks(page)):
         pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}
-    for source, before in blocks(page):
+    for source, before, shown in blocks(page):
         lines = source.splitlines()
         for node in ast.increment_lineno(ast.parse(source), before).body:
             run(node, lines[node.end_lineno - before - 1], names, page.name)
+        printed = capsys.readouterr().out
+        assert not shown or printed == shown, f"{page.name}:{before} prints {printed}"
+    for figure in tmp_path.glob("start-*.png"):
+        assert same_figure(figure, EXECUTE.FIGURES / figure.name), figure.name
+
+
+def test_measured_tables_are_those_of_the_results():
+    """`python -m benchmarks.pages` would change nothing."""
+    pytest.importorskip("torch")
+    from benchmarks import pages
+
+    for page in pages.PAGES:
+        assert pages.renewed(page) == (ROOT / page).read_text(encoding="utf-8"), page
 
 
 def test_the_table_of_methods_is_that_of_the_records(capsys):

@@ -159,8 +159,9 @@ def pages():
 
 
 def on_config(config):
-    """Add the pages to the navigation."""
+    """Add the pages to the navigation, and the version to the foot of each."""
     config.nav.append({"Reference": list(pages())})
+    config.copyright = f"sdekit {sk.__version__}"
     return config
 
 

@@ -1,0 +1,155 @@
+"""The tables of result files that have no module of their own for it."""
+
+import json
+import textwrap
+
+import sdekit as sk
+
+from . import report
+from .report import ROOT, markdown, measured_on, read
+
+OURS = "sdekit, OU"
+HEADLINE = {  # contenders of the front page
+    "sdekit, OU": "sdekit",
+    "torch loop, best of several forms": "a loop in torch, the best of several forms",
+    "JAX scan": "`jax.lax.scan`",
+    "diffrax, batch as one state, UnsafeBrownianPath": "diffrax, its fastest form",
+    "torchsde, best of several forms": "torchsde, its fastest form",
+}
+
+
+def headline():
+    """Path steps a second of a few contenders."""
+    result, rows = read("throughput"), []
+    ours, work = result["contenders"][OURS]["rate"], result["work"]
+    for name, words in HEADLINE.items():
+        rate = result["contenders"][name]["rate"]
+        rows.append([words, f"{rate / 1e6:,.0f}", "" if name == OURS else f"{ours / rate:.1f} ×"])
+    head = ["Ornstein–Uhlenbeck, Euler–Maruyama, float32", "million path steps/s", "sdekit is faster by"]
+    size = f"{work['paths']:,} paths × {work['steps']:,} steps"
+    return f"{markdown(head, rows)}\n\n{size} on {work['threads']} threads, {result['machine']['cpu']}."
+
+
+def throughput():
+    result = read("throughput")
+    return report.table(result, OURS, [name for name in result["contenders"] if not name.startswith("sdekit")])
+
+
+def duration(seconds):
+    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1e3 * seconds:.1f} ms"
+
+
+def core():
+    """Solves of every size."""
+    result = read("core")
+    beside = {"linear equation, 2,097,152 × 256": [f"{k}: {duration(v)}" for k, v in result["published"].items()]}
+    rows = [
+        [name, duration(median), duration(result["first_call"][name]), ", ".join(beside.get(name, []))]
+        for name, median in result["median"].items()
+    ]
+    head = ["paths × steps", "takes", "its first call", "published beside it"]
+    return f"{markdown(head, rows)}\n\n{measured_on(result)}"
+
+
+def overhead():
+    result = read("overhead")
+    rows = [
+        [f"`{name}`", f"{1e3 * row['seconds']:.2f}", f"{1e3 * row['limit']:.2f}", f"{row['share']:.2f}"]
+        for name, row in result["methods"].items()
+    ]
+    note = f"one pass {1e3 * result['pass']:.3f} ms, one draw of normals {1e3 * result['normals']:.2f} ms"
+    table = markdown(["method", "ms a step", "limit", "share"], rows)
+    return f"{table}\n\n*{note}, {result['threads']} threads.* {measured_on(result)}"
+
+
+def gradients():
+    """Seconds of a gradient of a neural SDE; errors, memory and seconds of one of a continuous flow."""
+    result = read("gradients")
+    sde, flow = result["neural SDE"]["seconds"], result["flow"]
+    plain = [[name, duration(seconds)] for name, seconds in sde.items()]
+    rows = [
+        [name, f"{error:.1e}", f"{flow['bytes'][name] / 1e6:.1f}", duration(flow["seconds"][name])]
+        for name, error in flow["error"].items()
+    ]
+    adaptive = markdown(["continuous flow, tolerance", "error of the gradient", "MB", "takes"], rows)
+    return f"{markdown(['neural SDE', 'takes'], plain)}\n\n{adaptive}\n\n{measured_on(result)}"
+
+
+def orders():
+    """The orders that the records claim, and what was measured."""
+    rows = []
+    for entry in read("orders")["results"]:
+        method, kind = getattr(sk, entry["method"], None), entry["order"]
+        if method is None:
+            continue
+        strong = (method.strong or {}).get(entry["noise"])
+        claimed = {"strong": strong, "weak": method.weak, "deterministic": method.order}[kind]
+        noise = "" if kind == "deterministic" else entry["noise"]
+        error = f" ± {entry['stderr']:.3f}" if entry["stderr"] >= 5e-4 else ""
+        measured = f"{entry['measured']:.3f}{error}"
+        rows.append([f"`{method.name}`", kind, noise, f"`{entry['process']}`", f"{claimed:g}", measured])
+    head = ["method", "order", "noise", "problem", "claimed", "measured"]
+    return f"{markdown(head, rows, right=4)}\n\n{measured_on(read('orders'))}"
+
+
+def elementary():
+    """The largest error of each elementary function over all numbers of float32."""
+    result = read("ulp")
+    rows = [[f"`{name}`", f"{row['ulp']:.2f}", f"{row['at']:.9g}"] for name, row in result["functions"].items()]
+    return f"{markdown(['function', 'largest error, ulp', 'at'], rows)}\n\n{measured_on(result)}"
+
+
+def bits():
+    """The committed hashes, and the processors that have them."""
+    wanted = json.loads((ROOT / "tests" / "bits.json").read_text(encoding="utf-8"))
+    cases = [[case, f"<code>{digest[:32]}<wbr>{digest[32:]}</code>"] for case, digest in wanted.items()]
+    rows = []
+    for name, found in read("bits")["processors"].items():
+        same = sum(found[case] == digest for case, digest in wanted.items())
+        rows.append([name, f"{same} of {len(wanted)}"])
+    return "\n\n".join([markdown(["processor", "equal"], rows), markdown(["solve", "SHA-256"], cases, right=2)])
+
+
+def paragraph(text):
+    """A text in lines as those beside it."""
+    return textwrap.fill(text, 120, break_on_hyphens=False)
+
+
+def stiff():
+    """Evaluations and errors beside scipy."""
+    result, rows = read("stiff"), []
+    titles = {"VanDerPol": "Van der Pol, mu = 1000, t = 2000", "Robertson": "Robertson, t = 1e5", "Hires": "HIRES"}
+    for name, found in result["problems"].items():
+        errors = [f"{row['error / tol'] * result['tol']:.1e}".replace("e-0", "e-") for row in found.values()]
+        cells = [f"{row['evaluations']:,}; {error}" for row, error in zip(found.values(), errors)]
+        rows.append([titles[name], *cells])
+    return markdown(["equation", "`rodas5p`", "Radau", "LSODA"], rows, right=4)
+
+
+def stiff_ensemble():
+    """Many systems at once, beside loops over scipy."""
+    found = read("stiff")["ensemble"]
+    times = found["faster than a loop of"]
+    radau, lsoda = (f"{round(times[name], -2):,.0f}" for name in ("Radau", "LSODA"))
+    return paragraph(
+        f"{found['systems']:,} systems of Robertson's with other rates, at `Tolerance(1e-6, 1e-8)` on two cores: "
+        f"{radau} times faster than a loop of Radau and {lsoda} times faster than one of LSODA, loops that were timed "
+        f"on {found['sample of the loops']} of the systems and scaled. Of a single system numpy steps take longer than "
+        "scipy's."
+    )
+
+
+def passage():
+    """Where the weak order of a barrier comes from, and what a barrier costs."""
+    result = read("passage")
+    weak, cost = result["weak errors of OU, Euler–Maruyama"], result["cost"]
+    h, slopes = weak["h"], [slope for slope, _ in weak["slopes"]]
+    first, second, _ = (f"{abs(alive):.2f}" for alive, _ in weak["terms of h, h^1.5, h^2"])
+    single, double = cost["float32"], cost["float64"]
+    return paragraph(
+        f"The error of P(alive) of an OU process from 0 to a level at 1 is −{first} h + {second} h^1.5; its slope is "
+        f"{slopes[1]:.2f} from h = {h[1]:g} to {h[2]:g} and {slopes[4]:.2f} from {h[4]:g} to {h[5]:g}, computed by "
+        f"quadrature, not drawn. Compiled, barriers take {single['distant']:.1f} times the time without (float64: "
+        f"{double['distant']:.1f}) where no path comes near one, and {single['a third stops']:.1f} times "
+        f"({double['a third stops']:.1f}) where a third of the paths stop within a hundred steps."
+    )
