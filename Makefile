@@ -27,7 +27,7 @@ docs: $(VENV)/.dev
 
 # Runs the pages of the gallery, and writes what they print and draw: about a quarter of an hour. Warnings fail.
 gallery: $(VENV)/.dev
-	$(BIN)/python docs/tools/gallery.py
+	OMP_NUM_THREADS=1 $(BIN)/python docs/tools/gallery.py
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m pytest -q benchmarks

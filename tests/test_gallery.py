@@ -10,7 +10,7 @@ PAGES = gallery.pages()
 SHORTER = {  # trainings that pages set themselves
     r"steps = \{.*\}": 'steps = {"gmm": 1, "vae": 2}',
     r"\(500, 1000, 2000, 4000\)": "(2, 3, 4, 5)",
-    r"range\(2000\)": "range(20)",
+    r"range\(1500\)": "range(20)",
 }
 
 
