@@ -4,7 +4,7 @@ WORKERS ?= 2
 VENV    := .venv
 BIN     := $(VENV)/bin
 
-.PHONY: demo test slow docs bench lint clean
+.PHONY: demo test slow docs gallery bench lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m benchmarks.demo
@@ -24,6 +24,10 @@ lint: $(VENV)/.dev
 # Into site/: open site/index.html. Warnings, broken links and missing pages fail.
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Runs the pages of the gallery, and writes what they print and draw: about a quarter of an hour. Warnings fail.
+gallery: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python docs/tools/gallery.py
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m pytest -q benchmarks

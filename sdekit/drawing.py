@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .files import replacing
 
-__all__ = ["figure", "formats", "load"]
+__all__ = ["figure", "formats", "load", "style"]
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#5F6368"
 PINK, SKY, BLACK = "#CC79A7", "#56B4E9", "#000000"
@@ -37,11 +37,16 @@ def formats():
     return sorted(load("matplotlib.figure").Figure().canvas.get_supported_filetypes())
 
 
+def style():
+    """A context in which figures look like all others, whatever the settings are."""
+    matplotlib = load("matplotlib")
+    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **matplotlib.rc_params_from_file(STYLE, False, False)})
+
+
 @contextlib.contextmanager
 def figure(path, width, height):
     """A new figure of that size in inches, saved to `path` at the end."""
-    matplotlib = load("matplotlib")
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **matplotlib.rc_params_from_file(STYLE, False, False)}):
+    with style():
         drawn = load("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
         yield drawn
         with replacing(path) as part:

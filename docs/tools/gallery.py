@@ -1,0 +1,76 @@
+"""Runs the pages of the gallery: what their code prints and draws becomes the output and the figure they show.
+
+    make gallery                            # all pages
+    python docs/tools/gallery.py em option  # these
+
+The blocks of a page run in one namespace, in a folder that all pages share, so that a checkpoint that one leaves
+serves the next. The figure drawn last, or the animation `movie`, is saved as the page's picture. A warning fails.
+"""
+
+import contextlib
+import io
+import re
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+from sdekit.drawing import load, style
+
+PAGES = Path(__file__).parents[1] / "gallery"
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PRINTED = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PICTURE = re.compile(r"^!\[(.+)\]\((\S+)\)$", re.MULTILINE)
+FIXED = {"svg": {"metadata": {"Date": None}}}  # the same picture is the same file
+
+
+def pages():
+    """The pages in the order of the index."""
+    index = (PAGES / "index.md").read_text(encoding="utf-8")
+    return [PAGES / name for name in re.findall(r"\]\((\w[\w-]*\.md)\)", index)]
+
+
+def run(page, change=lambda source: source):
+    """What the blocks of a page print, and their names. `change` is applied to their source."""
+    text, names, printed = page.read_text(encoding="utf-8"), {"__name__": "__main__"}, io.StringIO()
+    with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for found in BLOCK.finditer(text):
+            before = "\n" * text.count("\n", 0, found.start(1))  # lines of errors are those of the page
+            exec(compile(before + change(found[1]), page.name, "exec"), names)
+    return printed.getvalue(), names
+
+
+def save(names, path):
+    """The animation or figure of a page that has run."""
+    if "movie" in names:
+        return names["movie"].save(path, writer="pillow")
+    kind = path.suffix[1:]
+    return load("matplotlib.pyplot").gcf().savefig(path, format=kind, **FIXED.get(kind, {}))
+
+
+def made(page):
+    """Runs a page, saves its picture, and writes what it printed into it."""
+    printed, names = run(page)
+    text = page.read_text(encoding="utf-8")
+    if len(PRINTED.findall(text)) != bool(printed):
+        raise ValueError(f"{page.name} prints {printed!r}, and must have one block of text for that, or none")
+    save(names, page.parent / PICTURE.search(text)[2])
+    page.write_text(PRINTED.sub(lambda _: f"```text\n{printed}```", text), encoding="utf-8")
+
+
+def main(names):
+    pyplot = load("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), style():
+        for page in [PAGES / f"{name}.md" for name in names] or pages():
+            begun = time.process_time(), time.perf_counter()
+            made(page)
+            pyplot.close("all")
+            cpu, wall = time.process_time() - begun[0], time.perf_counter() - begun[1]
+            print(f"{page.stem:24} {cpu:6.1f} s of processors in {wall:6.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,63 @@
+"""The gallery: every page has a short script, what it prints, a figure, and a text for those who do not see it."""
+
+import re
+
+import pytest
+from test_docs import ROOT, tool
+
+gallery = tool("gallery")
+PAGES = gallery.pages()
+SHORTER = {  # trainings that pages set themselves
+    r"steps = \{.*\}": 'steps = {"gmm": 1, "vae": 2}',
+    r"\(500, 1000, 2000, 4000\)": "(2, 3, 4, 5)",
+    r"range\(1500\)": "range(20)",
+}
+
+
+def test_index_and_navigation_have_every_page():
+    names = sorted(path.name for path in PAGES)
+    assert names == sorted(path.name for path in gallery.PAGES.glob("*.md") if path.name != "index.md")
+    shown = re.findall(r"gallery/([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert shown == ["index.md", *(path.name for path in PAGES)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_pages_are_short_and_complete(page):
+    """At most 15 lines of code, of which none scrolls, what it prints, one picture and what is to be seen there."""
+    text = page.read_text(encoding="utf-8")
+    script, drawing = gallery.BLOCK.findall(text)
+    lines = [line for line in script.splitlines() if line.strip()]
+    assert len(lines) <= 15 and max(map(len, lines)) <= 120
+    assert "matplotlib" not in script and "matplotlib" in drawing
+    assert ("print(" in script + drawing) == bool(re.search(gallery.PRINTED, text)) and "```text\n```" not in text
+    (picture,) = gallery.PICTURE.findall(text)
+    assert len(picture[0]) > 60, "say what is to be seen"
+    file = page.parent / picture[1]
+    assert file.stem == page.stem and 1000 < file.stat().st_size < 600_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_pages_run(page, tmp_path, monkeypatch):
+    """Without a warning, with a step or two of each training; and draw what can be saved."""
+    pytest.importorskip("zuko")
+    import generative as gen
+
+    fit = gen.fit
+
+    def shorter(*data, steps, **options):
+        return fit(*data, steps=min(steps, 5), **options)
+
+    monkeypatch.setattr(gen, "fit", shorter)
+    monkeypatch.chdir(tmp_path)
+    gallery.load("matplotlib.pyplot").switch_backend("agg")
+    with gallery.style():
+        _, names = gallery.run(page, shortened)
+        assert "movie" in names or gallery.load("matplotlib.pyplot").gcf().axes
+    gallery.load("matplotlib.pyplot").close("all")
+
+
+def shortened(source):
+    for long, short in SHORTER.items():
+        source = re.sub(long, short, source)
+    return source
