@@ -148,9 +148,10 @@ def _few(problem, lanes):
 
 
 def _pieces(problem, cost, threads):
-    """Ranges of lanes for one call into compiled code each: whole blocks, or few lanes."""
+    """Ranges of lanes for one call into compiled code each: whole blocks, or few lanes; as many for each thread."""
     lanes = problem.lanes
-    size = max(1, min(-(-lanes // threads), TASK // max(cost, 1)))
+    rounds = -(-lanes * cost // (TASK * threads))
+    size = max(1, -(-lanes // (max(1, rounds) * threads)))
     whole = 8 if _few(problem, lanes) else LANES
     size = -(-size // whole) * whole
     cuts = [*range(0, lanes, size), lanes]
