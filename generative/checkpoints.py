@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 import sdekit as sk
 
@@ -71,24 +72,47 @@ def contents(model):
 
 def built(content, path):
     """The model that a file's content describes; its weights are not those of the file yet."""
-    own = None
+    name, own = content["class"], None
     try:
-        told = shapes(content["state"])
         with contextlib.suppress(RuntimeError), torch.device("meta"):  # takes no memory, but zuko's flows need some
-            own = shapes(build(content["config"]).state_dict())
-        if own in (None, told):
-            return build(content["config"])
+            own = build(content["config"]).state_dict()
+        if own is not None:
+            fitting(content["state"], own, f"{path} does not hold the {name} that it describes")
+        model = build(content["config"])
     except Foreign as error:
-        what = f"{path} holds a {content['class']} with parts of your own, {error}"
+        what = f"{path} holds a {name} with parts of your own, {error}"
         raise ValueError(f"{what}: build it, then load(path, model)") from None
+    except Misfit:
+        raise
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, MemoryError) as error:
         raise ValueError(f"{path} describes a model that this version cannot build: {error}") from error
-    differ = ", ".join([name for name in {**own, **told} if own.get(name) != told.get(name)][:3])
-    raise ValueError(f"{path} holds weights of another {content['class']} than it describes: see {differ}")
+    if type(model).__name__ != name:
+        raise ValueError(f"{path} is damaged: it holds a {name}, and describes a {type(model).__name__}")
+    return model
 
 
-def shapes(state):
-    return {name: tuple(value.shape) for name, value in state.items()}
+class Misfit(ValueError):
+    """A state that is not one of the module."""
+
+
+def fitting(state, own, what):
+    """A Misfit unless a state has the names, shapes and kinds of a module's own, and no NaN; `what` begins its text."""
+    if not isinstance(state, dict):
+        raise Misfit(f"{what}: its state is a {type(state).__name__}")
+    for name in {**own, **state}:
+        if name not in state or name not in own:
+            raise Misfit(f"{what}: {name} is " + ("missing" if name in own else "not of this model"))
+        value, like = state[name], own[name]
+        if not isinstance(like, torch.Tensor) or is_lazy(like):  # of modules that say themselves what they load
+            continue
+        if not isinstance(value, torch.Tensor) or value.layout != like.layout:
+            raise Misfit(f"{what}: {name} is no tensor, or a sparse one")
+        if value.shape != like.shape:
+            raise Misfit(f"{what}: {name} has shape {tuple(value.shape)}, not {tuple(like.shape)}")
+        if (value.is_floating_point(), value.is_complex()) != (like.is_floating_point(), like.is_complex()):
+            raise Misfit(f"{what}: {name} has type {value.dtype}, not {like.dtype}")
+        if value.isnan().any():
+            raise Misfit(f"{what}: {name} has NaN")
 
 
 def same_model(content, model, path):
@@ -142,12 +166,13 @@ def read(path):
 
 
 def restore(model, state, path):
-    """load_state_dict, with an error that names the file."""
+    """load_state_dict, whole or not at all, with an error that names the file."""
+    what = f"{path} does not fit this {type(model).__name__}"
+    fitting(state, model.state_dict(), what)
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{path} does not fit this {type(model).__name__}: {reason}") from error
+        raise ValueError(f"{what}: {' '.join(str(error).split())[:300]}") from error
 
 
 def describe(value):

@@ -1,6 +1,7 @@
 """Plans: derivatives and flows they are solved with, what the sampler does, errors expected and met, the record."""
 
 import dataclasses
+import json
 import math
 import pickle
 from itertools import pairwise
@@ -241,6 +242,41 @@ def test_a_plan_runs_on_its_own_grid_from_its_start(six):
         sk.Plan.from_json("{}")
     with pytest.raises(ValueError, match="nfe \\+ 1 decreasing times"):
         sk.Plan("VP()", 2, 1.0, (1.0, 0.5), (1.5, 1.0), ((), ()), 0.0, 0.0, "by hand")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"nfe": "6"}, "nfe must be an integer >= 1, got '6'"),
+        ({"nfe": 5}, "nfe = 5, 7 times"),
+        ({"process": 3}, "process and found must be text, got 3"),
+        ({"spread": "x"}, "spread must be a real number, above 0 and finite, got 'x'"),
+        ({"error": None}, "error must be a real number"),
+        ({"grid": None}, "grid must be a list of numbers"),
+        ({"grid": [1, "a", 0.5, 0.4, 0.3, 0.2, 0.1]}, r"grid\[1\] must be a real number, finite, got 'a'"),
+        ({"grid": [math.nan] * 7}, r"grid\[0\] must be a real number, finite, got nan"),
+        (
+            {"angles": [9, 1.4, 1.2, 1.0, 0.8, 0.6, 0.4]},
+            r"angles\[0\] must be a real number, at least 0 and at most 1.57",
+        ),
+        ({"angles": [0.1 * i for i in range(7)]}, "decreasing times and angles"),
+        ({"weights": 7}, "weights must be a list of numbers, or of rows"),
+        ({"weights": [[], [math.inf], [], [], [], []]}, r"weights\[1\]\[0\] must be a real number, finite, got inf"),
+        ({"weights": [[1.0], [], [], [], [], []]}, r"weights\[i\] are at most min\(i, 3\) numbers, got \[1, 0"),
+        ({"more": 1}, "holds no plan with the fields angles, error"),
+    ],
+)
+def test_a_text_that_holds_no_plan_says_so(six, changed, message):
+    read = json.loads(six.to_json())
+    with pytest.raises(ValueError, match=message):
+        sk.Plan.from_json(json.dumps(read | changed))
+
+
+def test_a_text_that_is_cut_anywhere_holds_no_plan(six):
+    whole = six.to_json()
+    for text in (*(whole[:i] for i in range(0, len(whole) - 1, 53)), whole + "}", "not JSON", None):
+        with pytest.raises(ValueError, match="the text holds no plan"):
+            sk.Plan.from_json(text)
 
 
 def test_a_plan_is_for_processes_that_are_as_noisy_at_its_times(six):

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from .. import reprs
 from ..arrays import combined
+from ..checks import integer, real, shown
 from ..methods.exponential import first_order, schedule
 from ..methods.method import Method, family, method
 from ..methods.multistep import empty
@@ -44,16 +45,28 @@ class Plan:
     found: str
 
     def __post_init__(self):
-        grid, angles, weights = tuple(self.grid), tuple(self.angles), tuple(map(tuple, self.weights))
-        falling = all(a > b for a, b in [*pairwise(grid), *pairwise(angles)])
-        if not (falling and len(grid) == len(angles) == len(weights) + 1 == self.nfe + 1):
+        nfe, rows = integer("nfe", self.nfe, 1), _sequence("weights", self.weights)
+        checked = {
+            "nfe": nfe,
+            "grid": _numbers("grid", self.grid),
+            "angles": _numbers("angles", self.angles, 0.0, math.pi / 2),
+            "weights": tuple(_numbers(f"weights[{i}]", row) for i, row in enumerate(rows)),
+            "spread": real("spread", self.spread, above=0, below=math.inf),
+            "error": real("error", self.error, 0, below=math.inf),
+            "fixed": real("fixed", self.fixed, 0, below=math.inf),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        if not isinstance(self.process, str) or not isinstance(self.found, str):
+            raise ValueError(f"process and found must be text, got {shown(self.process)} and {shown(self.found)}")
+        falling = all(a > b for a, b in [*pairwise(self.grid), *pairwise(self.angles)])
+        if not (falling and len(self.grid) == len(self.angles) == len(self.weights) + 1 == nfe + 1):
             raise ValueError(
-                f"a plan has nfe + 1 decreasing times and angles and nfe rows of weights, got nfe = {self.nfe}, "
-                f"{len(grid)} times, {len(angles)} angles and {len(weights)} rows"
+                f"a plan has nfe + 1 decreasing times and angles and nfe rows of weights, got nfe = {nfe}, "
+                f"{len(self.grid)} times, {len(self.angles)} angles and {len(self.weights)} rows"
             )
-        object.__setattr__(self, "grid", grid)
-        object.__setattr__(self, "angles", angles)
-        object.__setattr__(self, "weights", weights)
+        if any(len(row) > min(i, LAGS) for i, row in enumerate(self.weights)):
+            raise ValueError(f"weights[i] are at most min(i, {LAGS}) numbers, got {[len(row) for row in self.weights]}")
 
     def __repr__(self):
         numbers = {key: getattr(self, key) for key in ("nfe", "spread", "error", "fixed")}
@@ -71,11 +84,28 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":
-        """The plan of such a text."""
-        read, names = json.loads(text), {field.name for field in fields(cls)}
+        """The plan of such a text; a ValueError where it is none, whole and of numbers that make sense."""
+        names = {field.name for field in fields(cls)}
+        try:
+            read = json.loads(text)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"the text holds no plan, since it is no JSON: {error}") from None
         if not isinstance(read, dict) or set(read) != names:
             raise ValueError(f"the text holds no plan with the fields {', '.join(sorted(names))}")
         return cls(**read)
+
+
+def _sequence(name, value):
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{name} must be a list of numbers, or of rows of numbers, got {shown(value)}")
+    return value
+
+
+def _numbers(name, values, least=-math.inf, most=math.inf):
+    return tuple(
+        real(f"{name}[{i}]", v, least, most, above=-math.inf, below=math.inf)
+        for i, v in enumerate(_sequence(name, values))
+    )
 
 
 @family

@@ -328,6 +328,72 @@ def test_damaged_and_foreign_files(tmp_path):
         load(tmp_path / "none.pt")
 
 
+def changed(**state):
+    """What turns the content of a file into one with these entries of the state; None leaves one out."""
+
+    def change(content):
+        state_of = {**content["state"], **state}
+        return content | {"state": {name: value for name, value in state_of.items() if value is not None}}
+
+    return change
+
+
+BIAS, WEIGHT = "net.last.bias", "net.last.weight"
+CHANGES = {
+    "net.last.bias is missing": changed(**{BIAS: None}),
+    "net.more is not of this model": changed(**{"net.more": torch.zeros(2)}),
+    r"net.last.bias has shape \(99,\), not \(2,\)": changed(**{BIAS: torch.zeros(99)}),
+    "net.last.bias has NaN": changed(**{BIAS: torch.tensor([0.0, math.nan])}),
+    "net.last.bias has type torch.int64, not torch.float32": changed(**{BIAS: torch.zeros(2, dtype=torch.int64)}),
+    "net.last.bias has type torch.complex64": changed(**{BIAS: torch.zeros(2, dtype=torch.complex64)}),
+    "net.last.bias is no tensor": changed(**{BIAS: [0.0, 0.0]}),
+    "net.last.weight is no tensor, or a sparse one": changed(**{WEIGHT: torch.ones(2, 16).to_sparse()}),
+    "its state is a list": lambda content: content | {"state": [1]},
+    "3 is not of this model": lambda content: content | {"state": {**content["state"], 3: torch.zeros(1)}},
+    "holds a FlowMatching": lambda content: content | {"class": "FlowMatching"},
+    "it lacks class": lambda content: {name: part for name, part in content.items() if name != "class"},
+    "describes a model that this version cannot build|made with other arguments": (
+        lambda content: content | {"config": {"class": "Diffusion", "arguments": {"more": 1}}}
+    ),
+    "is no checkpoint of this package": lambda content: content | {"format": "theirs"},
+    "has version 1, this package reads": lambda content: content | {"version": 1},
+}
+
+
+@pytest.mark.parametrize("cause", CHANGES)
+def test_what_does_not_fit_is_refused_whole(tmp_path, cause):
+    """With a checksum that is right; a model that is given keeps all that it has."""
+    path = tmp_path / "m.pt"
+    save(small(), path)
+    checkpoints.write(path, CHANGES[cause](torch.load(path, weights_only=True)))
+    model = small()
+    for parameter in model.parameters():
+        parameter.data.add_(1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for given in (None, model):
+        with pytest.raises(ValueError, match=rf"m\.pt .*({cause})"):
+            load(path, given)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_half_precision_and_minus_infinity_are_read(tmp_path):
+    class Masked(torch.nn.Module):
+        shape = (2,)
+
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mask", torch.full((2,), -math.inf))
+
+        def forward(self, t, x):
+            return x
+
+    save(Diffusion(Masked(), sk.VP()), tmp_path / "masked.pt")
+    assert load(tmp_path / "masked.pt", Diffusion(Masked(), sk.VP())).net.mask[0] == -math.inf
+    model = small().to(torch.bfloat16)
+    save(model, tmp_path / "half.pt")
+    assert torch.equal(load(tmp_path / "half.pt").net.last.bias, model.net.last.bias.float())
+
+
 def test_a_checkpoint_continues_only_its_own_run(tmp_path):
     path = tmp_path / "run.pt"
     fit(small(), DATA, LABELS, steps=4, batch=8, checkpoint=path, seed=0)
