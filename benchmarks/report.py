@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = (
     "numpy", "scipy", "numba", "llvmlite", "torch", "torchsde", "torchdiffeq", "jax", "jaxlib", "diffrax", "diffusers",
-    "scikit-learn", "zuko", "POT",
+    "scikit-learn", "zuko", "POT", "zarr", "xarray", "distributed", "mpi4py",
 )  # fmt: skip
 HEADER = """\
 | | form | paths × steps | million path-steps/s (range) | sdekit's OU is faster by | compiling, s |

@@ -1,17 +1,15 @@
 """Blocks on executors of other processes: the same bits, work that travels, workers that die."""
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import pytest
-from workers import all_ended
+from workers import all_ended, launcher, told
 
 import sdekit as sk
 from sdekit.ensembles.work import packed
@@ -129,15 +127,9 @@ if __name__ == "__main__":
 @pytest.mark.slow
 def test_mpi(tmp_path):
     """Three ranks, as a user starts them: one has the script, two are the pool."""
-    pytest.importorskip("mpi4py")
-    here = Path(sys.executable).with_name("mpiexec")
-    launcher = str(here) if here.exists() else shutil.which("mpiexec")
-    if launcher is None:
-        pytest.skip("there is no mpiexec")
     (tmp_path / "ranks.py").write_text(RANKS)
-    command = [launcher, "-n", "3", sys.executable, "-m", "mpi4py.futures", str(tmp_path / "ranks.py")]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert told.stdout.split() == ["True", "2"], told.stderr
+    command = *launcher(3), sys.executable, "-m", "mpi4py.futures", tmp_path / "ranks.py"
+    assert told(*command).split() == ["True", "2"]
 
 
 def test_a_run_that_fails_leaves_no_process():

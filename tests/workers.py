@@ -1,8 +1,13 @@
 """Processes that tests start, or that those start."""
 
 import os
+import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
+
+import pytest
 
 
 def children(number):
@@ -24,3 +29,20 @@ def _alive(number):
         return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def launcher(ranks):
+    """The command that starts a script on some ranks of MPI; the test is skipped where there is none."""
+    pytest.importorskip("mpi4py")
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        pytest.skip("there is no mpiexec")
+    return found, "-n", str(ranks)
+
+
+def told(*command):
+    """What a command prints, which has to succeed within minutes."""
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
