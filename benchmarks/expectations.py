@@ -1,15 +1,21 @@
-"""Expectations against exact values: how often the tolerance holds, and how cost grows with it.
+"""Expectations against exact values: how often a tolerance holds, how cost grows with it, and what others take.
 
-    python -m benchmarks.expectations [seeds [relative tolerance ...]]
+    python -m benchmarks.expectations [--seeds N] [--finest] [--draw]
 
-writes `benchmarks/results/expectations.json`. Six problems, each stepped (`exact=False`) with `seeds` seeds (100) at
-each tolerance (1e-2 and 3e-3). Beside the cost stands that of one level of Euler-Maruyama at the same tolerance by
-arithmetic: as many steps as its weak error asks for, which is measured, and paths by the variance.
+writes `benchmarks/results/expectations.json` and `docs/figures/expectations.png`. Six problems are stepped
+(`exact=False`, no control variates) with antithetic variables where the payoff is monotone in the noise: N seeds (20)
+at 1e-2, N at 3e-3 and N/4 at 1e-3; with --finest one seed of the call and the Asian option at 1e-4 as well. Other ways
+to the same value (without antithetic variables, on scrambled points, with a control variate, exact in law) are measured
+at 1e-3 (digital and Heston: 1e-2).
+
+Beside the cost stands that of one level of Euler-Maruyama at the same tolerance by arithmetic: as many steps as its
+weak error asks for, which is measured, and paths by the variance. torchsde takes these on some of the paths, and its
+time is scaled to all of them.
 """
 
+import argparse
 import json
 import math
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -19,6 +25,8 @@ import numpy as np
 from scipy import integrate, interpolate, linalg, stats
 
 import sdekit as sk
+from sdekit.drawing import BLACK, BLUE, GREEN, ORANGE, PINK, RED, figure
+from sdekit.expectations.levels import add
 from sdekit.expectations.multilevel import _quantity
 from sdekit.expectations.samples import Samples
 from sdekit.files import write_text
@@ -26,17 +34,25 @@ from sdekit.files import write_text
 from .report import machine, versions
 
 RESULT = Path(__file__).parent / "results" / "expectations.json"
+FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "expectations.png"
 RATE = 0.05
 DISCOUNT = math.exp(-RATE)
 
 
+MIRRORED = {"antithetic": True}
+OTHERS: dict[str, dict] = {"one path": {}, "scrambled": {"scramblings": 32}}
+
+
 class Problem(NamedTuple):
+    """A payoff with its exact expectation; the arguments of its levels, and of other ways by name."""
+
     name: str
     f: Any
     process: Any
     x0: Any
     truth: float
     given: dict
+    others: dict
 
 
 def lognormal_call(mean, deviation, strike):
@@ -47,12 +63,15 @@ def lognormal_call(mean, deviation, strike):
 
 def call():
     truth = DISCOUNT * lognormal_call(100 / DISCOUNT, 0.2, 100)
-    return Problem("call", lambda x: DISCOUNT * np.maximum(x - 100, 0), sk.GBM(mu=RATE, sigma=0.2), 100.0, truth, {})
+    others = {**OTHERS, "control": {"control": None, **MIRRORED}, "exact": {"exact": True}}
+    f = lambda x: DISCOUNT * np.maximum(x - 100, 0)  # noqa: E731
+    return Problem("call", f, sk.GBM(mu=RATE, sigma=0.2), 100.0, truth, MIRRORED, others)
 
 
 def digital():
     truth = DISCOUNT * stats.norm.cdf((RATE - 0.02) / 0.2)
-    return Problem("digital", lambda x: DISCOUNT * (x > 100), sk.GBM(mu=RATE, sigma=0.2), 100.0, truth, {"inner": 64})
+    process, others = sk.GBM(mu=RATE, sigma=0.2), {"one draw of the last step": {}, "exact": {"exact": True}}
+    return Problem("digital", lambda x: DISCOUNT * (x > 100), process, 100.0, truth, {"inner": 64}, others)
 
 
 def asian():
@@ -66,9 +85,9 @@ def asian():
     along = {"mean": sk.path.mean(), "log": sk.path.mean(np.log)}
     control = [(lambda x, mean, log: DISCOUNT * np.maximum(np.exp(log) - 2, 0), geometric)]
     f = lambda x, mean, log: DISCOUNT * np.maximum(mean - 2, 0)  # noqa: E731
-    return Problem(
-        "asian", f, sk.GBM(mu=RATE, sigma=0.5), 2.0, 0.2464156905, {"along": along, "control": control, "coarsest": 4}
-    )
+    others = {**OTHERS, "control": {"control": control, **MIRRORED}}
+    others = {name: {"along": along, **given} for name, given in others.items()}
+    return Problem("asian", f, sk.GBM(mu=RATE, sigma=0.5), 2.0, 0.2464156905, {"along": along, **MIRRORED}, others)
 
 
 def cir():
@@ -77,7 +96,7 @@ def cir():
     c = sigma**2 * -math.expm1(-kappa) / (4 * kappa)
     truth = (1 + 2 * c * u) ** (-2 * kappa * theta / sigma**2) * math.exp(-u * x0 * math.exp(-kappa) / (1 + 2 * c * u))
     process = sk.CIR(kappa=kappa, theta=theta, sigma=sigma)
-    return Problem("cir", lambda x: np.exp(-u * x), process, x0, truth, {"coarsest": 4})
+    return Problem("cir", lambda x: np.exp(-u * x), process, x0, truth, MIRRORED, OTHERS)
 
 
 def heston():
@@ -99,9 +118,9 @@ def heston():
         return 0.5 + integrate.quad(of, 1e-9, 200, limit=500, epsabs=1e-12)[0] / math.pi
 
     truth = spot * probability(1) - strike * DISCOUNT * probability(0)
-    return Problem(
-        "heston", lambda x: DISCOUNT * np.maximum(x[:, 0] - strike, 0), sk.Heston(mu=RATE), (spot, v), float(truth), {}
-    )
+    f = lambda x: DISCOUNT * np.maximum(x[:, 0] - strike, 0)  # noqa: E731
+    others = {"one path": {}, "Euler–Maruyama": {"method": sk.euler_maruyama}}
+    return Problem("heston", f, sk.Heston(mu=RATE), (spot, v), float(truth), MIRRORED, others)
 
 
 def barrier():
@@ -128,23 +147,60 @@ def barrier():
     density = (weights * np.exp(-(at**2)))[:, None]
     share = (values[:-1] * density).sum(0) / (values[:-1] ** 2 * density).sum(0)
     truth = float((np.exp(rates[order].real) * share * values[-1]).sum())
-    return Problem("barrier", lambda x, a: a, sk.OU(sigma=1.0), 0.0, truth, {"along": {"a": sk.path.survival(1.0)}})
+    along = {"along": {"a": sk.path.survival(1.0)}}
+    others = {name: {**along, **given} for name, given in OTHERS.items()}
+    return Problem("barrier", lambda x, a: a, sk.OU(sigma=1.0), 0.0, truth, {**along, **MIRRORED}, others)
 
 
-def plain(problem, tol):
-    """Path-steps of one level of Euler–Maruyama: bias of a quarter of tol, and 2.6 standard errors of the rest."""
+def euler(problem, tol):
+    """(steps, paths) of one level of Euler–Maruyama: bias of a quarter of tol, and 2.6 standard errors of the rest."""
     q = _quantity(
         problem.f, problem.process, problem.x0, 1.0, sk.euler_maruyama, problem.given.get("along"), 1, False, None
     )
-    level = Samples(q, 32, 1).add(200_000)  # P_32 − P_16, as large as what is left of P_32
-    steps = max(1.0, 32 * max(abs(level.mean), 2 * level.stderr) / (0.25 * tol))
-    return steps * (level.finer[1] ** 2 * level.count) * (2.6 / (0.75 * tol)) ** 2
+    level = Samples(q, 32, 1)
+    add([(level, 200_000)])  # P_32 − P_16, as large as what is left of P_32
+    steps = max(1, math.ceil(32 * max(abs(level.mean), 2 * level.stderr) / (0.25 * tol)))
+    return steps, math.ceil(level.moments(1)[1] * (2.6 / (0.75 * tol)) ** 2)
 
 
-def measure(problem, relative, seeds):
+def torchsde(problem, steps, paths, share=2**16):
+    """Seconds of a geometric Brownian motion on torchsde, the better of two ways, scaled from a share of the paths."""
+    import torch
+    from torchsde import BrownianInterval, sdeint
+
+    process = problem.process
+
+    class Equation:
+        noise_type, sde_type = "diagonal", "ito"
+
+        def f(self, t, y):
+            return process.mu * y
+
+        def g(self, t, y):
+            return process.sigma * y
+
+    class Products(Equation):
+        def g_prod(self, t, y, v):
+            return process.sigma * y * v
+
+        def f_and_g_prod(self, t, y, v):
+            return process.mu * y, process.sigma * y * v
+
+    def run(equation):
+        begun, y0 = time.perf_counter(), torch.full((share, 1), problem.x0)
+        ts = torch.linspace(0, 1, steps + 1) if problem.given.get("along") else torch.tensor([0.0, 1.0])
+        bm = BrownianInterval(0.0, 1.0, size=y0.shape, dt=1 / steps)
+        with torch.no_grad():
+            sdeint(equation, y0, ts, method="euler", dt=1 / steps, bm=bm)
+        return time.perf_counter() - begun
+
+    return min(run(kind()) for kind in (Equation, Products, Equation, Products)) * paths / share
+
+
+def measure(problem, relative, seeds, given):
     """What the seeds gave at one tolerance."""
-    tol, begun = relative * abs(problem.truth), time.perf_counter()
-    given = {"exact": False, "control": [], **problem.given}
+    tol, begun, busy = relative * abs(problem.truth), time.perf_counter(), time.process_time()
+    given = {"exact": False, "control": [], **given}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         answers = [
@@ -160,23 +216,63 @@ def measure(problem, relative, seeds):
         "supported": sum(answer.supported for answer in answers),
         "levels": float(np.median([len(answer.levels) for answer in answers])),
         "cost": float(np.median([answer.cost for answer in answers])),
-        "plain": plain(problem, tol),
         "seconds": (time.perf_counter() - begun) / seeds,
+        "cpu_seconds": (time.process_time() - busy) / seeds,
     }
 
 
-def main(seeds=100, relative=(1e-2, 3e-3)):
-    results = {}
-    for problem in (call(), digital(), asian(), cir(), heston(), barrier()):
-        sk.expect(problem.f, problem.process, problem.x0, 1.0, tol=0.2 * problem.truth, exact=False, **problem.given)
-        rows = [measure(problem, tolerance, seeds) for tolerance in relative]
-        slope = np.polyfit(np.log([r["tolerance"] for r in rows]), np.log([r["cost"] for r in rows]), 1)[0]
-        results[problem.name] = {"truth": problem.truth, "slope": float(slope), "rows": rows}
-        for row in rows:
-            print(problem.name, {k: f"{v:.3g}" for k, v in row.items()}, f"slope {slope:.2f}", flush=True)
-    text = json.dumps({"problems": results, "machine": machine(), "versions": versions()}, indent=1)
-    write_text(RESULT, text + "\n")
+def studied(problem, seeds, finest):
+    """All rows of a problem, the slope of the cost, and its other ways."""
+    sk.expect(problem.f, problem.process, problem.x0, 1.0, tol=0.2 * problem.truth, exact=False, **problem.given)
+    few = max(1, seeds // 4)
+    plan = [(1e-2, seeds), (3e-3, seeds), (1e-3, few), *([(1e-4, 1)] if finest and problem.name in FINE else [])]
+    rows = []
+    for relative, count in plan:
+        steps, paths = euler(problem, relative * abs(problem.truth))
+        row = {**measure(problem, relative, count, problem.given), "euler": steps * paths}
+        if problem.name in FINE and relative == 1e-3:
+            row["torchsde_seconds"] = torchsde(problem, steps, paths)
+        print(problem.name, {k: f"{v:.3g}" for k, v in row.items()}, flush=True)
+        rows.append(row)
+    slope = np.polyfit(np.log([r["tolerance"] for r in rows]), np.log([r["cost"] for r in rows]), 1)[0]
+    relative = 1e-2 if problem.name in ("heston", "digital") else 1e-3
+    others = {name: measure(problem, relative, few, given) for name, given in problem.others.items()}
+    for name, row in others.items():
+        print(problem.name, name, {k: f"{v:.3g}" for k, v in row.items()}, flush=True)
+    print(problem.name, f"slope {slope:.2f}", flush=True)
+    return {"truth": problem.truth, "slope": float(slope), "rows": rows, "others": others}
+
+
+def draw(results):
+    """Cost against tolerance, with one level of Euler–Maruyama dashed."""
+    with figure(FIGURE, 6.5, 4) as drawn:
+        panel = drawn.subplots()
+        for (name, found), color in zip(results.items(), (BLUE, RED, GREEN, ORANGE, PINK, BLACK)):
+            tols, cost, one = zip(*((r["tolerance"], r["cost"], r["euler"]) for r in found["rows"]))
+            panel.plot(tols, cost, "o-", color=color, label=NAMES[name])
+            panel.plot(tols, one, "--", color=color, lw=0.9)
+        panel.plot([], [], "--", color=BLACK, lw=0.9, label="Euler–Maruyama, one level")
+        panel.set(xscale="log", yscale="log", xlabel="relative tolerance", ylabel="path-steps")
+        panel.legend(loc="upper right")
+
+
+FINE = ("call", "asian")
+NAMES = {"call": "call", "digital": "digital", "asian": "Asian", "cir": "CIR", "heston": "Heston", "barrier": "barrier"}
+
+
+def main():
+    read = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    read.add_argument("--seeds", type=int, default=20)
+    read.add_argument("--finest", action="store_true", help="1e-4 for the call and the Asian option")
+    read.add_argument("--draw", action="store_true", help="the figure alone, from the results that are there")
+    args = read.parse_args()
+    if not args.draw:
+        problems = (call(), digital(), asian(), cir(), heston(), barrier())
+        results = {problem.name: studied(problem, args.seeds, args.finest) for problem in problems}
+        text = json.dumps({"problems": results, "machine": machine(), "versions": versions()}, indent=1)
+        write_text(RESULT, text + "\n")
+    draw(json.loads(RESULT.read_text(encoding="utf-8"))["problems"])
 
 
 if __name__ == "__main__":
-    main(*(int(n) for n in sys.argv[1:2]), *([tuple(map(float, sys.argv[2:]))] if sys.argv[2:] else []))
+    main()

@@ -31,7 +31,7 @@ from .brownian import BrownianPath
 from .control import Tolerance
 from .ensembles import Ensemble, ensemble, merge, stream
 from .events import Barrier, Event
-from .expectations import Answer, expect
+from .expectations import Answer, expect, sensitivities
 from .methods import *
 from .methods import Method, Taken, method
 from .plans import Plan, solved
@@ -47,6 +47,7 @@ __all__ = [
     "Answer", "Barrier", "BrownianPath", "Empirical", "Ensemble", "Event", "Gaussian", "GaussianMixture", "Langevin",
     "Method", "Plan", "Reverse", "Solution", "Taken", "Tolerance", "backends", "checks", "clients", "convergence",
     "ensemble", "executors", "expect", "files", "gradients", "grids", "laws", "likelihood", "math", "merge", "method",
-    "methods", "noise", "noiseless", "path", "plans", "process", "processes", "protocols", "restart", "scores", "solve",
-    "solved", "stats", "stream", "targets", "transforms", *methods.__all__, *processes.__all__,
+    "methods", "noise", "noiseless", "path", "plans", "process", "processes", "protocols", "restart", "scores",
+    "sensitivities", "solve", "solved", "stats", "stream", "targets", "transforms", *methods.__all__,
+    *processes.__all__,
 ]  # fmt: skip

@@ -8,6 +8,7 @@ import dataclasses
 import math
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -351,8 +352,8 @@ def test_what_a_function_raises_comes_back_from_an_executor():
         ({"tol": 0.0}, "tol must be a real number"),
         ({"tol": math.nan}, "tol must be a real number"),
         ({"f": 3}, "f must be a function of states"),
-        ({"f": lambda x: 1.0}, r"f must return one number per path, shape \(64,\)"),
-        ({"f": lambda x: x * np.nan}, "f is not finite on 64 of 64 paths"),
+        ({"f": lambda x: 1.0}, r"f must return one number per path, shape \(16,\)"),
+        ({"f": lambda x: x * np.nan}, "f is not finite on 16 of 16 paths"),
         ({"t": 0.0}, "t must be a real number, above 0"),
         ({"t": (0.0, 1.0, 2.0)}, "t must be a time, or a pair"),
         ({"x0": [1.0, 2.0]}, r"paths of shape \(2,\)"),
@@ -382,3 +383,100 @@ def test_answers_print():
     answer = sk.expect(call, GBM, SPOT, 1.0, tol=0.5, seed=1, backend=NUMPY, exact=False)
     assert repr(answer).startswith("Answer(1") and "±" in repr(answer) and "\n" not in repr(answer)
     assert str(answer).count("\n") >= 1 + len(answer.levels)
+
+
+# --- derivatives ---
+
+
+def greeks():
+    """Delta, vega and rho of growth (discounted at a fixed rate) of a call and of a digital call."""
+    high = (math.log(SPOT / STRIKE) + RATE) / SIGMA + 0.5 * SIGMA
+    low, density = high - SIGMA, lambda x: math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    of_call = {"x0": normal_cdf(high), "sigma": SPOT * density(high), "mu": SPOT * normal_cdf(high)}
+    of_digital = {"x0": DISCOUNT * density(low) / (SPOT * SIGMA), "sigma": -DISCOUNT * density(low) * high / SIGMA}
+    return of_call, {**of_digital, "mu": DISCOUNT * density(low) / SIGMA}
+
+
+MOVED = sk.process(lambda t, x, v: (v, -v), lambda t, x, v: (0.0, 1.0))  # no noise on x
+
+
+def torch_call(x):
+    return DISCOUNT * (x - STRIKE).clamp(min=0)
+
+
+def torch_digital(x):
+    return DISCOUNT * (x > STRIKE)
+
+
+@pytest.mark.parametrize(
+    "f, ratio, given, bias",
+    [
+        (torch_call, False, {}, 0),
+        (torch_call, False, {"h": 1 / 16, "method": sk.milstein}, 0.01),
+        (torch_call, True, {}, 0),
+        (torch_digital, True, {}, 0),
+        (torch_digital, True, {"h": 1 / 16, "paths": 2**17}, 0.03),
+    ],
+    ids=["pathwise", "pathwise steps", "ratio", "digital", "digital steps"],
+)
+def test_greeks_are_those_of_black_and_scholes(f, ratio, given, bias):
+    """Within four standard errors, and the bias of steps."""
+    truth = greeks()[f is torch_digital]
+    found = sk.sensitivities(f, GBM, SPOT, 1.0, list(truth), likelihood_ratio=ratio, seed=2, **given)
+    for name, exact in truth.items():
+        assert abs(found[name].value - exact) < 4 * found[name].stderr + bias * abs(exact)
+        assert 0 < found[name].stderr < 0.1 * abs(exact)
+
+
+@pytest.mark.parametrize("ratio", [False, True])
+def test_greeks_of_coupled_states(ratio):
+    """E (x + 2 y)² of two correlated motions with drift a and volatilities 1 and s, by the law of the end."""
+
+    class Pair(NamedTuple):
+        a: float = 0.5
+        s: float = 2.0
+        correlation = np.array([[1, 0.5], [0.5, 1]])
+
+        def drift(self, t, x, y):
+            return self.a, 0.0 * y
+
+        def diffusion(self, t, x, y):
+            return 1.0, self.s
+
+    wrt, f = ["x0", "a", "s"], lambda x: (x[:, 0] + 2 * x[:, 1]) ** 2
+    found = sk.sensitivities(f, Pair(), (1.0, -1.0), 1.0, wrt, h=0.5, likelihood_ratio=ratio, seed=3, paths=2**16)
+    mean = 1.0 + 0.5 - 2.0  # and the variance is 1 + 4 s² + 4 ρ s
+    for name, exact in {"x0": np.array([2 * mean, 4 * mean]), "a": 2 * mean, "s": 8 * 2.0 + 4 * 0.5}.items():
+        assert np.all(abs(found[name].value - exact) < 4 * found[name].stderr)
+        assert np.all(found[name].stderr < 0.5)
+
+
+def test_general_noise_has_the_scores_of_its_covariance():
+    """Heston: pathwise and likelihood-ratio derivatives of a smooth payoff agree."""
+    f = lambda x: x[:, 0] ** 2 / 1e4  # noqa: E731
+    given = {"h": 0.125, "seed": 1, "paths": 2**15}
+    one, two = (
+        sk.sensitivities(f, sk.Heston(theta=0.3), (100.0, 0.3), 0.25, ["x0", "mu"], likelihood_ratio=ratio, **given)
+        for ratio in (False, True)
+    )
+    for name in ("x0", "mu"):
+        assert (abs(one[name].value - two[name].value) < 4 * np.hypot(one[name].stderr, two[name].stderr)).all()
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"f": torch_digital}, "f is not differentiable, as a comparison is not; give likelihood_ratio=True"),
+        ({"f": lambda x: 1.0}, "f must return a tensor of one number per path"),
+        ({"wrt": ["nu"]}, "wrt: 'nu' is none of x0, mu, sigma"),
+        ({"likelihood_ratio": True, "method": sk.milstein, "h": 0.1}, "the density of a step of milstein is not known"),
+        ({"method": sk.milstein}, "h must be a real number"),
+        ({"f": lambda x: x[:, 0], "process": MOVED, "x0": (0.0, 0.0), "h": 1, "likelihood_ratio": True}, "reach each"),
+        ({"x0": [1.0, 2.0]}, "x0 must be one state"),
+        ({"paths": 1}, "paths must be an integer >= 2"),
+    ],
+)
+def test_errors_of_derivatives_name_the_argument(given, message):
+    usual = {"f": torch_call, "process": GBM, "x0": SPOT, "t": 1.0, "wrt": ["x0"], "seed": 1, "paths": 256}
+    with pytest.raises(ValueError, match=message):
+        sk.sensitivities(**{**usual, **given})

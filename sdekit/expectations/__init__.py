@@ -2,5 +2,6 @@
 
 from .answer import Answer, Level
 from .multilevel import expect
+from .sensitivities import Sensitivity, sensitivities
 
-__all__ = ["Answer", "Level", "expect"]
+__all__ = ["Answer", "Level", "Sensitivity", "expect", "sensitivities"]

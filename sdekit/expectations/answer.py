@@ -36,7 +36,7 @@ class Answer(NamedTuple):
     stderr   standard error of the mean
     levels   a `Level` for each number of steps
     rates    (α, β): means fall as n^{−α}, variances as n^{−β}; None where there are not three levels
-    cost     path-steps
+    cost     path-steps of the levels
     seed     from which those of the levels are made
     notes    what the diagnostics say, in words; `supported` is False where they do not support the tolerance
     """

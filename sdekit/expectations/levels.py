@@ -17,7 +17,10 @@ from .answer import Answer, Level
 from .quantity import Failed
 from .samples import Samples, sums
 
-PILOT = 1024  # paths of a new level
+PILOT = 1024  # paths of the first level
+LEAST = 256  # and of a new one, each having half of those before,
+EVENTS = 20  # unless few of them make the variance: a share 1/kurtosis does,
+MOST = 2048  # of so many at most
 SURE = 2.6  # standard errors that a tolerance has to have room for: 99 %
 FINEST = 2**20  # steps
 ROUGH = 2**10  # times as many steps as asked for may be on the first level
@@ -46,10 +49,12 @@ def _missing(index, why):
     return f"a block of paths {why}; the same call begins anew"
 
 
-def pilot(level, executor=None):
-    """The level with its first paths: of scramblings a power of two points each."""
-    each = PILOT // max(1, level.scramblings)
-    add([(level, max(1, level.scramblings) * 2 ** int(math.log2(each)))], executor)
+def pilot(level, executor=None, paths=PILOT):
+    """The level with its first paths: of scramblings a power of two points each; more where differences are rare."""
+    strata = max(1, level.scramblings)
+    add([(level, strata * 2 ** int(math.log2(paths / strata)))], executor)
+    while level.count < MOST and (level.variance == 0 or level.count < EVENTS * level.kurtosis):
+        add([(level, level.count)], executor)
     return level
 
 
@@ -80,7 +85,7 @@ def multilevel(q, tol, seed, first, scramblings, executor):
     """The answer of levels of first, 2 first, … steps."""
 
     def fresh(n):
-        return pilot(Samples(q, n, seed, n > first, scramblings), executor)
+        return pilot(Samples(q, n, seed, n > first, scramblings), executor, max(LEAST, PILOT * first // n))
 
     levels = [fresh(first << i) for i in range(3)]
     while True:

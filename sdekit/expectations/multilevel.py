@@ -20,7 +20,7 @@ from ..protocols import Backend, Executor, Process
 from ..system import bind
 from .answer import Answer
 from .levels import FINEST, PILOT, first_level, multilevel, single
-from .quantity import Quantity, antithetic_milstein
+from .quantity import Quantity, antithetic_milstein, interval
 from .samples import values
 
 
@@ -58,9 +58,9 @@ def expect(
     t         the time, from 0 on; or (from, to).
     tol       absolute error, > 0.
     method    of the steps. Default: `milstein` where it serves the noise, else `milstein_general`; `heun` for
-              Stratonovich equations. Means and variances of the levels fall by its weak and strong order. The Lévy areas
-              of noise that does not commute are left out, and the finer path of a level is averaged with an antithetic
-              twin, whose pairs of increments have changed places (Giles and Szpruch 2014).
+              Stratonovich equations. Means and variances of the levels fall by its weak and strong order. Lévy areas,
+              those of noise that does not commute, are left out; for them the finer path of a level is averaged with
+              an antithetic twin, whose pairs of increments have changed places (Giles and Szpruch 2014).
     along     functionals of the path by name, those of `sdekit.path`: f(x, name=values).
     inner     over how many draws of the last step f is averaged: 64, say, where f jumps. The rest of a path then sees
               a smooth function, and variances fall as for one.
@@ -96,7 +96,7 @@ def expect(
 def _quantity(f, process, x0, t, method, along, inner, exact, backend):
     if not callable(f):
         raise ValueError(f"f must be a function of states, got {f!r}")
-    t0, t1 = _interval(t)
+    t0, t1 = interval(t)
     if arrays.is_tensor(x0):
         raise ValueError("x0 is a tensor; expectations are taken on numpy: give a number or an array")
     x0 = np.asarray(array("x0", x0), np.float64)
@@ -123,16 +123,6 @@ def _threaded(q, executor):
         return q
     chosen = matching.backend(None, q.system, q.method, q.x0, False)
     return replace(q, backend=backends.numba(threads=1)) if chosen == backends.numba() else q
-
-
-def _interval(t):
-    """(from, to) of a time, or of a pair."""
-    said = np.shape(t)
-    if said not in ((), (2,)):
-        raise ValueError(f"t must be a time, or a pair (from, to), got {shown(t)}")
-    t0, t1 = t if said else (0.0, t)
-    t0 = real("t", t0, above=-math.inf, below=math.inf)
-    return t0, real("t", t1, above=t0, below=math.inf)
 
 
 def _functionals(along, system):
@@ -173,13 +163,10 @@ def _controlled(q, control, n, seed):
 
 def _given(q, control):
     if control is None:
-        law = (
-            q.process.transition(q.stops[0], q.stops[-1], q.x0)
-            if callable(getattr(q.process, "transition", None))
-            else None
-        )
-        mean = None if law is None or q.system.components else law.mean
-        return [] if mean is None or not np.isfinite(mean) else [(_state, float(mean))]
+        if q.system.components or not callable(getattr(q.process, "transition", None)):
+            return []
+        mean = q.process.transition(q.stops[0], q.stops[-1], q.x0).mean
+        return [(_state, float(mean))] if np.isfinite(mean) else []
     for pair in control if isinstance(control, (tuple, list)) else [control]:
         if not (isinstance(pair, tuple) and len(pair) == 2 and callable(pair[0])):
             raise ValueError(f"control has pairs (function of states, its expectation), got {pair!r}")

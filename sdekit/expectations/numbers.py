@@ -52,7 +52,7 @@ class Numbers(NamedTuple):
 
     @property
     def swapped(self):
-        """The path whose steps 1 and 2, 3 and 4, … have changed places: it has the law, and its coarser path is the same."""
+        """The path whose steps 1 and 2, 3 and 4, … have changed places: of the same law, with the same coarser path."""
         z = np.empty_like(self.z)
         z[:, ::2], z[:, 1::2] = self.z[:, 1::2], self.z[:, ::2]
         if self.shifts is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import arrays, equation
-from ..checks import shown
+from ..checks import real, shown
 from ..methods import Method, euler_maruyama, general, method
 from ..path import Functional, Walk
 from ..solve import solve
@@ -166,7 +166,7 @@ class _Paths:
         """The `Walk` that a functional is told of; of a coarse path with the points of the fine one, if bridged."""
         if not functional.bridged:
             return Walk(t, x)
-        q, system, fine = self.of, self.of.system, self.of.times(self.n)
+        system, fine = self.of.system, self.of.times(self.n)
         unit = equation.variance(functional.component, system.components is not None, system.noise)
         starts = [_first(x[i], system) for i in range(len(t) - 1)]
         rates = [np.broadcast_to(unit(system.process, float(s), y), self.paths) for s, y in zip(t, starts)]
@@ -219,6 +219,16 @@ class _Paths:
         generator = np.array([pow(_coprime(m), j, m) for j in range(len(shifts))])
         u = (np.arange(m) * generator[:, None, None] / m + shifts[..., None]) % 1.0
         return ndtri(np.clip(u, 2.0**-53, 1 - 2.0**-53))
+
+
+def interval(t):
+    """(from, to) of a time, or of a pair."""
+    said = np.shape(t)
+    if said not in ((), (2,)):
+        raise ValueError(f"t must be a time, or a pair (from, to), got {shown(t)}")
+    t0, t1 = t if said else (0.0, t)
+    t0 = real("t", t0, above=-math.inf, below=math.inf)
+    return t0, real("t", t1, above=t0, below=math.inf)
 
 
 def _coprime(m):

@@ -8,7 +8,7 @@ import numpy as np
 from ..stats.sums import central
 from .numbers import counted, sobol
 
-FEW = 64  # paths from whose means sums are taken
+FEW = 16  # paths from whose means sums are taken
 
 
 def values(quantity, n, coarse, scrambled, seed, first, paths):
