@@ -13,7 +13,7 @@ def is_tensor(x):
 
 
 def concrete(x):
-    """Whether the values of x may be looked at: not where `torch.func.vmap` maps, `torch.export` or a compiler traces."""
+    """Whether the values of x may be looked at: not where `torch.func.vmap` maps or a compiler traces."""
     if is_tensor(x) and torch().compiler.is_compiling():
         return False
     while is_tensor(x) and (functorch := torch()._C._functorch).is_functorch_wrapped_tensor(x):

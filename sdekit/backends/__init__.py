@@ -75,7 +75,9 @@ class torch:
         if type(self.compile) is not bool:
             raise ValueError(f"compile must be True or False, got {self.compile!r}")
         if self.compile and self.gradient is not None:
-            raise ValueError(f"compile is True, but compiled steps have no gradients: leave out gradient={self.gradient}")
+            raise ValueError(
+                f"compile is True, but compiled steps have no gradients: leave out gradient={self.gradient}"
+            )
         if self.gradient is not None and (isinstance(self.gradient, type) or not hasattr(self.gradient, "run")):
             raise ValueError(
                 f"gradient must be a record such as sdekit.gradients.checkpointed(every=100), or None for "

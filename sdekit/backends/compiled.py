@@ -1,11 +1,15 @@
-"""Steps and their normals in one graph of `torch.compile`: one fused loop on the CPU, one kernel on a GPU.
+"""Steps in one graph of `torch.compile`: one fused loop on the CPU, one kernel on a GPU.
 
 A chunk is four steps, which the four words of a counter serve, or a single one, where an output time or the end comes
 earlier or a step is costly. Times and counters enter as tensors, and so do the numbers that a process of this package
 holds: others compile nothing. Paths that are not finite become NaN within the graph, which nobody waits for.
+
+On a device the graph makes its normals from their counters. On the CPU it reads those that the numba generator fills:
+torch multiplies 64-bit integers one by one where there is no AVX-512, which made a chunk of OU three times as slow.
 """
 
 import functools
+import itertools
 import math
 import types
 from collections.abc import Callable
@@ -20,12 +24,13 @@ from ..parts import Parts
 from ..problem import Outcome, counted
 from ..processes import forms
 from ..records import path_parameters, replaced
-from . import loop, refused
+from . import guard, loop, refused, tensors
 
 __all__: list[str] = []
 
 CHUNK = 4
 CHEAP = 4  # drifts of a step, of which four are compiled at once
+NUMBERS = itertools.count()
 
 
 class Form(NamedTuple):
@@ -34,6 +39,7 @@ class Form(NamedTuple):
     step: Callable
     steps: int  # of the chunk
     keeps: bool  # whether a step takes the slope at its start last
+    makes: bool  # whether the graph makes its normals
     streams: tuple[int, ...]
     channels: int  # rows of a dw; 0: it has the shape of the state
     lanes: int
@@ -42,6 +48,15 @@ class Form(NamedTuple):
     last: bool  # whether the channels of a dw come last
     axes: tuple[int, ...]  # of one state, where it is one tensor
     kind: tuple  # of process, type and device
+
+
+class Counters(NamedTuple):
+    """Where the normals of a chunk are: 0-d tensors of int64, and a correlation's factor or None."""
+
+    number: Any  # of its first step
+    lane: Any  # the first
+    key: tuple
+    factor: Any
 
 
 def run(problem):
@@ -53,23 +68,24 @@ def run(problem):
 
 def _run(problem):
     steps, method, forms = problem.steps, problem.method, {n: form(problem, n) for n in (1, CHUNK)}
-    sde, counter = counted(_bound(problem))
-    joined, correlation = not forms[1].apart, problem.system.correlation
-    factor = None if correlation is None else torch.as_tensor(correlation, device=problem.x0.device)
+    (sde, counter), times, apart = counted(_bound(problem)), _times(problem), forms[1].apart
+    counters = _counters(problem) if forms[1].makes else None
+    given = loop.increments(problem, tensors.rows(problem))
     x = loop.inward(problem, arrays.broadcast(problem.x0, problem.shape))
-    x, times = x.contiguous() if joined else tuple(v.contiguous() for v in x), _times(problem)
-    number, lane, *key = _integers(problem, problem.first_step, problem.first_lane, *noise.key(problem.seed))
+    if len(steps) and 0 not in x.shape:
+        guard.untouched(sde, float(steps.begin[0]), _first_path(problem, x))
+    x = tuple(v.contiguous() for v in x) if apart else x.contiguous()
     saved, slope, nfe = loop.Saved(problem), None, 0
     saved.add(0, _whole(x))
     for a, b in pieces(problem):
         if method.first_same_as_last and (slope is None or steps.begin[a] != steps.t[a]):
             counter.count = 0
-            slope = sde.drift(float(steps.begin[a]), _stepped(x))
-            slope, nfe = slope if joined else slope.parts, nfe + counter.count
-        walk = graph(forms[b - a])
-        x, slope, number, count = walk(
-            forms[b - a], sde, counter, factor, x, slope, times[a:b].clone(), number, lane, key
-        )
+            slope = _plain(sde.drift(float(steps.begin[a]), Parts(x) if apart else x))
+            nfe += counter.count
+        source = counters or [next(given) for _ in range(a, b)]
+        x, slope, count = graph(forms[b - a])(forms[b - a], sde, counter, x, slope, times[a:b].clone(), source)
+        if counters:
+            counters = counters._replace(number=counters.number + (b - a))
         nfe += count
         if b in steps.saves:
             saved.add(b, _whole(x))
@@ -105,6 +121,7 @@ def form(problem, steps):
         step=method.step,
         steps=steps,
         keeps=method.first_same_as_last,
+        makes=makes(problem),
         streams=tuple(map(int, method.streams)),
         channels=system.channels if problem.dw_axes else 0,
         lanes=problem.lanes,
@@ -116,57 +133,64 @@ def form(problem, steps):
     )
 
 
+def makes(problem):
+    """Whether the normals of a problem are made in the graph: neither filled by the generator nor given."""
+    return problem.x0.device.type != "cpu" and problem.noise is None and problem.path is None and not problem.areas
+
+
 @functools.lru_cache(256)
 def graph(form):
-    """The compiled `chunk` of a form; its code is a copy, since torch limits how often one may be compiled."""
-    code = chunk.__code__.replace()
-    return torch.compile(types.FunctionType(code, globals(), "chunk"), fullgraph=True)
+    """The compiled `chunk` of a form: code of its own name, for which torch counts compilations and compares shapes."""
+    code = chunk.__code__.replace(co_name=f"chunk_{next(NUMBERS)}")
+    return torch.compile(types.FunctionType(code, globals()), fullgraph=True)
 
 
-def chunk(form, sde, counter, factor, x, slope, times, number, lane, key):
-    """(x, the slope there, the number of the next step, evaluations) behind the steps of a chunk.
+def chunk(form, sde, counter, x, slope, times, source):
+    """(x, the slope there, evaluations) behind the steps of a chunk.
 
     x, slope  a tensor, or a tuple of components
     times     (steps, 3): t, t1 and h of each
-    number    of the first step, int64 as the first lane and the key
+    source    `Counters`, or for each step the list of its normals
     """
     counter.count = 0
-    x = Parts(x) if form.apart else x
-    slope = Parts(slope) if form.apart and slope is not None else slope
-    for i, drawn in enumerate(normals(form, factor, x, number, lane, key)):
+    x, slope = (Parts(x), slope and Parts(slope)) if form.apart else (x, slope)
+    for i, drawn in enumerate(normals(form, source, x) if form.makes else source):
         t, t1, h = times[i, 0], times[i, 1], times[i, 2]
-        rest = [z * torch.sqrt(torch.abs(h)) for z in drawn] + ([slope] if form.keeps else [])
-        taken = form.step(sde, t, t1, x, h, *rest)
+        dws = [Parts(z) * _root(h) if form.apart and form.channels else z * _root(h) for z in drawn]
+        taken = form.step(sde, t, t1, x, h, *dws, *([slope] if form.keeps else []))
         if isinstance(taken, Taken):
             taken, slope = taken.x, taken.slopes[-1] if form.keeps else None
         x = _finite(form, x, taken)
-    return _plain(x), _plain(slope), number + form.steps, counter.count
+    return _plain(x), _plain(slope), counter.count
 
 
-def normals(form, factor, like, number, lane, key):
+def _root(h):
+    return torch.sqrt(torch.abs(h))
+
+
+def normals(form, counters, like):
     """For each step of a chunk the list of its standard normals, made from their counters."""
-    dtype = like[0] if form.apart else like
-    lanes = lane + torch.arange(form.lanes, device=dtype.device)
+    like = like[0] if form.apart else like
+    lanes = counters.lane + torch.arange(form.lanes, device=like.device)
     m, made = max(1, form.channels), {}
     for stream in dict.fromkeys(form.streams):
-        made[stream] = _rows(form, lanes, number, form.streams.count(stream) * m, stream, key, dtype)
+        made[stream] = _rows(form, counters, lanes, form.streams.count(stream) * m, stream, like)
     for i in range(form.steps):
         drawn = []
         for j, stream in enumerate(form.streams):
             first = i * form.streams.count(stream) * m + form.streams[:j].count(stream) * m
-            drawn.append(_dw(form, factor, made[stream][first : first + m]))
+            drawn.append(_dw(form, counters.factor, made[stream][first : first + m]))
         yield drawn
 
 
-def _rows(form, lanes, number, per_step, stream, key, like):
+def _rows(form, counters, lanes, per_step, stream, like):
     """The normals of a stream for the steps of a chunk, of which each takes so many."""
-    first = number * per_step
+    first = counters.number * per_step
     count = per_step * form.steps
     groups = count // 4 if count % 4 == 0 else (count + 2) // 4 + 1
     rows = []
     for group in range(groups):
-        w = noise.philox4x32(lanes & noise.MASK, (lanes >> 32) & noise.MASK, (first >> 2) + group, stream, *key)
-        rows += [*noise.box_muller(w[0], w[1], like), *noise.box_muller(w[2], w[3], like)]
+        rows += noise.quad(lanes, (first >> 2) + group, counters.key, stream, like)
     if count % 4 == 0:
         return rows
     at = first & 3  # a single step may begin at any of a counter's words
@@ -188,9 +212,7 @@ def _dw(form, factor, rows):
         rows = [sum(factor[i, j] * rows[j] for j in range(i + 1)) for i in range(len(rows))]
     if not form.channels:
         return rows[0]
-    if form.apart:
-        return Parts(rows)
-    return torch.stack(rows, -1 if form.last else 0)
+    return rows if form.apart else torch.stack(rows, -1 if form.last else 0)
 
 
 def _finite(form, before, x):
@@ -204,12 +226,13 @@ def _finite(form, before, x):
     return Parts([sm.where(good, v, math.nan).to(u.dtype) for u, v in zip(before, x)])
 
 
+def _first_path(problem, x):
+    front = (slice(None),) if problem.system.components else ()
+    return x[(*front, *[slice(0, 1)] * len(problem.system.path_shape))]
+
+
 def _plain(x):
     return x.parts if isinstance(x, Parts) else x
-
-
-def _stepped(x):
-    return Parts(x) if isinstance(x, tuple) else x
 
 
 def _whole(x):
@@ -241,8 +264,11 @@ def _times(problem):
     return torch.stack([torch.from_numpy(c) for c in columns], 1).to(problem.x0.device)
 
 
-def _integers(problem, *values):
-    return [torch.tensor(v, dtype=torch.int64, device=problem.x0.device) for v in values]
+def _counters(problem):
+    device, correlation = problem.x0.device, problem.system.correlation
+    numbers = problem.first_step, problem.first_lane, *noise.key(problem.seed)
+    number, lane, *key = (torch.tensor(n, dtype=torch.int64, device=device) for n in numbers)
+    return Counters(number, lane, tuple(key), None if correlation is None else torch.as_tensor(correlation).to(device))
 
 
 def _outcome(problem, x, rows, nfe):

@@ -72,7 +72,9 @@ def _text(error, problem):
     kinds = {type(e).__name__ for e in _chain(error)}
     name, method = problem.system.name, problem.method.name
     if kinds & {"InvalidCxxCompiler", "TritonMissing"}:
-        return f"backend is torch(compile=True), which needs {COMPILERS}, and found none; install it, or leave compile out"
+        return (
+            f"backend is torch(compile=True), which needs {COMPILERS}, and found none; install it, or leave compile out"
+        )
     if "FailOnRecompileLimitHit" in kinds:
         return (
             f"{method} on {name} was compiled again and again, since what its functions capture changes from solve to "
