@@ -13,8 +13,8 @@ def is_tensor(x):
 
 
 def concrete(x):
-    """Whether the values of x may be looked at: not where `torch.func.vmap` maps or `torch.export` traces."""
-    if is_tensor(x) and torch().compiler.is_exporting():
+    """Whether the values of x may be looked at: not where `torch.func.vmap` maps or a compiler traces."""
+    if is_tensor(x) and torch().compiler.is_compiling():
         return False
     while is_tensor(x) and (functorch := torch()._C._functorch).is_functorch_wrapped_tensor(x):
         if functorch.is_batchedtensor(x):
@@ -26,6 +26,11 @@ def concrete(x):
 def is_number(x):
     """Whether `x` is one number of a type of numpy's, which floating-point arrays take the type of."""
     return isinstance(x, (np.generic, np.ndarray)) and x.ndim == 0 and x.dtype.kind in "iuf"
+
+
+def single(x):
+    """Whether x is one number: Python's, or a tensor without axes, as times are in compiled steps."""
+    return isinstance(x, (int, float)) or (is_tensor(x) and not x.ndim)
 
 
 def is_real(x):

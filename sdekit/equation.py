@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from . import arrays
 from .jacobian import columns, differences, increment, typed
+from .parts import Parts
 
 
 def components(x):
@@ -21,12 +22,12 @@ def assemble(items, like):
     if not isinstance(items, (tuple, list)) or len(items) != len(like):
         got = len(items) if isinstance(items, (tuple, list)) else type(items).__name__
         raise ValueError(f"drift and diffusion must return a tuple of {len(like)} values, one per component, got {got}")
-    return arrays.stack([like[0] * 0 + item for item in items])
+    return (Parts if isinstance(like, Parts) else arrays.stack)([like[0] * 0 + item for item in items])
 
 
 def row_product(row, dw):
     """Σ_j g_j dW_j; a number in place of dw stands for all dW_j, and a row may stand there."""
-    return sum(g * (dw if isinstance(dw, (int, float)) else dw[j]) for j, g in enumerate(row))
+    return sum(g * (dw if arrays.single(dw) else dw[j]) for j, g in enumerate(row))
 
 
 def product(rows, dw, like):
@@ -71,7 +72,7 @@ def _coupled_product(process, t, x, dw):
 def _array_product(process, t, x, dw):
     """g (*path axes, *event, m) times dW (*path axes, m); a number stands for all dW_j."""
     g = process.diffusion(t, x)
-    if isinstance(dw, (int, float)):
+    if arrays.single(dw):
         return g.sum(-1) * dw
     between = (1,) * (x.ndim - dw.ndim)  # axes of one state but the last
     return (g @ dw.reshape((*dw.shape[:-1], *between, dw.shape[-1], 1)))[..., 0]

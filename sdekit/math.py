@@ -16,7 +16,7 @@ import operator
 
 import numpy as np
 
-from .arrays import alike, bounded, check_table, interp_tensors, is_tensor, special, torch
+from .arrays import alike, bounded, check_table, holds, interp_tensors, is_tensor, single, special, torch
 
 __all__ = [
     "abs", "arccos", "arcsin", "arcsinh", "arctan", "arctan2", "cbrt", "ceil", "clip", "cos", "cosh", "erf", "erfc",
@@ -279,7 +279,7 @@ def expand(t, x):
     (B,) against (B, C, H, W) becomes (B, 1, 1, 1). A number stays as it is.
     """
     missing = getattr(x, "ndim", 0) - getattr(t, "ndim", 0)
-    if missing <= 0 or isinstance(t, NUMBER):
+    if missing <= 0 or single(t):
         return t
     return t.reshape(tuple(t.shape) + (1,) * missing)
 
@@ -288,7 +288,7 @@ def inside(process, t):
     """t, a number or an array of times; a `ValueError` unless all are in `process.domain`."""
     lo, hi = process.domain
     ok = (t >= lo) & (t <= hi)
-    if ok if isinstance(ok, bool) else ok.all():
+    if holds(ok):
         return t
     bad = t if isinstance(t, NUMBER) else t[~ok].ravel()[0] if t.ndim else t
     raise ValueError(

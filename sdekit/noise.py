@@ -12,6 +12,8 @@ unchanged on numpy arrays, on torch tensors of any device, and inside numba kern
 """
 
 import enum
+import functools
+import importlib.util
 import math
 import secrets
 
@@ -101,8 +103,18 @@ def fresh(seed):
 
 def words(lanes, group, seed, stream):
     """The four words of counter `group` of every lane, int64."""
-    zero, (k0, k1) = lanes * 0, key(seed)
-    return philox4x32(lanes & MASK, (lanes >> 32) & MASK, zero + group, zero + int(stream), k0, k1)
+    return _words(lanes, group, key(seed), int(stream))
+
+
+def _words(lanes, group, key, stream):
+    zero = lanes * 0
+    return philox4x32(lanes & MASK, (lanes >> 32) & MASK, zero + group, zero + stream, *key)
+
+
+def quad(lanes, group, key, stream, like):
+    """The four normals of counter `group` of every lane; `key` and `group` may be tensors without axes."""
+    w = _words(lanes, group, key, stream)
+    return [*box_muller(w[0], w[1], like), *box_muller(w[2], w[3], like)]
 
 
 def word(stream, channel):
@@ -120,9 +132,49 @@ def rows(lanes, n, count, seed, stream, like):
         return waits(lanes, n, count, seed, like)
     out = []
     for group in range(n // 4, (n + count - 1) // 4 + 1):
-        w = words(lanes, group, seed, stream)
-        out += [*box_muller(w[0], w[1], like), *box_muller(w[2], w[3], like)]
+        out += quad(lanes, group, key(seed), int(stream), like)
     return arrays.stack(out[n % 4 : n % 4 + count])
+
+
+def consecutive(first, size, n, count, seed, stream, like):
+    """`rows` of the lanes first, …, first + size − 1; on a GPU by one kernel for every four, which reads nothing."""
+    if stream == Stream.CROSSING or not _fuses(like):
+        return rows(first + arrays.arange(size, like), n, count, seed, stream, like)
+    groups = range(n // 4, (n + count - 1) // 4 + 1)
+    made = [_in_one_kernel(_normals, first, size, group, seed, stream, like) for group in groups]
+    return (made[0] if len(made) == 1 else arrays.joined(made))[n % 4 : n % 4 + count]
+
+
+def _fuses(like):
+    """Whether normals for `like` are made by a kernel that torch compiles: on a GPU, and in no trace or transform."""
+    if not (arrays.is_tensor(like) and like.device.type == "cuda" and arrays.concrete(like)):
+        return False
+    plain = arrays.torch()._C._functorch.peek_interpreter_stack() is None
+    return plain and importlib.util.find_spec("triton") is not None
+
+
+def _in_one_kernel(made, first, size, group, seed, stream, like):
+    torch = arrays.torch()
+    numbers = torch.tensor([first, group, *key(seed), int(stream)], dtype=torch.int64, device=like.device)
+    with torch.no_grad():
+        return _compiled(made)(numbers, size, torch.empty(0, dtype=like.dtype, device=like.device))
+
+
+@functools.lru_cache
+def _compiled(made):
+    return arrays.torch().compile(made, fullgraph=True, dynamic=True)
+
+
+def _normals(numbers, size, like):
+    """(4, size) normals; `numbers` are the first lane, the counter, two words of the key and the stream."""
+    first, group, k0, k1, stream = numbers
+    return arrays.stack(quad(first + arrays.arange(size, like), group, (k0, k1), stream, like))
+
+
+def _four_words(numbers, size, like):
+    """(4, size) words in the same way."""
+    first, group, k0, k1, stream = numbers
+    return arrays.stack(_words(first + arrays.arange(size, like), group, (k0, k1), stream))
 
 
 def waits(lanes, n, count, seed, like):
@@ -137,11 +189,6 @@ def waits(lanes, n, count, seed, like):
             parts = (arrays.to_type((w >> shift) & 0xFF, like.dtype) for shift in (0, 8, 16, 24))
             out += [-sm.log(sm.maximum(part, 2.0**-25) * 2.0**-8) for part in parts]
     return arrays.stack(out[n % 16 : n % 16 + count])
-
-
-def _entries(shape, like):
-    """Lane indices 0, 1, … of the entries of an array of `shape`, on the device of `like`."""
-    return arrays.arange(math.prod(shape), like)
 
 
 def working(like):
@@ -161,13 +208,17 @@ def normal(shape, seed=None, stream=Stream.SAMPLE, like=None, n=0, first=0):
     appends: the first rows stay what they were. `seed` None draws a new one.
     """
     work, n = working(like), integer("n", n)
-    z = rows(_entries(shape, work) + first, n, 1, fresh(seed), stream, work)[0].reshape(tuple(shape))
+    z = consecutive(first, math.prod(shape), n, 1, fresh(seed), stream, work)[0].reshape(tuple(shape))
     return z if like is None else z.to(like.dtype) if arrays.is_tensor(like) else z.astype(np.asarray(like).dtype)
 
 
 def uniform(shape, seed=None, stream=Stream.CHOICE, like=None, n=0):
     """Uniform numbers in (0, 1) of `shape`, (word + ½) 2⁻³² with word n mod 4 of lane i's counter n div 4."""
     work, n = working(like), integer("n", n)
-    word = words(_entries(shape, work), n // 4, fresh(seed), stream)[n % 4]
+    size, group, seed = math.prod(shape), n // 4, fresh(seed)
+    if _fuses(work):
+        word = _in_one_kernel(_four_words, 0, size, group, seed, stream, work)[n % 4]
+    else:
+        word = words(arrays.arange(size, work), group, seed, stream)[n % 4]
     u = (arrays.to_type(word, work.dtype) + 0.5) * 2.0**-32
     return sm.minimum(u, 1.0 - 2.0**-24).reshape(tuple(shape))

@@ -18,6 +18,7 @@ LAYERS = {
     "sdekit.files": 0,
     "sdekit.machine": 0,
     "sdekit.math": 0,
+    "sdekit.parts": 0,
     "sdekit.records": 0,
     "sdekit.reprs": 0,
     "sdekit.brownian": 1,

@@ -63,7 +63,8 @@ class numba:
 class torch:
     """torch tensors on any device, differentiable.
 
-    compile   steps compiled by torch.compile; not offered yet.
+    compile   steps and their normals in one graph of `torch.compile`, for fixed steps without gradients: several times
+              as fast, after some seconds of compiling. On a GPU it is one kernel. See the page on methods.
     gradient  how gradients are computed: a record of `sdekit.gradients`, or None for backpropagation through the steps.
     """
 
@@ -71,8 +72,12 @@ class torch:
     gradient: Any = None
 
     def __post_init__(self):
-        if self.compile is not False:
-            raise ValueError(f"compile is {self.compile!r}, but compiled steps are not offered yet; leave it out")
+        if type(self.compile) is not bool:
+            raise ValueError(f"compile must be True or False, got {self.compile!r}")
+        if self.compile and self.gradient is not None:
+            raise ValueError(
+                f"compile is True, but compiled steps have no gradients: leave out gradient={self.gradient}"
+            )
         if self.gradient is not None and (isinstance(self.gradient, type) or not hasattr(self.gradient, "run")):
             raise ValueError(
                 f"gradient must be a record such as sdekit.gradients.checkpointed(every=100), or None for "
@@ -84,4 +89,8 @@ class torch:
             return self.gradient.run(problem)
         from . import adaptive, tensors, tree
 
+        if self.compile:
+            from . import compiled
+
+            return compiled.run(problem)
         return ((tree if problem.path else adaptive) if problem.adaptive else tensors).run(problem)

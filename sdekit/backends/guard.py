@@ -50,6 +50,12 @@ def closely(step, sde, t, t1, x, h, *rest):
     return taken
 
 
+def untouched(sde, t, x):
+    """Raise where a function changes its argument in place, as told by states like x."""
+    if any(_changes(f, t, x) for _, f in _functions(sde)):
+        raise ValueError(_complaint(sde, t, x))
+
+
 def drift(sde, t, x):
     """The drift at x, in the type of x; a ValueError where it changes x in place."""
     return closely(lambda sde, t, t1, x, h: sde.drift(t, x), sde, t, t, x, 0.0)
@@ -89,13 +95,15 @@ def version(x):
 
 
 def _complaint(sde, t, x):
-    changed = [
-        n for n, f in (("drift", sde.drift), ("diffusion", lambda t, y: sde.noise(t, y, 1.0))) if _changes(f, t, x)
-    ]
+    changed = [n for n, f in _functions(sde) if _changes(f, t, x)]
     return (
         f"{changed[0] if changed else 'a function'} of {_name(sde)} changes its argument in place; write "
         f"x = x - 1 for x -= 1, x.mul(2) for x.mul_(2), nn.ReLU() for nn.ReLU(inplace=True)"
     )
+
+
+def _functions(sde):
+    return ("drift", sde.drift), ("diffusion", lambda t, y: sde.noise(t, y, 1.0))
 
 
 def _name(sde):

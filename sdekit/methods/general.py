@@ -2,6 +2,7 @@
 
 import math
 
+from .. import math as sm
 from ..checks import real
 from ..equation import area, summed
 from .method import Method, family, method
@@ -22,7 +23,7 @@ def _along(i, sde, t, x, y, g, w, areas, h, root):
 
 
 def _milstein(sde, t, t1, x, h, dw, *areas):
-    root = math.sqrt(abs(h))
+    root = sm.sqrt(abs(h))
     y, g, w = x + sde.drift(t, x) * h, sde.columns(t, x), sde.channels(dw, x)
     return y + sde.noise(t, x, dw) + summed(_along, g, sde, t, x, y, g, w, areas, h, root)
 
@@ -91,7 +92,7 @@ def ri6(sde, t, t1, x, h, dw, dz):
     Source: A. Rößler, "Second order Runge–Kutta methods for Itô stochastic differential equations", 2009,
     doi:10.1137/060673308.
     """
-    root = math.sqrt(abs(h))
+    root = sm.sqrt(abs(h))
     f, g = sde.drift(t, x), sde.columns(t, x)
     y, w, v = x + f * h, sde.channels(dw, x), sde.channels(dz, x)
     slope = f + sde.drift(t1, y + sde.noise(t, x, dw))

@@ -24,7 +24,7 @@ def pair(name: str, order: int, lower: int, tableau: Tableau, doc: str) -> Metho
         _slope(stages, "t1", "y"),
         f"return Taken(y, {errors[0] if len(errors) == 1 else '(' + ', '.join(errors) + ')'}, None, ({slopes}))",
     ]
-    step = written(name, "sde, t, t1, x, h, k0", lines, doc)
+    step = written(name, "sde, t, t1, x, h, k0", lines, doc, Taken=Taken)
     made = method(
         noise="none",
         order=order,
@@ -69,7 +69,7 @@ def further(tableau: Tableau):
     for i, (c, row) in enumerate(tableau.further, stages + 1):
         lines.append(_slope(i, time(c), f"x + ({weighted(row)}) * h"))
     lines.append(f"return Taken(taken.x, taken.error, None, ({_order(stages, more)}))")
-    return written("further", "sde, t, x, h, taken", lines, "Slopes that the dense output needs besides.")
+    return written("further", "sde, t, x, h, taken", lines, "Slopes that the dense output needs besides.", Taken=Taken)
 
 
 def _order(stages, more):
@@ -93,8 +93,8 @@ def weighted(row: Row, name: str = "k") -> str:
 
 
 def written(name, parameters, lines, doc, module=__name__, **names):
-    """The function of this text; it sees `names` and `Taken`."""
-    names |= {"__name__": module, "Taken": Taken}
+    """The function of this text; it sees `names`, which its module has too, where `torch.compile` looks for them."""
+    names |= {"__name__": module}
     exec("\n    ".join([f"def {name}({parameters}):", *lines]), names)
     names[name].__doc__ = doc
     return names[name]

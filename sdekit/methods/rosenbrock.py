@@ -6,6 +6,7 @@ from ..jacobian import divided, implicit, rate
 from .method import Method, method
 from .pairs import time, weighted, written
 from .tableaus import RODAS5P, Rosenbrock
+from .taken import Taken
 
 __all__ = ["rodas5p"]
 
@@ -26,7 +27,7 @@ def rosenbrock(name: str, order: int, lower: int, tableau: Rosenbrock, doc: str)
     lines += [f"y = y + u{i}", *(f"b{j} = {weighted(row, 'u')}" for j, row in enumerate(tableau.dense))]
     slopes = "".join(f"b{j}, " for j in range(len(tableau.dense)))
     lines.append(f"return Taken(y, u{i}, None, ({slopes}sde.drift(t1, y)))")
-    names = {"divided": divided, "implicit": implicit, "rate": rate}
+    names = {"Taken": Taken, "divided": divided, "implicit": implicit, "rate": rate}
     step = written(name, "sde, t, t1, x, h, k0", lines, doc, __name__, **names)
     made = method(
         noise="none",

@@ -107,7 +107,7 @@ def milstein(sde, t, t1, x, h, dw):
     Order: strong 1, weak 1. Cost: 1 drift, 2 diffusions.
     Source: P. Kloeden, E. Platen, "Numerical Solution of Stochastic Differential Equations", 1992, eq. (11.1.3).
     """
-    root = math.sqrt(abs(h))
+    root = sm.sqrt(abs(h))
     drift = sde.drift(t, x) * h
     y = x + drift + sde.noise(t, x, root)
     double = (dw * dw - abs(h)) * (0.5 / root)
@@ -127,7 +127,7 @@ def milstein_strat(sde, t, t1, x, h, dw):
     Source: after P. Kloeden, E. Platen, "Numerical Solution of Stochastic Differential Equations",
     1992, eq. (10.3.4), the derivative replaced by a central difference.
     """
-    root = math.sqrt(abs(h))
+    root = sm.sqrt(abs(h))
     kick = sde.noise(t, x, root)
     double = dw * dw * (0.25 / root)
     change = sde.noise(t, x + kick, double) - sde.noise(t, x - kick, double)
@@ -229,4 +229,4 @@ def exact(sde, t, t1, x, h, dw):
     Not exact along a given Brownian path, so there is no strong order. Serves the processes whose
     transition is Normal or LogNormal.
     """
-    return sde.process.transition(t, t1, x).sample(dw * (1 / math.sqrt(abs(h))))
+    return sde.process.transition(t, t1, x).sample(dw * (1 / sm.sqrt(abs(h))))

@@ -1,0 +1,97 @@
+"""What compiled steps do not run, by name, and what the compiler says in a person's words."""
+
+import contextlib
+
+import torch
+
+from .. import arrays
+from ..records import parameters
+from ..scores import parameter
+
+__all__: list[str] = []
+
+COMPILERS = "a C++ compiler on the CPU (Debian: apt install g++; macOS: xcode-select --install), Triton on a GPU"
+
+
+def by_compile(problem):
+    """Raise for what `torch(compile=True)` does not run."""
+    why = reason(problem)
+    if why:
+        raise ValueError(f"backend is torch(compile=True), {why}; leave compile out")
+
+
+def reason(problem):
+    """Why a problem is not compiled, in words; None where it is."""
+    if not arrays.is_tensor(problem.x0):
+        return "which takes tensors; give x0 as a torch.Tensor"
+    if problem.adaptive:
+        return "which takes fixed steps, but tol asks for adaptive ones; give h or grid in place of tol"
+    if problem.events or problem.stopped is not None:
+        return "which does not run events"
+    if problem.noise is not None or problem.path is not None:
+        return "which makes its normals from the seed, but noise is given"
+    if not arrays.concrete(problem.x0):
+        return "which does not go through transforms of torch.func and torch.export"
+    if torch.is_grad_enabled() and _wants_gradient(problem):
+        return "which gives no gradients; detach x0 and the parameters, or use torch.no_grad()"
+    return by_method(problem.method, problem.system, problem.areas)
+
+
+def by_method(method, system, areas=0):
+    """Why the steps of a method are not compiled for a bound process; None where they are."""
+    if "pair" in method.needs:
+        return f"but {method.name} computes its coefficients on the host"
+    if method.init is not None:
+        return f"but {method.name} remembers earlier steps"
+    if areas:
+        return f"but {method.name} takes Lévy areas, whose terms change with the step"
+    if getattr(system.process, "host_transition", False) and "transition" in method.needs:
+        return f"but the transition of {system.name} is computed on the host"
+    return None
+
+
+def _wants_gradient(problem):
+    process = problem.system.process
+    tensors = [problem.x0, *(value for _, _, value in parameters(process)), parameter(process)]
+    return any(getattr(t, "requires_grad", False) for t in tensors)
+
+
+@contextlib.contextmanager
+def explained(problem):
+    """Errors of the compiler as a ValueError that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        text = _text(error, problem)
+        if text is None:
+            raise
+        raise ValueError(text) from error
+
+
+def _text(error, problem):
+    kinds = {type(e).__name__ for e in _chain(error)}
+    name, method = problem.system.name, problem.method.name
+    if kinds & {"InvalidCxxCompiler", "TritonMissing"}:
+        return (
+            f"backend is torch(compile=True), which needs {COMPILERS}, and found none; install it, or leave compile out"
+        )
+    if "FailOnRecompileLimitHit" in kinds:
+        return (
+            f"{method} on {name} was compiled again and again, since what its functions capture changes from solve to "
+            f"solve; make it a field of the process, or leave compile out"
+        )
+    if isinstance(error, torch._dynamo.exc.TorchDynamoException):
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        return (
+            f"{method} on {name} does not compile into one graph: {first}; use operations of torch and functions of "
+            f"sdekit.math (where for if, sqrt for math.sqrt) on times, states and parameters, or leave compile out"
+        )
+    return None
+
+
+def _chain(error):
+    seen = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        error = getattr(error, "inner_exception", None) or error.__cause__
+    return seen
