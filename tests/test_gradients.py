@@ -389,6 +389,63 @@ def test_transforms_of_functions_refuse_policies_by_name(gradient, name):
         applied(**backend(gradient))
 
 
+class End(nn.Module):
+    """x0 to the end of a solve."""
+
+    def __init__(self, process, method):
+        super().__init__()
+        self.process, self.method = process, method
+
+    def forward(self, x):
+        return sk.solve(self.process, x, [0.0, 1.0], self.method, h=0.25, seed=4).final
+
+
+TRANSFORMED = [
+    (Neural(), sk.heun),
+    (Neural(noise="general"), sk.heun),
+    (Neural(calculus="ito"), sk.milstein),
+    (Neural(additive=True), sk.sra1),
+    (Neural(noise="none"), sk.dopri5),
+    (Neural(), sk.reversible_heun),
+]
+
+
+@pytest.mark.parametrize("by", ["x0", "parameters"])
+@pytest.mark.parametrize(("process", "method"), TRANSFORMED, ids=lambda p: getattr(p, "name", getattr(p, "noise", "")))
+def test_transforms_of_functions_equal_loops(process, method, by):
+    """All transforms, to rounding: derivatives entry by entry with `torch.autograd`, and one call after the other."""
+    func, module = torch.func, End(process, method)
+    at = (start(2) if by == "x0" else process.a).detach()
+
+    def end(v):
+        return module(v) if by == "x0" else func.functional_call(module, {"process.a": v}, (0.3 * at.new_ones(2),))
+
+    def square(v):
+        return (end(v) ** 2).sum()
+
+    def slopes(values, v, **how):
+        return [torch.autograd.grad(value, v, retain_graph=True, **how)[0] for value in values]
+
+    v = at.clone().requires_grad_()
+    jacobian = torch.stack(slopes(end(v), v))
+    (slope,) = slopes([square(v)], v, create_graph=True)
+    hessian = torch.stack(slopes(slope.flatten(), v)).reshape(*at.shape, *at.shape)
+    many = torch.stack([at, 0.5 * at, at + 0.1])
+    tangent, cotangent = torch.linspace(1.0, 2.0, at.numel()).to(at).reshape(at.shape), at.new_tensor([0.7, -0.4])
+    for found, wanted in (
+        (func.jacrev(end)(at), jacobian),
+        (func.jacfwd(end)(at), jacobian),
+        (func.jvp(end, (at,), (tangent,))[1], (jacobian * tangent).flatten(1).sum(1)),
+        (func.vjp(end, at)[1](cotangent)[0], torch.einsum("i,i...", cotangent, jacobian)),
+        (func.grad(square)(at), slope.detach()),
+        (func.hessian(square)(at), hessian),
+        (func.vmap(end)(many), torch.stack([end(w) for w in many])),
+        (func.vmap(func.grad(square))(many), torch.stack([func.grad(square)(w) for w in many])),
+        (func.vmap(func.jacrev(end))(many), torch.stack([func.jacrev(end)(w) for w in many])),
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-13)
+
+
 def test_steps_of_adaptive_size_within_vmap_raise_by_name():
     process = Neural(noise="none")
     with pytest.raises(ValueError, match="vmap"):
@@ -398,29 +455,64 @@ def test_steps_of_adaptive_size_within_vmap_raise_by_name():
 # --- which go together ---------------------------------------------------------------------------
 
 METHODS = [sk.euler_maruyama, sk.milstein, sk.sra1, sk.heun, sk.reversible_heun, sk.rk4]
+
+
+def number(value):
+    return torch.tensor(value, dtype=torch.float64, requires_grad=True)
+
+
 KINDS = {
-    "OU": lambda calculus: sk.OU(theta=0.8, mu=0.1, sigma=0.3),
-    "GBM": lambda calculus: (sk.GBM if calculus == "ito" else Stratonovich)(0.1, 0.3),
+    "OU": lambda calculus: sk.OU(theta=number(0.8), mu=number(0.1), sigma=number(0.3)),
+    "GBM": lambda calculus: (sk.GBM if calculus == "ito" else Stratonovich)(mu=number(0.1), sigma=number(0.3)),
     "neural diagonal": lambda calculus: Neural(calculus=calculus),
     "neural additive": lambda calculus: Neural(additive=True, calculus=calculus),
     "neural general": lambda calculus: Neural(noise="general", calculus=calculus),
     "neural ODE": lambda calculus: Neural(noise="none"),
 }
 REASONS = {"n": "serves processes whose noise", "i": "is an Itô method", "m": "does not step the adjoint equation"}
+LETTERS = {"b": None, "c": G.checkpointed(4), "r": G.reversible(), "a": G.adjoint()}
+
+
+def difference(process, method, gradient, tensors):
+    """(central difference of the loss along a direction of all tensors at once, the direction)."""
+    generator = torch.Generator().manual_seed(8)
+    way = [torch.randn(v.shape, generator=generator, dtype=v.dtype) for v in tensors]
+    losses = []
+    with torch.no_grad():
+        for size in (1e-5, -2e-5):
+            for v, d in zip(tensors, way, strict=True):
+                v += size * d
+            losses.append(float(loss(process, tensors[0], method, gradient)))
+        for v, d in zip(tensors, way, strict=True):
+            v += 1e-5 * d
+    return (losses[0] - losses[1]) / 2e-5, way
+
+
+def loss(process, x0, method, gradient):
+    return (sk.solve(process, x0, [0.0, 1.0], method, h=0.0625, seed=1, **backend(gradient)).final ** 2).sum()
 
 
 def cell(method, kind):
     """What the policies are for a method on a kind of process: their letters, or those of why not."""
-    process, letters = KINDS[kind](method.calculus), []
-    for letter, gradient in (("c", G.checkpointed(4)), ("r", G.reversible()), ("a", G.adjoint())):
+    process, x0, letters, exact = KINDS[kind](method.calculus), start(3, 2), [], None
+    own = process.parameters() if isinstance(process, nn.Module) else vars(process).values()
+    tensors = [x0, *own]
+    for letter, gradient in LETTERS.items():
         try:
-            _, found = gradients(process, start(3, 2), method, gradient, (0.0, 1.0), h=0.0625)
+            value = loss(process, x0, method, gradient)
         except ValueError as error:
             letters += [short for short, text in REASONS.items() if text in str(error)] or [str(error)]
             continue
-        _, wanted = gradients(process, start(3, 2), map_of(method, gradient), None, (0.0, 1.0), h=0.0625)
-        letters.append(letter.upper() if apart(found, wanted) < (0.3 if letter == "a" else 1e-10) else "wrong")
-    return "–" if letters == ["n"] * 3 else " ".join(letters)
+        found = torch.autograd.grad(value, tensors, allow_unused=True)
+        found = [torch.zeros_like(v) if g is None else g for g, v in zip(found, tensors, strict=True)]
+        exact = found if letter == "b" else exact
+        if letter == "a":  # not of the steps, but near
+            right = apart(found, exact) < 0.3
+        else:
+            wanted, way = difference(process, method, gradient, tensors)
+            right = sum(float((g * d).sum()) for g, d in zip(found, way, strict=True)) == pytest.approx(wanted, 1e-6)
+        letters.append(letter.upper() if right else "wrong")
+    return "–" if letters == ["n"] * len(LETTERS) else " ".join(letters)
 
 
 def table():
