@@ -66,7 +66,7 @@ def asked(name, function, *x, **named):
 
     name  of the function, in errors.
     """
-    x = [protected(part.view()) if isinstance(part, np.ndarray) else part for part in x]
+    x, named = [_lent(part) for part in x], {name: _lent(part) for name, part in named.items()}
     before, changes = [version(part) for part in x], False
     try:
         found = function(*x, **named)
@@ -82,6 +82,10 @@ def asked(name, function, *x, **named):
     if changes or [version(part) for part in x] != before:
         raise ValueError(f"{name} changes its argument in place; write x - 1 for x -= 1, x.mul(2) for x.mul_(2)")
     return found
+
+
+def _lent(x):
+    return protected(x.view()) if isinstance(x, np.ndarray) else x
 
 
 def asks_for_truth(error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -101,9 +102,10 @@ def _quantity(f, process, x0, t, method, along, inner, exact, backend):
         raise ValueError("x0 is a tensor; expectations are taken on numpy: give a number or an array")
     x0 = np.asarray(array("x0", x0), np.float64)
     system = bind(process, x0, t0)
-    if system.path_shape or system.noise == "none":
-        why = f"paths of shape {system.path_shape}" if system.path_shape else "no noise"
-        raise ValueError(f"x0 and process have {why}; an expectation is over the noise of one state")
+    if system.noise == "none":
+        raise ValueError(f"process {system.name} has no noise, so that its state is known: sdekit.solve gives it")
+    if system.path_shape:
+        raise ValueError(f"x0 and process have paths of shape {system.path_shape}; an expectation is of one state")
     along = _functionals(along, system)
     if method is None:
         drawn = exact and not along and callable(getattr(process, "transition", None))
@@ -113,8 +115,22 @@ def _quantity(f, process, x0, t, method, along, inner, exact, backend):
     if along and (inner > 1 or method is exact_method):
         what = "inner draws the last step anew" if inner > 1 else "exact draws the state at the end alone"
         raise ValueError(f"{what}, which functionals in `along` do not see; leave it out")
+    _takes(f, along)
     stops = np.unique([t0, *(jump for jump in system.jumps if t0 < jump < t1), t1])
     return Quantity(f, process, x0, stops, method, system, along, 1 if method is exact_method else inner, backend)
+
+
+def _takes(f, along):
+    """Check that f is a function of states and of what `along` names, if it says what it takes."""
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):  # of compiled functions, say
+        return
+    try:
+        signature.bind(None, **along)
+    except TypeError as error:
+        wanted = ", ".join(["x", *along])
+        raise ValueError(f"f must take ({wanted}), as along names it; it has {signature}") from error
 
 
 def _threaded(q, executor):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import arrays, equation
+from ..backends.guard import asked, protected
 from ..checks import real, shown
 from ..methods import Method, euler_maruyama, general, method
 from ..path import Functional, Walk
@@ -103,10 +104,10 @@ class Quantity:
 
     def payoff(self, x, walk):
         """The values (paths,) of states at the end and of the functionals of a `Walk`."""
-        along = {name: functional.value(walk(functional)) for name, functional in self.along.items()}
-        value = _numbers("f", self.f(x, **along), len(x))
+        along = {name: asked(f"along[{name!r}]", of.value, walk(of)) for name, of in self.along.items()}
+        value = _numbers("f", self.f, x, along)
         for c, g, mean in self.controls:
-            value = value - c * (_numbers("g of control", g(x, **along), len(x)) - mean)
+            value = value - c * (_numbers("g of control", g, x, along) - mean)
         return value
 
 
@@ -165,7 +166,7 @@ class _Paths:
     def _walk(self, functional, t, x):
         """The `Walk` that a functional is told of; of a coarse path with the points of the fine one, if bridged."""
         if not functional.bridged:
-            return Walk(t, x)
+            return Walk(t, protected(x.view()))
         system, fine = self.of.system, self.of.times(self.n)
         unit = equation.variance(functional.component, system.components is not None, system.noise)
         starts = [_first(x[i], system) for i in range(len(t) - 1)]
@@ -173,7 +174,7 @@ class _Paths:
         spread = np.diff(fine)[:, None] * np.repeat(rates, self.n // (len(t) - 1), axis=0)
         if len(t) < len(fine):
             x = self._filled(t, x, starts)
-        return Walk(fine, x, spread, self.numbers.waits)
+        return Walk(fine, protected(x.view()), spread, self.numbers.waits)
 
     def _filled(self, t, x, starts):
         """x and, between, the middles of Brownian bridges along the path: (x + x')/2 + g (dW₁ − dW₂)/2."""
@@ -246,11 +247,12 @@ def _last(x, system):
     return x if system.components is None else np.moveaxis(x, 0, -1)
 
 
-def _numbers(name, values, paths):
+def _numbers(name, function, x, along):
     """What a function of states gives, as float64 (paths,)."""
+    values, paths = asked(name, function, x, **along), len(x)
     values = arrays.on_host(values) if arrays.is_tensor(values) else np.asarray(values)
     if values.shape != (paths,) or values.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must return one number per path, shape ({paths},), got {shown(values)}")
+        raise ValueError(f"{name} must return one real number per path, shape ({paths},), got {shown(values)}")
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError(f"{name} is not finite on {int((~np.isfinite(values)).sum())} of {paths} paths")
