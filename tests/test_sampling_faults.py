@@ -407,6 +407,9 @@ def test_e13_latents_without_their_factor(factor, std):
         (VP, sk.CosineVP(), r"its process is CosineVP\("),
         (VP, sk.FlowPath(), r"its process is FlowPath\("),
         (VP, SCALED, "its table is that of √betas"),
+        (VP, sk.VP(0.01, 10.0), r"its process is VP\(beta_min=0.01"),
+        (VP, sk.SubVP(), r"its process is SubVP\("),
+        (sk.FlowPath(), sk.SubVP(), r"its process is SubVP\("),
         (sk.CosineVP(), VP, r"its process is VP\(|its table is that of betas"),  # the two differ by 1e-3
         (sk.VP(0.01, 10.0), VP, r"its process is VP\(|its table is that of betas"),
         (TABLE, sk.CosineVP(), "its table is that of the cosine schedule|its process is CosineVP"),

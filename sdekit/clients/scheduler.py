@@ -229,7 +229,8 @@ def make(method, like, grid):
     if not isinstance(method, Method):
         raise ValueError(f"method must be a Method such as sdekit.dpmpp_2m, or a plan, got {method!r}")
     like = like.like if isinstance(like, SolveScheduler) else like
-    config = {key: getattr(v, "tolist", lambda v=v: v)() for key, v in like.config.items() if not key.startswith("_")}
+    config = {key: value for key, value in like.config.items() if not key.startswith("_")}
+    config |= {key: value.tolist() for key, value in config.items() if isinstance(value, np.ndarray)}  # trained_betas
     config["_class_name"] = type(like).__name__
     return SolveScheduler(method=_encoded(method), like=config, grid=times)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import noise
-from ..processes import EDM, VE, VP, CosineVP, DiscreteVP, FlowPath, forms
+from ..processes import EDM, VE, VP, CosineVP, DiscreteVP, FlowPath, SubVP, forms
 from ..protocols import Array, Score
 from .evaluation import evaluate, floating, known_time, like, path_axes
 from .predictions import RULES, as_noise, from_noise
@@ -192,7 +192,7 @@ TABLES = {
         np.cumprod(1.0 - (1.0 - (np.cos(ANGLES[1:]) / np.cos(ANGLES[:-1])) ** 2).clip(0, 0.999))
     ),
 }
-USUAL = VP(), CosineVP(), FlowPath(), VE(), EDM()
+USUAL = VP(), VP(0.01, 10.0), SubVP(), CosineVP(), FlowPath(), VE(), EDM()
 
 
 def _others(process, kind):
