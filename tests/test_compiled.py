@@ -1,6 +1,8 @@
 """Compiled steps: equal to eager ones, compiled once, and refused by name where they are not."""
 
 import functools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,6 +199,43 @@ def test_captured_numbers_compile_once_more(traced):
 
 def _decay(rate):
     return sk.process(lambda t, x: -rate * x, lambda t, x: 0.1 * x)
+
+
+def listed(page, heading):
+    """(names, answer) of each row of a table of the documentation."""
+    text = (Path(__file__).parents[1] / "docs" / page).read_text(encoding="utf-8")
+    rows = text.partition(f"| {heading} | compiled steps |\n| --- | --- |\n")[2].partition("\n\n")[0].splitlines()
+    return [(re.findall(r"`(\w+)`", row.split("|")[1]), row.split("|")[2].strip()) for row in rows]
+
+
+def test_the_documentation_lists_all_methods():
+    from sdekit.backends import refused
+
+    system, rows = sk.system.bind(sk.OU(), np.ones(1), 0.0), listed("torch.md", "method")
+    assert sorted(n for names, _ in rows for n in names) == sorted(sk.methods.__all__)
+    for names, answer in rows:
+        for name in names:
+            assert (refused.by_method(getattr(sk, name), system) is None) == (not answer.startswith("no")), name
+
+
+PROCESSES = [(name, answer) for names, answer in listed("torch.md", "process") for name in names]
+
+
+def test_the_documentation_lists_all_processes():
+    names = {name for name, _ in PROCESSES}
+    assert names == {*sk.processes.__all__, "process", "noiseless", "Reverse", "Langevin"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, answer", [p for p in PROCESSES if p[0] in sk.processes.__all__])
+def test_processes_compile(traced, name, answer):
+    process = sk.DiscreteVP(np.array([0.99, 0.9, 0.5])) if name == "DiscreteVP" else getattr(sk, name)()
+    x = start(3, *np.shape(process.x0), dtype=torch.float64)
+    if answer == "yes" or name == "Linear":
+        compare(process, x)
+    else:
+        with pytest.raises(ValueError, match="does not compile into one graph"):
+            sk.solve(process, x, **STEPS, backend=COMPILED)
 
 
 def equation(method):

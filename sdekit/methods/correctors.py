@@ -5,6 +5,7 @@
 
 import math
 
+from .. import math as sm
 from .. import noise
 from ..checks import integer, real
 from .method import Method, family, method
@@ -43,7 +44,7 @@ def langevin(snr=None, steps=1):
     def langevin(sde, t, t1, x, h, *dws):
         size = 2 * (ratio * sde.process.sigma(t)) ** 2 if ratio > 0 else abs(h)
         for dw in dws:
-            x = x + sde.process.score(t, x) * size + dw * math.sqrt(2 * size / abs(h))
+            x = x + sde.process.score(t, x) * size + dw * sm.sqrt(2 * size / abs(h))
         return x
 
     return langevin
