@@ -276,6 +276,12 @@ def test_simulate_explains_errors(arguments, words, here, capsys):
     assert list(here.iterdir()) == []
 
 
+def test_a_parameter_with_the_name_of_an_option_is_refused(here, capsys):
+    (here / "clash.py").write_text("import collections\nClash = collections.namedtuple('Clash', 'tol')\n")
+    assert cli.main(["simulate", "clash.py:Clash", "--tol", "1"]) == 2
+    assert "parameter tol of clash.py:Clash has the name of an option" in capsys.readouterr().err
+
+
 def test_the_parser_rejects_with_status_2(capsys):
     for arguments in (
         [], ["nothing"], ["simulate"], ["simulate", "OU", "--h", "x"], ["simulate", "OU", "--teta", "1"],
