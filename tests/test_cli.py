@@ -211,7 +211,7 @@ def test_processes_statistics_and_payoffs_of_ones_own(here, monkeypatch, capsys)
 def test_help_shows_formulas_and_fields(command, capsys):
     for more, words in (
         ([], [*sk.processes.__all__, "Geometric Brownian motion"]),
-        (["Heston"], ["--kappa", "--rho VALUE", "-0.7", "√v⁺ dW₁"]),
+        (["Heston"], ["--kappa", "--rho VALUE", "-0.7", "√v⁺ S dW₁"]),
     ):
         with pytest.raises(SystemExit) as stop:
             cli.main([command, *more, "--help"])
