@@ -211,7 +211,7 @@ def test_processes_statistics_and_payoffs_of_ones_own(here, monkeypatch, capsys)
 def test_help_shows_formulas_and_fields(command, capsys):
     for more, words in (
         ([], [*sk.processes.__all__, "Geometric Brownian motion"]),
-        (["Heston"], ["--kappa", "--rho VALUE", "-0.7", "√v⁺ dW₁"]),
+        (["Heston"], ["--kappa", "--rho VALUE", "-0.7", "√v⁺ S dW₁"]),
     ):
         with pytest.raises(SystemExit) as stop:
             cli.main([command, *more, "--help"])
@@ -274,6 +274,12 @@ def test_simulate_explains_errors(arguments, words, here, capsys):
     error = capsys.readouterr().err
     assert all(word in error for word in words) and error.count("\n") == 1, error
     assert list(here.iterdir()) == []
+
+
+def test_a_parameter_with_the_name_of_an_option_is_refused(here, capsys):
+    (here / "clash.py").write_text("import collections\nClash = collections.namedtuple('Clash', 'tol')\n")
+    assert cli.main(["simulate", "clash.py:Clash", "--tol", "1"]) == 2
+    assert "parameter tol of clash.py:Clash has the name of an option" in capsys.readouterr().err
 
 
 def test_the_parser_rejects_with_status_2(capsys):

@@ -89,6 +89,7 @@ def ensembles():
         sk.OU(), 0.0, [0, 1], h=0.5, paths=8192, seed=0, statistics=statistics, backend=sk.backends.numpy()
     )
     print(found.moments.mean_interval(), found.quantiles.values, found.histogram.counts, found.failed)
+    print(sk.merge([found]).paths)
     for part in sk.stream(sk.OU(), 0.0, [0, 1], h=0.5, paths=8192, block=4096, backend=sk.backends.numpy()):
         print(part.x.shape)
 

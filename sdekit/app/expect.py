@@ -30,7 +30,6 @@ def add(commands, process):
         allow_abbrev=False,
     )
     add = command.add_argument
-    texts.add_process(command, process)
     known = "call:STRIKE, put:STRIKE, digital:STRIKE, mean, second-moment, module:function or file.py:function"
     add("--payoff", required=True, metavar="NAME", help=known)
     add("--t", required=True, metavar="T", help="the time, or FROM,TO")
@@ -39,6 +38,7 @@ def add(commands, process):
     add("--inner", type=texts.whole, default=1, metavar="N", help="draws of the last step: 64 where the payoff jumps")
     add("--seed", type=int, metavar="N", help="of the answer (a new one)")
     add("--json", action="store_true", help="print the answer as JSON")
+    texts.add_process(command, process)
     command.set_defaults(run=run)
 
 

@@ -38,7 +38,6 @@ def add(commands, process):
         allow_abbrev=False,
     )
     add = command.add_argument
-    texts.add_process(command, process)
     add("--ts", metavar="T,T…", help="output times, or FROM:TO:COUNT (11 over the times of the process, or over 0 … 1)")
     add("--h", type=float, metavar="DT", help="bound on the step size; this, --grid or --tol says how to step")
     add("--grid", metavar="T,T…", help="the times of the steps, or FROM:TO:COUNT")
@@ -60,6 +59,7 @@ def add(commands, process):
     add("--out", type=Path, metavar="FILE.npz", help="where the paths go")
     add("--plot", type=Path, metavar="FILE.png", help="draw paths, mean and standard deviation (.png, .pdf, .svg)")
     add("--force", action="store_true", help="replace files that exist")
+    texts.add_process(command, process)
     command.set_defaults(run=simulate)
 
 

@@ -1,7 +1,9 @@
 """What the texts of a command line stand for: numbers, processes, statistics, executors, payoffs."""
 
+import argparse
 import contextlib
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -32,7 +34,7 @@ def named(argv, command):
 
 
 def add_process(command, text):
-    """The arguments `process`, `--x0` and, where the process is known, one for each of its parameters."""
+    """The arguments `process`, `--x0` and, behind all others, one for each parameter of a process that is known."""
     command.add_argument("process", help="the name of a process, module:object or file.py:object; --help behind it")
     command.add_argument(
         "--x0", metavar="X[,X…]", help="start, one value per component; --x0=-1,0 if it begins with a minus"
@@ -48,7 +50,7 @@ def add_process(command, text):
         shown = "must be given" if default is MISSING else f"{default:g}"
         try:
             group.add_argument(f"--{name}", dest=f"parameter {name}", metavar="VALUE", help=shown)
-        except Exception as error:  # of argparse: an option of that name is there
+        except argparse.ArgumentError as error:
             raise ValueError(f"parameter {name} of {text} has the name of an option: {error}") from None
 
 
@@ -110,6 +112,7 @@ def loaded(what, text, module):
         raise ValueError(f"{what} {text!r} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
+@functools.lru_cache(8)
 def _from_file(path):
     """A module that stays unknown to others, so that what is made of it travels by value."""
     spec = importlib.util.spec_from_file_location(f"file {Path(path).stem}", path)
