@@ -367,6 +367,8 @@ def test_what_a_function_raises_comes_back_from_an_executor():
         ({"x0": [1.0, 2.0]}, r"paths of shape \(2,\)"),
         ({"process": sk.noiseless(GBM)}, "has no noise, so that its state is known"),
         ({"inner": 0}, "inner must be an integer >= 1"),
+        ({"method": "milstein"}, "method must be one of steps along increments"),
+        ({"method": sk.rk4}, "method must be one of steps along increments"),
         ({"coarsest": 3}, "coarsest must be a power of two, got 3"),
         ({"along": {"m": max}}, r"along\['m'\] must be one of sdekit.path"),
         ({"along": [sk.path.mean()]}, "along must be a dict"),

@@ -26,7 +26,7 @@ PAGES = {
     "targets": ("Targets", []),
     "laws": ("Laws", []),
     "plans": ("Plans", []),
-    "path": ("Expectations", ["expect", "Answer"]),
+    "path": ("Expectations", ["expect", "Answer", "sensitivities"]),
     "stats": ("Ensembles and statistics", ["ensemble", "stream", "merge", "Ensemble"]),
     "executors": ("Executors", []),
     "restart": ("Restart", ["restart"]),

@@ -110,6 +110,8 @@ def _quantity(f, process, x0, t, method, along, inner, exact, backend):
     if method is None:
         drawn = exact and not along and callable(getattr(process, "transition", None))
         method = exact_method if drawn else _default(system)
+    if not isinstance(method, Method) or method.streams not in ((0,), (0, 1)):
+        raise ValueError(f"method must be one of steps along increments, such as sdekit.milstein, got {method!r}")
     if system.areas and method.areas is not None:
         method = antithetic_milstein
     if along and (inner > 1 or method is exact_method):
