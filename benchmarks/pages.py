@@ -7,7 +7,7 @@ from pathlib import Path
 from sdekit.convergence import WorkPrecision
 from sdekit.files import write_text
 
-from . import compare, digits, pierret, samplers, toy
+from . import compare, digits, flow, gradients, pierret, samplers, toy
 from .report import put_between_markers
 
 ROOT = Path(__file__).parents[1]
@@ -86,6 +86,11 @@ def overhead_table():
     return "\n".join(lines) + f"\n\n*{note}, {result['threads']} threads.* {measured_on(result)}"
 
 
+def gradient_tables():
+    result = read("gradients")
+    return f"{gradients.markdown(result['neural'])}\n\n{measured_on(result)}"
+
+
 ACCURACY = {
     "pierret": gaussian_table,
     "nfe-gaussian": lambda: nfe_tables("gaussian"),
@@ -100,7 +105,8 @@ GENERATIVE = {
     "compare": lambda: compare.markdown(read("compare")),
     "digits": lambda: digits.markdown(read("digits")),
 }
-PAGES = {"accuracy.md": ACCURACY, "generative.md": GENERATIVE}
+GRADIENTS = {"neural-sde": gradient_tables, "flow": lambda: flow.markdown(read("gradients")["flow"])}
+PAGES = {"accuracy.md": ACCURACY, "generative.md": GENERATIVE, "gradients.md": GRADIENTS}
 
 
 def main():
