@@ -107,16 +107,18 @@ def growth(lengths):
     """Peak bytes against the number of steps, a batch of 64 in float64."""
     torch.manual_seed(0)
     net, x0 = Neural().double(), torch.randn(64, STATE).double()
+    policies, some = sk.gradients, [n for n in lengths if n <= 1000]
     kinds = {
-        "heun, reversible": lambda steps: (sk.heun, sk.gradients.reversible()),
-        "reversible_heun, reversible": lambda steps: (sk.reversible_heun, sk.gradients.reversible()),
-        "heun, adjoint": lambda steps: (sk.heun, sk.gradients.adjoint()),
-        "heun, checkpointed(√steps)": lambda steps: (sk.heun, sk.gradients.checkpointed(math.isqrt(steps))),
+        "heun, reversible": (lengths, sk.heun, lambda steps: policies.reversible()),
+        "reversible_heun, reversible": (lengths, sk.reversible_heun, lambda steps: policies.reversible()),
+        "heun, adjoint": (some, sk.heun, lambda steps: policies.adjoint()),
+        "heun, checkpointed(√steps)": (some, sk.heun, lambda steps: policies.checkpointed(math.isqrt(steps))),
+        "heun": ([100], sk.heun, lambda steps: None),
     }
     return {
-        name: {str(steps): peak(ours(net, x0, *kind(steps), steps)) for steps in lengths}
-        for name, kind in kinds.items()
-    } | {"heun": {"100": peak(ours(net, x0, sk.heun, None))}}
+        name: {str(n): peak(ours(net, x0, method, policy(n), n)) for n in ns}
+        for name, (ns, method, policy) in kinds.items()
+    }
 
 
 def neural(rounds, lengths):
