@@ -141,10 +141,9 @@ def markdown(rows):
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for name in dict.fromkeys(row["name"] for row in rows):
-        ratios = cheaper(rows, name)
-        for row in (r for r in rows if r["name"] == name):
-            last = row is [r for r in rows if r["name"] == name][-1]
-            equal = f"{np.exp(np.mean(np.log(ratios))):.2f}" if last and ratios else ""
+        mine, ratios = [row for row in rows if row["name"] == name], cheaper(rows, name)
+        for row in mine:
+            mean = f"{np.exp(np.log(ratios).mean()):.2f}" if ratios and row is mine[-1] else ""
             cells = f"{row['tolerance']:.0e} | {row['loss']:.4f} | {row['error']:.1e} | {row['bytes'] / 1e6:.1f}"
-            lines.append(f"| {name} | {cells} | {1e3 * row['seconds']:.0f} | {equal} |")
+            lines.append(f"| {name} | {cells} | {1e3 * row['seconds']:.0f} | {mean} |")
     return "\n".join(lines)

@@ -489,7 +489,7 @@ def difference(process, method, gradient, tensors):
 
 
 def loss(process, x0, method, gradient):
-    return (sk.solve(process, x0, [0.0, 1.0], method, h=0.125, seed=1, **backend(gradient)).final ** 2).sum()
+    return (sk.solve(process, x0, [0.0, 1.0], method, h=0.0625, seed=1, **backend(gradient)).final ** 2).sum()
 
 
 def cell(method, kind):
