@@ -104,9 +104,9 @@ def contenders(net, x0):
 
 
 def growth(lengths):
-    """Peak bytes against the number of steps, a batch of 64 in float64."""
+    """Peak bytes against the number of steps, a batch of 16 in float64."""
     torch.manual_seed(0)
-    net, x0 = Neural().double(), torch.randn(64, STATE).double()
+    net, x0 = Neural().double(), torch.randn(16, STATE).double()
     policies, some = sk.gradients, [n for n in lengths if n <= 1000]
     kinds = {
         "heun, reversible": (lengths, sk.heun, lambda steps: policies.reversible()),
@@ -139,7 +139,7 @@ def markdown(result):
         lines.append(f"| {row['name']} | {1e3 * row['seconds']:.0f} | {ratio:.2f} | {row['bytes'] / 1e6:.1f} |")
     lengths = list(next(iter(result["growth"].values())))
     heads = " | ".join(f"{int(n):,} steps" for n in lengths)
-    lines += ["", f"| peak MB, 64 paths, float64 | {heads} |", "|---|" + "--:|" * len(lengths)]
+    lines += ["", f"| peak MB, 16 paths, float64 | {heads} |", "|---|" + "--:|" * len(lengths)]
     for name, sizes in result["growth"].items():
         cells = " | ".join(f"{sizes[n] / 1e6:.2f}" if n in sizes else "" for n in lengths)
         lines.append(f"| {name} | {cells} |")
