@@ -18,8 +18,8 @@ TARGETS = {
     "digits": "digits, as points",
 }
 POLICIES = {  # as docs/gradients.md names them: the task whose time was measured, and that whose memory was
-    "`None`": ("heun", "heun, None"),
-    "`checkpointed(every)`": ("heun, checkpointed(10)", "heun, checkpointed"),
+    "`None`": ("heun", "heun"),
+    "`checkpointed(every)`": ("heun, checkpointed(10)", "heun, checkpointed(√steps)"),
     "`reversible()`": ("heun, reversible", "heun, reversible"),
     "the same with `reversible_heun`": ("reversible_heun, reversible", "reversible_heun, reversible"),
     "`adjoint()`": ("heun, adjoint", "heun, adjoint"),
@@ -114,10 +114,10 @@ def backends():
 def policies():
     """What each policy of gradients keeps, and its time beside that of plain backpropagation."""
     result, rows = read("gradients"), []
-    seconds, held = result["neural SDE"]["seconds"], result["neural SDE"]["bytes"]
+    seconds = {row["name"]: row["seconds"] for row in result["neural"]["gradient"]}
     for name, (timed, kept) in POLICIES.items():
-        of = {key.rsplit(", ", 1)[1]: value for key, value in held.items() if key.startswith(kept)}
-        megabytes = [f"{of[steps] / 1e6:,.1f}" if steps in of else "" for steps in ("100", "1000")]
+        held = result["neural"]["growth"][kept]
+        megabytes = [f"{held[steps] / 1e6:,.1f}" if steps in held else "" for steps in ("100", "1000", "10000")]
         rows.append([name, *megabytes, f"{seconds[timed] / seconds['heun']:.1f}"])
-    head = ["policy", "MB, 100 steps", "MB, 1,000 steps", "time, plain `heun` = 1"]
+    head = ["policy", "MB, 100 steps", "1,000", "10,000", "time, plain `heun` = 1"]
     return f"{markdown(head, rows)}\n\n{measured_on(result)}"

@@ -72,9 +72,9 @@ def draw(made):
 def main():
     torch.set_num_threads(1)
     made = run()
-    gap = made["evidence"] - made["values"].mean()
-    print(f"drift {made['error_of_drift']:.3f}, noise {made['error_of_noise']:.4f}; latent: {gap:.3f} below the evidence,")
-    print(f"its level {made['latent'].mu.item():.3f}, the likeliest {float(made['best']):.2f}")
+    gap, level = made["evidence"] - made["values"].mean(), made["latent"].mu.item()
+    print(f"drift {made['error_of_drift']:.3f}, noise {made['error_of_noise']:.4f}")
+    print(f"bound {gap:.3f} below the evidence, level {level:.3f}, the likeliest {float(made['best']):.2f}")
     print(f"neural ODE {(made['guess'] - made['truth']).abs().max():.3f}")
     for name, estimate in zip(("delta", "vega", "rho"), made["estimates"], strict=True):
         print(f"{name} {made['errors'](estimate, made[name]):.1f} standard errors")

@@ -9,7 +9,7 @@ import math
 from sdekit.convergence import WorkPrecision
 from sdekit.files import write_text
 
-from . import battery, choices, compare, digits, pierret, samplers, solved, tables, toy
+from . import battery, choices, compare, digits, flow, gradients, pierret, samplers, solved, tables, toy
 from .report import ROOT, measured_on, put_between_markers, read
 
 
@@ -80,7 +80,6 @@ PAGES = {
         "throughput": tables.throughput,
         "core": tables.core,
         "overhead": tables.overhead,
-        "gradients": tables.gradients,
     },
     "docs/accuracy.md": {
         "orders": tables.orders,
@@ -101,6 +100,10 @@ PAGES = {
         ),
     },
     "docs/odes.md": {"stiff": tables.stiff, "stiff-ensemble": tables.stiff_ensemble},
+    "docs/gradients.md": {
+        "neural-sde": lambda: f"{gradients.markdown(read('gradients')['neural'])}\n\n{measured_on(read('gradients'))}",
+        "flow": lambda: flow.markdown(read("gradients")["flow"]),
+    },
     "docs/first-passage.md": {"passage": tables.passage},
     "docs/generative.md": {
         "toy": lambda: toy.markdown(read("toy")),

@@ -62,19 +62,6 @@ def overhead():
     return f"{table}\n\n*{note}, {result['threads']} threads.* {measured_on(result)}"
 
 
-def gradients():
-    """Seconds of a gradient of a neural SDE; errors, memory and seconds of one of a continuous flow."""
-    result = read("gradients")
-    sde, flow = result["neural SDE"]["seconds"], result["flow"]
-    plain = [[name, duration(seconds)] for name, seconds in sde.items()]
-    rows = [
-        [name, f"{error:.1e}", f"{flow['bytes'][name] / 1e6:.1f}", duration(flow["seconds"][name])]
-        for name, error in flow["error"].items()
-    ]
-    adaptive = markdown(["continuous flow, tolerance", "error of the gradient", "MB", "takes"], rows)
-    return f"{markdown(['neural SDE', 'takes'], plain)}\n\n{adaptive}\n\n{measured_on(result)}"
-
-
 def orders():
     """The orders that the records claim, and what was measured."""
     rows = []

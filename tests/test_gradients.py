@@ -12,7 +12,7 @@ import sdekit as sk
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
-from benchmarks.gradients import Live  # noqa: E402
+from benchmarks.measures import Live  # noqa: E402
 from sdekit.gradients import coupled  # noqa: E402
 
 G = sk.gradients
