@@ -9,7 +9,7 @@ gallery = tool("gallery")
 PAGES = gallery.pages()
 SHORTER = {  # trainings that pages set themselves
     r"steps = \{.*\}": 'steps = {"gmm": 1, "vae": 2}',
-    r"\(500, 1000, 2000, 4000\)": "(2, 3, 4, 5)",
+    r"\(400, 800, 1600, 2400\)": "(2, 3, 4, 5)",
     r"range\(1500\)": "range(20)",
 }
 
@@ -39,14 +39,14 @@ def test_pages_are_short_and_complete(page):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_pages_run(page, tmp_path, monkeypatch):
-    """Without a warning, with a step or two of each training; and draw what can be saved."""
+    """Without a warning, with some steps of each training; and draw what can be saved."""
     pytest.importorskip("zuko")
     import generative as gen
 
     fit = gen.fit
 
     def shorter(*data, steps, **options):
-        return fit(*data, steps=min(steps, 5), **options)
+        return fit(*data, steps=min(steps, 60), **options)
 
     monkeypatch.setattr(gen, "fit", shorter)
     monkeypatch.chdir(tmp_path)

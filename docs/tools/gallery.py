@@ -45,7 +45,7 @@ def run(page, change=lambda source: source):
 def save(names, path):
     """The animation or figure of a page that has run."""
     if "movie" in names:
-        return names["movie"].save(path, writer="pillow")
+        return names["movie"].save(path, writer="pillow", dpi=80)
     kind = path.suffix[1:]
     return load("matplotlib.pyplot").gcf().savefig(path, format=kind, **FIXED.get(kind, {}))
 
