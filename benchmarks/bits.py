@@ -31,9 +31,9 @@ def main():
     for target, needed in TARGETS.items():
         if features.get(needed):
             result["processors"][f"{machine()['cpu']}, compiled for {target}"] = hashes(target)
+            result |= {"machine": machine(), "versions": versions()}
+            write_text(RESULTS / "bits.json", json.dumps(result, indent=1) + "\n")
             print(target, flush=True)
-    result |= {"machine": machine(), "versions": versions()}
-    write_text(RESULTS / "bits.json", json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
