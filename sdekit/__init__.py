@@ -32,6 +32,7 @@ from .control import Tolerance
 from .ensembles import Ensemble, ensemble, merge, stream
 from .events import Barrier, Event
 from .expectations import Answer, expect, sensitivities
+from .functions import noiseless, process
 from .methods import *
 from .methods import Method, Taken, method
 from .plans import Plan, solved
@@ -39,7 +40,7 @@ from .processes import *
 from .restart import restart
 from .solve import Solution, solve
 from .targets import Empirical, Gaussian, GaussianMixture
-from .transforms import Langevin, Reverse, noiseless, process
+from .transforms import Langevin, Reverse
 
 __version__ = "0.2.0"
 

@@ -40,6 +40,7 @@ LAYERS = {
     "sdekit.steps": 1,
     "sdekit.system": 1,
     "sdekit.targets": 1,
+    "sdekit.functions": 1,
     "sdekit.transforms": 1,
     "sdekit.backends": 2,
     "sdekit.gradients": 2,

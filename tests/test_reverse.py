@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from sdekit import processes, scores, targets, transforms
+from sdekit import functions, processes, scores, targets, transforms
 
 torch = pytest.importorskip("torch")
 
@@ -234,15 +234,15 @@ def unit(t, x):
 
 
 def test_a_process_from_functions():
-    own = transforms.process(pull, unit, additive=True)
+    own = functions.process(pull, unit, additive=True)
     assert (own.f, own.g, own.noise, own.calculus, own.additive, own.event_dims) == (
         pull, unit, "diagonal", "ito", True, 0)  # fmt: skip
     assert own.drift(0.0, 2.0) == -2.0 and own.diffusion(0.0, 2.0) == 1.0
     assert pickle.loads(pickle.dumps(own)) == own
-    pair = transforms.process(lambda t, x, v: (v, -x), lambda t, x, v: ((0.0,), (1.0,)), noise="general")
+    pair = functions.process(lambda t, x, v: (v, -x), lambda t, x, v: ((0.0,), (1.0,)), noise="general")
     assert pair.event_dims == 1 and pair.drift(0.0, 1.0, 2.0) == (2.0, -1.0)
-    assert transforms.process(pull, noise="none").g is None
-    assert transforms.process(pull, noise="none", event_dims=None).event_dims is None
+    assert functions.process(pull, noise="none").g is None
+    assert functions.process(pull, noise="none", event_dims=None).event_dims is None
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_process_from_functions():
 )
 def test_process_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
-        transforms.process(**{"drift": pull, "diffusion": unit, **arguments})
+        functions.process(**{"drift": pull, "diffusion": unit, **arguments})
 
 
 @each_path

@@ -5,7 +5,6 @@ callable there, compiles the functions it holds, and gives each lane its entry o
 """
 
 import functools
-import operator
 import types as pytypes
 from collections import namedtuple
 
@@ -14,12 +13,13 @@ from numba import njit, types
 from numba.core.imputils import lower_builtin, lower_getattr
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_getattr
 from numba.cpython.tupleobj import namedtuple_getattr
-from numba.extending import NativeValue, models, overload, register_model, typeof_impl, unbox
+from numba.extending import overload, typeof_impl
 
 from ...arrays import is_tensor, on_host
 from ...records import path_parameters, values
 from . import lifted  # noqa: F401  (what formulas call)
 from .captured import REFUSED, Watch, describe, is_record
+from .columns import Column, ColumnType, Text
 from .elementary.instructions import BARE, source
 from .explain import COMPILES
 from .lane import INLINE, real
@@ -116,71 +116,6 @@ _BUILD = {
 
 
 # --- what a kernel receives ----------------------------------------------------------------------
-
-
-class Column:
-    """Stands in a record for an array parameter: row `index` of the kernel's `columns`."""
-
-    def __init__(self, index):
-        self.index = index
-
-
-class ColumnType(types.Type):
-    def __init__(self, index):
-        self.index = index
-        super().__init__(f"Column({index})")
-
-
-@typeof_impl.register(Column)
-def _typeof_column(value, c):
-    return ColumnType(value.index)
-
-
-register_model(ColumnType)(models.OpaqueModel)
-
-
-@unbox(ColumnType)
-def _unbox_column(ty, obj, c):
-    return NativeValue(c.context.get_dummy_value())
-
-
-class Text:
-    """Stands in a record for a string: a constant of the code, where an object would be counted by each lane."""
-
-    def __init__(self, value):
-        self.value = value
-
-
-class TextType(types.Type):
-    def __init__(self, value):
-        self.value = value
-        super().__init__(f"Text({value!r})")
-
-
-@typeof_impl.register(Text)
-def _typeof_text(value, c):
-    return TextType(value.value)
-
-
-register_model(TextType)(models.OpaqueModel)
-
-
-@unbox(TextType)
-def _unbox_text(ty, obj, c):
-    return NativeValue(c.context.get_dummy_value())
-
-
-def _compares(op):
-    @overload(op, jit_options=INLINE)
-    def compare(a, b):
-        values = [getattr(ty, "value", getattr(ty, "literal_value", None)) for ty in (a, b)]
-        if TextType in map(type, (a, b)) and all(isinstance(v, str) for v in values):
-            result = op(*values)
-            return lambda a, b: result
-
-
-_compares(operator.eq)
-_compares(operator.ne)
 
 
 def prepare(record, columns):
