@@ -4,6 +4,7 @@ import functools
 import itertools
 import threading
 from collections import namedtuple
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import bits
@@ -24,6 +25,17 @@ def test_narrow_blocks_have_the_bits_of_whole_ones(name, dtype):
     whole = bits.solve(name, x0)
     for a, b in ((0, 1), (1, 3), (3, 10), (10, 25), (30, 89), (240, 270), (299, 300)):
         np.testing.assert_array_equal(bits.solve(name, x0[a:b], first_path=a), whole[:, a:b])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+@pytest.mark.parametrize(("lanes", "cost"), [(50_000, 768), (200_000, 256), (1_000_000, 1), (300, 10**7)])
+def test_threads_take_equal_shares(lanes, cost, threads):
+    """As many pieces for each, none of which is more than a block longer than its share."""
+    pieces = driver._pieces(SimpleNamespace(lanes=lanes, path=True), cost, threads)
+    rounds = max(1, -(-lanes * cost // (driver.TASK * threads)))
+    assert len(pieces) <= rounds * threads
+    assert max(b - a for a, b in pieces) < lanes / (rounds * threads) + driver.LANES
+    assert [pieces[0][0], *(b for _, b in pieces)] == [a for a, _ in pieces] + [lanes]
 
 
 @pytest.mark.parametrize("name", ["OU", "Lorenz", "OU, sra1"])
