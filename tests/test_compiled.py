@@ -144,7 +144,7 @@ class Network:
         self.g = torch.linspace(-0.2, 0.2, 6, dtype=dtype).reshape(3, 2)
 
     def drift(self, t, x):
-        return torch.tanh(self.net(x)) * torch.cos(torch.as_tensor(t))
+        return self.net(x).tanh() * sk.math.cos(t)
 
     def diffusion(self, t, x):
         return self.g * (1 + x[..., None] ** 2)

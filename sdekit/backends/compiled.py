@@ -67,9 +67,9 @@ def run(problem):
 
 
 def _run(problem):
-    steps, method, forms = problem.steps, problem.method, {n: form(problem, n) for n in (1, CHUNK)}
-    (sde, counter), times, apart = counted(_bound(problem)), _times(problem), forms[1].apart
-    counters = _counters(problem) if forms[1].makes else None
+    steps, method, chunks = problem.steps, problem.method, {n: form(problem, n) for n in (1, CHUNK)}
+    (sde, counter), times, apart = counted(_bound(problem)), _times(problem), chunks[1].apart
+    counters = _counters(problem) if chunks[1].makes else None
     given = loop.increments(problem, tensors.rows(problem))
     x = loop.inward(problem, arrays.broadcast(problem.x0, problem.shape))
     if len(steps) and 0 not in x.shape:
@@ -83,7 +83,7 @@ def _run(problem):
             slope = _plain(sde.drift(float(steps.begin[a]), Parts(x) if apart else x))
             nfe += counter.count
         source = counters or [next(given) for _ in range(a, b)]
-        x, slope, count = graph(forms[b - a])(forms[b - a], sde, counter, x, slope, times[a:b].clone(), source)
+        x, slope, count = graph(chunks[b - a])(chunks[b - a], sde, counter, x, slope, times[a:b].clone(), source)
         if counters:
             counters = counters._replace(number=counters.number + (b - a))
         nfe += count
