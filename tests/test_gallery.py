@@ -7,11 +7,7 @@ from test_docs import ROOT, tool
 
 gallery = tool("gallery")
 PAGES = gallery.pages()
-SHORTER = {  # trainings that pages set themselves
-    r"steps = \{.*\}": 'steps = {"gmm": 1, "vae": 2}',
-    r"\(400, 800, 1600, 2400\)": "(2, 3, 4, 5)",
-    r"range\(1500\)": "range(20)",
-}
+SHORTER = {r"range\(1500\)": "range(20)"}  # trainings that pages set themselves
 
 
 def test_index_and_navigation_have_every_page():
@@ -33,7 +29,7 @@ def test_pages_are_short_and_complete(page):
     (picture,) = gallery.PICTURE.findall(text)
     assert len(picture[0]) > 60, "say what is to be seen"
     file = page.parent / picture[1]
-    assert file.stem == page.stem and 1000 < file.stat().st_size < 600_000
+    assert file.stem == page.stem and 1000 < file.stat().st_size < 700_000
 
 
 @pytest.mark.slow
