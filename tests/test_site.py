@@ -61,9 +61,14 @@ class Links(HTMLParser):
         self.targets |= {found[name] for name in ("href", "src") if found.get(name)} if tag != "base" else set()
 
 
+def pages_of(site):
+    """All but the page for wrong addresses, which is written for a server."""
+    return sorted(path for path in site.rglob("*.html") if path.name != "404.html")
+
+
 def test_no_link_is_dead(site):
-    """Files and anchors within the site; nothing is loaded from elsewhere."""
-    pages = {path.resolve(): Links(path) for path in site.rglob("*.html")}
+    """Files and anchors within the site."""
+    pages = {path.resolve(): Links(path) for path in pages_of(site)}
     assert len(pages) > 40
     for page, links in pages.items():
         for target in links.targets:
@@ -90,9 +95,7 @@ def opened(browser, path, width=1100, scheme="light"):
 
 def test_pages_load_without_errors_and_fit_a_phone(site, browser):
     """At 360 points nothing but boxes that scroll is wider than the page."""
-    for path in sorted(site.rglob("*.html")):
-        if path.name == "404.html":  # its addresses are those of a server
-            continue
+    for path in pages_of(site):
         page, wrong = opened(browser, path, width=360)
         assert not wrong, f"{path.name}: {wrong}"
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, path.name
