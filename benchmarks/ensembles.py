@@ -3,8 +3,8 @@
     python -m benchmarks.ensembles [paths [kills]]       writes benchmarks/results/ensembles.json
 
 10⁸ paths and 20 kills by default. OU, Euler–Maruyama, 100 steps, float32; statistics are moments and three quantiles at
-the ends. A tenth of the paths goes to a Zarr store at 101 times. Bits are those of all statistics by their SHA-256.
-Kills are SIGKILL at random moments, of the parent or of one of its two workers.
+the ends. A tenth of the paths, 10⁷ at most, goes to a Zarr store at 101 times. Bits are those of all statistics, by
+their SHA-256. Kills are SIGKILL at random moments, of the parent or of one of its two workers.
 """
 
 import contextlib
@@ -230,6 +230,8 @@ def killed(kind, paths, store, kills):
             output = process.stdout.read().split()
         if process.returncode == 0:
             return made, output[-1]
+        if process.returncode > 0:
+            raise RuntimeError(f"a run that was killed ends with status {process.returncode}")
 
 
 def children(number):
@@ -298,7 +300,7 @@ def same(folder, file):
 
 
 def main(paths=10**8, kills=20):
-    few = max(paths // 10, 2**18)
+    few = min(max(paths // 10, 2**18), 10**7)
     found = {"whole": json.loads(told_json("whole", paths)), "overhead": overhead(max(few, 2**22))}
     print(json.dumps(found), flush=True)
     found["scaling"] = scaling()
