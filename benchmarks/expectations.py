@@ -248,7 +248,7 @@ def studied(problem, seeds, finest):
 
 def draw(results):
     """Cost against tolerance, with one level of Euler–Maruyama dashed."""
-    with figure(FIGURE, 6.5, 4) as drawn:
+    with figure(FIGURE, 8, 4) as drawn:
         panel = drawn.subplots()
         for (name, found), color in zip(results.items(), (BLUE, RED, GREEN, ORANGE, PINK, BLACK)):
             tols, cost, one = zip(*((r["tolerance"], r["cost"], r["euler"]) for r in found["rows"]))
@@ -256,7 +256,7 @@ def draw(results):
             panel.plot(tols, one, "--", color=color, lw=0.9)
         panel.plot([], [], "--", color=BLACK, lw=0.9, label="Euler–Maruyama, one level")
         panel.set(xscale="log", yscale="log", xlabel="relative tolerance", ylabel="path-steps")
-        panel.legend(loc="upper right")
+        panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 FINE = ("call", "asian")

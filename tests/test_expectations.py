@@ -332,7 +332,7 @@ def test_any_executor_gives_the_same_bits(given):
 @pytest.mark.slow
 def test_processes_give_the_same_bits():
     pytest.importorskip("cloudpickle")
-    usual = {"tol": 0.1, "seed": 4, "along": {"m": sk.path.mean()}}
+    usual = {"tol": 0.1, "seed": 4, "along": {"m": sk.path.mean()}, "backend": NUMPY}
     with sk.executors.processes(2) as pool:
         found = [sk.expect(lambda x, m: abs(m - x), GBM, SPOT, 1.0, **usual, **g) for g in ({}, {"executor": pool})]
     assert found[0] == found[1]

@@ -108,7 +108,7 @@ def _mean(values, scores):
     return Sensitivity(mean, stderr) if mean.ndim else Sensitivity(float(mean), float(stderr))
 
 
-def _leaves(process, x0, wrt, paths):
+def _leaves(process, x0, wrt, paths) -> tuple[Any, Any, dict[str, Any]]:
     """(x0, the process, {name: tensor}), a value for each path, whose gradients are those of the paths one by one."""
     import torch
 
