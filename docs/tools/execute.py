@@ -1,8 +1,9 @@
-"""Runs the blocks of Python on a page.
+"""Runs the blocks of Python on a page, and renews what the page shows of it: outputs and figures.
 
-    python docs/tools/execute.py docs/getting-started.md    # renews what the page shows: outputs and figures
+    python docs/tools/execute.py docs/getting-started.md
 
-Behind a block ```python a block ```text shows what it prints. Figures that a page saves belong to `docs/figures`.
+The blocks run in one namespace. Behind a block ```python a block ```text shows what it prints. Figures that a page
+saves belong to `docs/figures`. Pages of the gallery, whose figures are taken from them, have `gallery.py`.
 """
 
 import contextlib
@@ -24,25 +25,27 @@ def blocks(page):
     return [(found[1], text.count("\n", 0, found.start(1)), found[2] or "") for found in BLOCK.finditer(text)]
 
 
-def renewed(text):
-    """The page with what its blocks print."""
-    names = {"__name__": "page"}
+def executed(page, change=lambda source: source):
+    """(the text of a page with what its blocks print, their names); `change` is applied to a source before it runs."""
+    names = {"__name__": "__main__"}
 
     def with_output(found):
         printed = io.StringIO()
+        before = "\n" * text.count("\n", 0, found.start(1))  # lines of errors are those of the page
         with contextlib.redirect_stdout(printed):
-            exec(compile(found[1], "page", "exec"), names)
+            exec(compile(before + change(found[1]), page.name, "exec"), names)
         shown = printed.getvalue()
         return f"```python\n{found[1]}```" + (f"\n\n```text\n{shown}```" if shown else "")
 
-    return BLOCK.sub(with_output, text)
+    text = page.read_text(encoding="utf-8")
+    return BLOCK.sub(with_output, text), names
 
 
 def main(page):
     """Renew a page, and the figures that it draws."""
     page, os.environ["MPLBACKEND"] = Path(page).resolve(), "Agg"
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        text = renewed(page.read_text(encoding="utf-8"))
+        text, _ = executed(page)
         for figure in Path(folder).glob("*.png"):
             shutil.copy(figure, FIGURES)
     page.write_text(text, encoding="utf-8")

@@ -3,12 +3,11 @@
     make gallery                            # all pages
     python docs/tools/gallery.py em option  # these
 
-The blocks of a page run in one namespace, in a folder that all pages share, so that a checkpoint that one leaves
-serves the next. The figure drawn last, or the animation `movie`, is saved as the page's picture. A warning fails.
+Pages run in one folder, so that a checkpoint that one leaves serves the next. The figure drawn last, or the animation
+`movie`, is saved as the page's picture. A warning fails.
 """
 
 import contextlib
-import io
 import re
 import sys
 import tempfile
@@ -16,11 +15,13 @@ import time
 import warnings
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from execute import executed
+
 from sdekit.drawing import load, style
 
 PAGES = Path(__file__).parents[1] / "gallery"
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PRINTED = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r"^!\[(.+)\]\((\S+)\)$", re.MULTILINE)
 FIXED = {"svg": {"metadata": {"Date": None}}}  # the same picture is the same file
 
@@ -31,33 +32,26 @@ def pages():
     return [PAGES / name for name in re.findall(r"\]\((\w[\w-]*\.md)\)", index)]
 
 
-def run(page, change=lambda source: source):
-    """What the blocks of a page print, and their names. `change` is applied to their source."""
-    text, names, printed = page.read_text(encoding="utf-8"), {"__name__": "__main__"}, io.StringIO()
-    with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+def run(page, **change):
+    """(the text of a page with what its blocks print, their names), as `executed` has it."""
+    with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for found in BLOCK.finditer(text):
-            before = "\n" * text.count("\n", 0, found.start(1))  # lines of errors are those of the page
-            exec(compile(before + change(found[1]), page.name, "exec"), names)
-    return printed.getvalue(), names
+        return executed(page, **change)
 
 
 def save(names, path):
     """The animation or figure of a page that has run."""
     if "movie" in names:
-        return names["movie"].save(path, writer="pillow", dpi=80)
+        return names["movie"].save(path, writer="pillow")
     kind = path.suffix[1:]
     return load("matplotlib.pyplot").gcf().savefig(path, format=kind, **FIXED.get(kind, {}))
 
 
 def made(page):
     """Runs a page, saves its picture, and writes what it printed into it."""
-    printed, names = run(page)
-    text = page.read_text(encoding="utf-8")
-    if len(PRINTED.findall(text)) != bool(printed):
-        raise ValueError(f"{page.name} prints {printed!r}, and must have one block of text for that, or none")
+    text, names = run(page)
     save(names, page.parent / PICTURE.search(text)[2])
-    page.write_text(PRINTED.sub(lambda _: f"```text\n{printed}```", text), encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
 
 
 def main(names):

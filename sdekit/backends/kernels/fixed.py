@@ -52,8 +52,8 @@ class Block(NamedTuple):
 
 
 @once
-def _bury(x, dead, count, k):
-    """Lanes that are not finite, or were not once, become NaN in all components. Whether one of `count` is."""
+def _bury(x, dead, count, k, first_bad, slot, s):
+    """Lanes that are not finite, or were not once, become NaN in all components; s is noted if one of `count` is."""
     failed = False
     for i in range(x.shape[1]):
         for c in range(k):
@@ -62,7 +62,9 @@ def _bury(x, dead, count, k):
             if dead[i]:
                 x[c, i] = np.nan
         failed |= dead[i] and i < count
-    return failed
+    if failed:
+        first_bad[slot] = min(first_bad[slot], s)
+    return True
 
 
 @once
@@ -136,9 +138,7 @@ def run(
                 store(x, i, new)
                 health += times_zero(new)
             if buried or health != health:  # rare, and outside of the lane loop that it would slow down
-                buried = True
-                if _bury((x, block.dead, high - start, x0.shape[1])):
-                    first_bad[slot] = min(first_bad[slot], s)
+                buried = _bury((x, block.dead, high - start, x0.shape[1], first_bad, slot, s))
             if enter is not None:  # noqa: SIM102 - as above
                 if near > 0:
                     times = now, then, t0, t1, h

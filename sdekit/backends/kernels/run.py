@@ -63,10 +63,7 @@ def _share(problem, out):
     width = form.channels if problem.dw_axes else 1
     forms = fixed.access(form.components, width if problem.dw_axes else None, len(problem.streams))
     x0, columns, dtype = _starts(problem), _per_lane(found, problem), problem.x0.dtype
-    given, factor, each = np.empty((0, 0, 0, 0), dtype), form.correlation, len(watched(problem.events))
-    if problem.noise is not None:
-        given = np.require(problem.noise, requirements="CW")
-        given = given.reshape(len(given), len(problem.steps), problem.lanes, width)
+    given, factor, each = _given(problem, width), form.correlation, len(watched(problem.events))
     factor = np.empty((0, 0), dtype) if factor is None else np.require(factor, dtype, "CW")
     (t, saves, begin, end), path = problem.steps, problem.path
     *watching, met = stops.watching(problem, *forms[:2])
@@ -99,6 +96,14 @@ def _share(problem, out):
 
     types = kind(sde), step, *forms, dtype, watching[2], path is None, problem.areas > 0
     return share, types, met
+
+
+def _given(problem, width):
+    """The normals that were given, (rows, steps, lanes, width), or none."""
+    if problem.noise is None:
+        return np.empty((0, 0, 0, 0), problem.x0.dtype)
+    given = np.require(problem.noise, requirements="CW")
+    return given.reshape(len(given), len(problem.steps), problem.lanes, width)
 
 
 def _filler(dtype, along, stream, given):
