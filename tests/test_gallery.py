@@ -9,7 +9,6 @@ gallery = tool("gallery")
 PAGES = gallery.pages()
 SHORTER = {  # trainings that pages set themselves
     r"steps = \{.*\}": 'steps = {"gmm": 1, "vae": 2}',
-    r"\(400, 800, 1600, 2400\)": "(2, 3, 4, 5)",
     r"range\(1500\)": "range(20)",
 }
 
