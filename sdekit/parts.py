@@ -24,7 +24,8 @@ class Parts:
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         """What torch does where one of the two is a tensor."""
         count = next(len(a.parts) for a in args if isinstance(a, Parts))
-        return Parts([func(*[a.parts[i] if isinstance(a, Parts) else a for a in args]) for i in range(count)])
+        own = [[a.parts[i] if isinstance(a, Parts) else a for a in args] for i in range(count)]
+        return Parts([func(*mine, **(kwargs or {})) for mine in own])
 
     def _each(self, of, other):
         others = other.parts if isinstance(other, Parts) else (other,) * len(self.parts)

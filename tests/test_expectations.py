@@ -377,6 +377,12 @@ def test_what_a_function_raises_comes_back_from_an_executor():
         ({"along": {"m": sk.path.mean()}, "method": sk.exact}, "exact draws the state at the end alone"),
         ({"scramblings": 1}, "scramblings must be an integer from 16 to 64"),
         ({"antithetic": 1}, "antithetic must be True or False, got 1"),
+        ({"exact": "no"}, "exact must be True or False, got 'no'"),
+        ({"along": {1: sk.path.mean()}}, "along has functionals by the names"),
+        ({"along": {"m": sk.path.Functional(3)}}, r"along\['m'\] must be one of sdekit.path"),
+        ({"f": lambda x: [[1.0], [1.0, 2.0]]}, "what f returns must be a number, an array of one shape"),
+        ({"t": (0.0, [1.0, 2.0])}, "t must be a number, an array of one shape"),
+        ({"scramblings": 16, "coarsest": 2**15}, "scramblings serve 16384 steps at most"),
         ({"executor": 2}, "executor must have the submit"),
         ({"control": [call]}, "control has pairs"),
         ({"control": call}, "control has pairs"),
@@ -490,3 +496,11 @@ def test_errors_of_derivatives_name_the_argument(given, message):
     usual = {"f": torch_call, "process": GBM, "x0": SPOT, "t": 1.0, "wrt": ["x0"], "seed": 1, "paths": 256}
     with pytest.raises(ValueError, match=message):
         sk.sensitivities(**{**usual, **given})
+
+
+def test_warnings_are_as_before():
+    """Threads that make blocks change no filter of the process."""
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        sk.expect(call, GBM, SPOT, 1.0, tol=0.3, exact=False, seed=1, backend=NUMPY, executor=pool)
+    assert warnings.filters == before

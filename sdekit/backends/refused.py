@@ -28,23 +28,19 @@ def reason(problem):
         return "which takes fixed steps, but tol asks for adaptive ones; give h or grid in place of tol"
     if problem.events or problem.stopped is not None:
         return "which does not run events"
-    if problem.noise is not None or problem.path is not None:
-        return "which makes its normals from the seed, but noise is given"
     if not arrays.concrete(problem.x0):
         return "which does not go through transforms of torch.func and torch.export"
     if torch.is_grad_enabled() and _wants_gradient(problem):
         return "which gives no gradients; detach x0 and the parameters, or use torch.no_grad()"
-    return by_method(problem.method, problem.system, problem.areas)
+    return by_method(problem.method, problem.system)
 
 
-def by_method(method, system, areas=0):
+def by_method(method, system):
     """Why the steps of a method are not compiled for a bound process; None where they are."""
     if "pair" in method.needs:
         return f"but {method.name} computes its coefficients on the host"
     if method.init is not None:
         return f"but {method.name} remembers earlier steps"
-    if areas:
-        return f"but {method.name} takes Lévy areas, whose terms change with the step"
     if getattr(system.process, "host_transition", False) and "transition" in method.needs:
         return f"but the transition of {system.name} is computed on the host"
     return None

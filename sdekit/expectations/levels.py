@@ -14,6 +14,7 @@ import numpy as np
 from ..ensembles.stream import results
 from ..ensembles.work import submitter
 from .answer import Answer, Level
+from .numbers import MOST_DIMENSIONS, dimension
 from .quantity import Failed
 from .samples import Samples, sums
 
@@ -87,6 +88,13 @@ def multilevel(q, tol, seed, first, scramblings, executor):
     def fresh(n):
         return pilot(Samples(q, n, seed, n > first, scramblings), executor, max(LEAST, PILOT * first // n))
 
+    finest = FINEST
+    while scramblings and dimension(q.needs(finest)) > MOST_DIMENSIONS:
+        finest //= 2
+    if first << 2 > finest:
+        raise ValueError(
+            f"scramblings serve {finest} steps at most, but the third level has {first << 2}; leave it out"
+        )
     levels = [fresh(first << i) for i in range(3)]
     while True:
         alpha, beta = _rates(levels)
@@ -94,7 +102,7 @@ def multilevel(q, tol, seed, first, scramblings, executor):
         room = (tol - bias if 4 * bias <= tol else 0.75 * tol) / SURE
         if short := _short(levels, _variances(levels, beta), room):
             add(short, executor)
-        elif 4 * bias <= tol or levels[-1].n >= FINEST:
+        elif 4 * bias <= tol or levels[-1].n >= finest:
             return _answer(levels, bias, (alpha, beta), seed, tol)
         else:
             levels.append(fresh(2 * levels[-1].n))

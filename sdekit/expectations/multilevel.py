@@ -80,18 +80,24 @@ def expect(
     coarsest, executor = integer("coarsest", coarsest, 1, FINEST), served(executor)
     if coarsest & (coarsest - 1):
         raise ValueError(f"coarsest must be a power of two, got {coarsest}")
-    if type(antithetic) is not bool:
-        raise ValueError(f"antithetic must be True or False, got {antithetic!r}")
+    for name, value in (("antithetic", antithetic), ("exact", exact)):
+        if type(value) is not bool:
+            raise ValueError(f"{name} must be True or False, got {value!r}")
     scramblings = 0 if scramblings is None else integer("scramblings", scramblings, 16, 64)
     q = replace(_quantity(f, process, x0, t, method, along, inner, exact, backend), antithetic=antithetic)
-    q, seed = _threaded(q, executor), noise.fresh(seed)
-    if q.method is exact_method:
-        return single(_controlled(q, control, q.parts, seed), tol, seed, scramblings, executor)
-    first = first_level(q, seed, coarsest * q.parts, executor)
-    answer = multilevel(_controlled(q, control, first, seed), tol, seed, first, scramblings, executor)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".*paths became non-finite", RuntimeWarning)  # `Failed` says it
+        answer = _answered(_threaded(q, executor), control, tol, coarsest, noise.fresh(seed), scramblings, executor)
     if not answer.supported:
         warnings.warn(f"expect: {'; '.join(answer.notes)}", RuntimeWarning, stacklevel=3)
     return answer
+
+
+def _answered(q, control, tol, coarsest, seed, scramblings, executor):
+    if q.method is exact_method:
+        return single(_controlled(q, control, q.parts, seed), tol, seed, scramblings, executor)
+    first = first_level(q, seed, coarsest * q.parts, executor)
+    return multilevel(_controlled(q, control, first, seed), tol, seed, first, scramblings, executor)
 
 
 def _quantity(f, process, x0, t, method, along, inner, exact, backend):
@@ -148,7 +154,9 @@ def _functionals(along, system):
     if along is not None and not isinstance(along, Mapping):
         raise ValueError(f"along must be a dict of functionals by name, got {shown(along)}")
     for name, functional in (along or {}).items():
-        if not isinstance(functional, Functional):
+        if not isinstance(name, str):
+            raise ValueError(f"along has functionals by the names of arguments of f, got {name!r}")
+        if not isinstance(functional, Functional) or not callable(functional.value):
             raise ValueError(
                 f"along[{name!r}] must be one of sdekit.path, such as path.mean(), got {shown(functional)}"
             )

@@ -14,9 +14,10 @@ import numpy as np
 from .. import machine, noise
 from ..backends import kernel_module
 
-__all__ = ["Numbers", "counted", "sobol"]
+__all__ = ["MOST_DIMENSIONS", "Numbers", "counted", "dimension", "sobol"]
 
 BITS = 32  # of a coordinate
+MOST_DIMENSIONS = 21201  # for which S. Joe and F. Kuo, 2008, doi:10.1137/070709359, have direction numbers
 
 
 class Needs(NamedTuple):
@@ -87,6 +88,11 @@ def counted(needs, seed, first, paths):
     return Numbers(z.reshape(draws, n, m, paths), waits, shifts)
 
 
+def dimension(needs):
+    """Coordinates of a point."""
+    return needs.draws * needs.steps * needs.channels + needs.steps * needs.waits + needs.channels * needs.shifts
+
+
 def sobol(needs, seed, first, paths):
     """`Numbers` of the points from `first` on of one scrambling of the Sobol sequence."""
     from scipy.special import ndtri
@@ -94,8 +100,7 @@ def sobol(needs, seed, first, paths):
 
     draws, n, m = needs.draws, needs.steps, needs.channels
     normal = draws * n * m
-    dimension = normal + n * needs.waits + m * needs.shifts
-    engine = qmc.Sobol(dimension, scramble=True, bits=BITS, rng=np.random.default_rng(seed))
+    engine = qmc.Sobol(dimension(needs), scramble=True, bits=BITS, rng=np.random.default_rng(seed))
     if first:
         engine.fast_forward(first)
     u = engine.random(paths).T + 2.0 ** -(BITS + 1)

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from .. import arrays, equation
 from ..backends.guard import asked, protected
-from ..checks import real, shown
+from ..checks import array, real, shown
 from ..methods import Method, euler_maruyama, general, method
 from ..path import Functional, Walk
 from ..solve import solve
@@ -78,7 +77,7 @@ class Quantity:
         width = n * self.method.normals * math.prod(self.driven)
         if self.along:
             width = (n + 1) * (self.system.components or 1) * (4 if self.bridged else 1)
-        return min(LANES, max(64, BLOCK // max(width, self.inner)))
+        return 2 ** int(math.log2(min(LANES, max(64, BLOCK // max(width, self.inner)))))  # as Sobol points are balanced
 
     def pair(self, numbers, coarse=True):
         """(values on n steps, values on n/2 steps along the same paths or None), (paths,) each."""
@@ -154,9 +153,7 @@ class _Paths:
         return z if len(z) > 1 else z[0]
 
     def _run(self, x0, ts, method, **given):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # `Failed` says it
-            sol = solve(self.of.process, x0, ts, method, backend=self.of.backend, **given)
+        sol = solve(self.of.process, x0, ts, method, backend=self.of.backend, **given)
         if failed := int(sol.failed.sum()):
             raise Failed(f"{failed} of {self.paths} paths on {self.n} steps are not finite")
         return sol.x
@@ -224,7 +221,7 @@ class _Paths:
 
 def interval(t):
     """(from, to) of a time, or of a pair."""
-    said = np.shape(t)
+    said = array("t", t).shape
     if said not in ((), (2,)):
         raise ValueError(f"t must be a time, or a pair (from, to), got {shown(t)}")
     t0, t1 = t if said else (0.0, t)
@@ -250,7 +247,7 @@ def _last(x, system):
 def _numbers(name, function, x, along):
     """What a function of states gives, as float64 (paths,)."""
     values, paths = asked(name, function, x, **along), len(x)
-    values = arrays.on_host(values) if arrays.is_tensor(values) else np.asarray(values)
+    values = arrays.on_host(values) if arrays.is_tensor(values) else array(f"what {name} returns", values)
     if values.shape != (paths,) or values.dtype.kind not in "biuf":
         raise ValueError(f"{name} must return one real number per path, shape ({paths},), got {shown(values)}")
     values = values.astype(np.float64)
