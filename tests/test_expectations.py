@@ -473,6 +473,33 @@ def test_general_noise_has_the_scores_of_its_covariance():
         assert (abs(one[name].value - two[name].value) < 4 * np.hypot(one[name].stderr, two[name].stderr)).all()
 
 
+@pytest.mark.parametrize("name", ["x0", "mu", "sigma"])
+def test_scores_of_a_lognormal_price_take_one_parameter_at_a_time(name):
+    """The others stay numbers, beside a tensor."""
+    given = {"likelihood_ratio": True, "seed": 2, "paths": 2**10}
+    together = sk.sensitivities(torch_call, GBM, SPOT, 1.0, ["x0", "mu", "sigma"], **given)
+    alone = sk.sensitivities(torch_call, GBM, SPOT, 1.0, [name], **given)
+    assert alone[name].value == pytest.approx(together[name].value, rel=1e-12)
+
+
+def test_lognormal_laws_mix_numpy_numbers_and_tensors():
+    torch = pytest.importorskip("torch")
+    x, y = torch.tensor([90.0, 100.0], dtype=torch.float64), torch.tensor([95.0, 95.0], dtype=torch.float64)
+    law, plain = (GBM.transition(number(0), number(1), x) for number in (np.float64, float))
+    assert torch.equal(law.log_prob(y), plain.log_prob(y)) and torch.equal(law.score(y), plain.score(y))
+    law = sk.laws.LogNormal(np.float64(100.0), 0.04 * torch.ones(2, dtype=torch.float64))
+    assert law.log_prob(y).shape == (2,)
+
+
+def test_lognormal_laws_of_a_tensor_and_a_number_are_float64():
+    torch = pytest.importorskip("torch")
+    law = sk.laws.LogNormal(torch.tensor(100.0, dtype=torch.float64), 0.04)
+    exact = sk.laws.LogNormal(100.0, 0.04)
+    y = torch.tensor(95.0, dtype=torch.float64)
+    assert float(law.log_prob(y)) == pytest.approx(exact.log_prob(95.0), rel=1e-14)
+    assert float(law.score(y)) == pytest.approx(exact.score(95.0), rel=1e-14)
+
+
 @pytest.mark.parametrize(
     "given, message",
     [

@@ -159,7 +159,7 @@ def _scores(f, process, x0, grid, method, wrt, seed, first, paths):
         path = _solved(process, x.detach(), grid, method or euler_maruyama, seed, first, ts=grid)
         values = _values(f, path[-1]).double().numpy()
     if method is exact:
-        total = own.transition(grid[0], grid[-1], x).log_prob(path[-1]).sum()
+        total = own.transition(float(grid[0]), float(grid[-1]), x).log_prob(path[-1]).sum()
     else:
         total = _euler_log_prob(own, [x, *path[1:]], grid)
     return values, _gradients(total, leaves, wrt)
