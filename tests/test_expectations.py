@@ -473,6 +473,26 @@ def test_general_noise_has_the_scores_of_its_covariance():
         assert (abs(one[name].value - two[name].value) < 4 * np.hypot(one[name].stderr, two[name].stderr)).all()
 
 
+@pytest.mark.parametrize("h, truth", [(0.5, 1.325**2), (1e300, 1.65)])
+@pytest.mark.parametrize("ratio", [False, True])
+def test_steps_end_where_a_process_jumps(ratio, h, truth):
+    """d E x_1/d x_0 of Euler steps whose drift is switched on at 0.35: only steps from there see it."""
+
+    class Switched(NamedTuple):
+        jumps = (0.35,)
+
+        def drift(self, t, x):
+            return (t > 0.35) * x
+
+        def diffusion(self, t, x):
+            return 0.5
+
+    given = {"likelihood_ratio": ratio, "method": sk.euler_maruyama, "h": h, "seed": 1, "paths": 2**15}
+    found = sk.sensitivities(lambda x: x, Switched(), 1.0, 1.0, ["x0"], **given)["x0"]
+    assert abs(found.value - truth) < 4 * found.stderr + 1e-12
+    assert found.stderr < 0.02
+
+
 @pytest.mark.parametrize("name", ["x0", "mu", "sigma"])
 def test_scores_of_a_lognormal_price_take_one_parameter_at_a_time(name):
     """The others stay numbers, beside a tensor."""

@@ -21,6 +21,7 @@ from ..methods import Method, euler_maruyama, exact
 from ..protocols import Process
 from ..records import fields, replaced
 from ..solve import solve
+from ..steps import Times, fitted, on_grid
 from ..system import bind
 from .quantity import Failed, interval
 
@@ -65,7 +66,7 @@ def sensitivities(
              changes no mean.
     method   of the steps. Default: `exact` for one number with a `transition` where h is not given, else that of
              `solve`.
-    h        the largest step.
+    h        the largest step; steps end where the process jumps.
     paths    over which is averaged, 2 at least.
     seed     of the result, which is a function of it and the other arguments.
     """
@@ -74,16 +75,18 @@ def sensitivities(
     system = bind(process, x0, start)
     if system.path_shape or system.noise == "none" or (system.components is None and x0.ndim):
         raise ValueError(f"x0 must be one state of a process with noise, a number or k of them; got {shown(x0)}")
+    ends = Times(np.array([start, end]), 0.0)
     if method is None and h is None and not x0.ndim and callable(getattr(process, "transition", None)):
         method = exact
     if likelihood_ratio and method not in (None, exact, euler_maruyama):
         raise ValueError(f"the density of a step of {method!r} is not known; give sdekit.exact or euler_maruyama")
-    steps = 1 if method is exact else math.ceil((end - start) / real("h", h, above=0, below=math.inf) - 1e-9)
-    grid, width = np.linspace(start, end, steps + 1), steps * max(1, x0.size)
+    if method is not exact:
+        h = min(real("h", h, above=0, below=math.inf), end - start)  # jumps are told from the ends by a share of h
+    steps = on_grid(ends) if method is exact else fitted(ends, h, system.jumps)
     of = _scores if likelihood_ratio else _pathwise
-    block = max(256, BLOCK // width)
+    block = max(256, BLOCK // (len(steps) * max(1, x0.size)))
     blocks = [(first, min(block, paths - first)) for first in range(0, paths, block)]
-    parts = [of(f, process, x0, grid, method, wrt, seed, *which) for which in blocks]
+    parts = [of(f, process, x0, steps, method, wrt, seed, *which) for which in blocks]
     return {name: _mean([values for values, _ in parts], [found[name] for _, found in parts]) for name in wrt}
 
 
@@ -133,8 +136,8 @@ def _values(f, x):
     return y
 
 
-def _solved(process, x0, grid, method, seed, first, **given):
-    how = {} if method is exact else {"grid": grid}
+def _solved(process, x0, steps, method, seed, first, **given):
+    how = {} if method is exact else {"grid": steps.t}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # `Failed` says it
         sol = solve(process, x0, method=method, seed=seed, first_path=first, **how, **given)
@@ -143,37 +146,37 @@ def _solved(process, x0, grid, method, seed, first, **given):
     return sol.x
 
 
-def _pathwise(f, process, x0, grid, method, wrt, seed, first, paths):
+def _pathwise(f, process, x0, steps, method, wrt, seed, first, paths):
     x, process, leaves = _leaves(process, x0, wrt, paths)
-    y = _values(f, _solved(process, x, grid, method, seed, first, ts=grid[[0, -1]])[-1])
+    y = _values(f, _solved(process, x, steps, method, seed, first, ts=steps.t[[0, -1]])[-1])
     if not y.requires_grad:
         raise ValueError("f is not differentiable, as a comparison is not; give likelihood_ratio=True")
     return None, _gradients(y.sum(), leaves, wrt)
 
 
-def _scores(f, process, x0, grid, method, wrt, seed, first, paths):
+def _scores(f, process, x0, steps, method, wrt, seed, first, paths):
     import torch
 
     x, own, leaves = _leaves(process, x0, wrt, paths)
     with torch.no_grad():
-        path = _solved(process, x.detach(), grid, method or euler_maruyama, seed, first, ts=grid)
+        path = _solved(process, x.detach(), steps, method or euler_maruyama, seed, first, ts=steps.t)
         values = _values(f, path[-1]).double().numpy()
     if method is exact:
-        total = own.transition(float(grid[0]), float(grid[-1]), x).log_prob(path[-1]).sum()
+        total = own.transition(*steps.t.tolist(), x).log_prob(path[-1]).sum()
     else:
-        total = _euler_log_prob(own, [x, *path[1:]], grid)
+        total = _euler_log_prob(own, [x, *path[1:]], steps)
     return values, _gradients(total, leaves, wrt)
 
 
-def _euler_log_prob(process, path, grid):
+def _euler_log_prob(process, path, steps):
     """Σ log N(x'; x + f h, g gᵀ h) over steps and paths."""
     import torch
 
-    system, total = bind(process, path[0], float(grid[0])), 0.0
+    system, total = bind(process, path[0], float(steps.t[0])), 0.0
     sde, many = system.equation, system.components is not None
     channels = system.channels if many or system.noise == "general" else 1
     factor = torch.eye(channels) if system.correlation is None else torch.as_tensor(system.correlation)
-    for t, h, x, y in zip(grid.tolist(), np.diff(grid).tolist(), path, path[1:]):
+    for t, h, x, y in zip(steps.begin.tolist(), np.diff(steps.t).tolist(), path, path[1:]):
         state = x.movedim(-1, 0) if many else x
         mean = state + sde.drift(t, state) * h
         kicks = [sde.noise(t, state, unit[:, None] if many else unit) + 0 * state for unit in factor.T.double()]
