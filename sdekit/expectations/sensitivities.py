@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import arguments, noise
+from .. import arguments, arrays, noise
+from ..backends.guard import asked
 from ..checks import array, integer, real, shown
 from ..methods import Method, euler_maruyama, exact
 from ..protocols import Process
@@ -130,9 +131,16 @@ def _gradients(total, leaves, wrt):
 
 
 def _values(f, x):
-    y = f(x)
-    if tuple(getattr(y, "shape", ())) != (len(x),) or not hasattr(y, "requires_grad"):
-        raise ValueError(f"f must return a tensor of one number per path, shape ({len(x)},), got {shown(y)}")
+    try:
+        y = asked("f", f, x)
+    except RuntimeError as error:
+        if "numpy()" not in str(error):
+            raise
+        raise ValueError("f must be made of torch or sdekit.math, for its derivative; it calls numpy") from error
+    if not arrays.is_tensor(y) or y.shape != (len(x),) or y.is_complex():
+        raise ValueError(f"f must return a tensor of one real number per path, shape ({len(x)},), got {shown(y)}")
+    if infinite := int((~y.isfinite()).sum()):
+        raise ValueError(f"f is not finite on {infinite} of {len(x)} paths")
     return y
 
 
