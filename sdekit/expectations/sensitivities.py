@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -71,6 +71,10 @@ def sensitivities(
     paths    over which is averaged, 2 at least.
     seed     of the result, which is a function of it and the other arguments.
     """
+    if not callable(f):
+        raise ValueError(f"f must be a function of states, got {shown(f)}")
+    if type(likelihood_ratio) is not bool:
+        raise ValueError(f"likelihood_ratio must be True or False, got {shown(likelihood_ratio)}")
     (start, end), seed, paths = interval(t), noise.fresh(seed), integer("paths", paths, least=2)
     x0, wrt = np.asarray(array("x0", x0), np.float64), _names(wrt, process)
     system = bind(process, x0, start)
@@ -92,10 +96,14 @@ def sensitivities(
 
 
 def _names(wrt, process):
-    wrt, known = (wrt,) if isinstance(wrt, str) else tuple(wrt), ("x0", *(fields(type(process)) or ()))
+    known = ("x0", *(fields(type(process)) or ()))
+    if isinstance(wrt, str):
+        wrt = (wrt,)
+    if not isinstance(wrt, Iterable) or not (wrt := tuple(wrt)):
+        raise ValueError(f"wrt must be names of {', '.join(known)}, one at least; got {shown(wrt)}")
     for name in wrt:
-        if name not in known:
-            raise ValueError(f"wrt: {name!r} is none of {', '.join(known)}")
+        if not isinstance(name, str) or name not in known:
+            raise ValueError(f"wrt: {shown(name)} is none of {', '.join(known)}")
         if name != "x0":
             real(f"wrt: {name} of {type(process).__name__}", getattr(process, name), least=-math.inf, below=math.inf)
     return wrt
