@@ -493,6 +493,12 @@ def test_steps_end_where_a_process_jumps(ratio, h, truth):
     assert found.stderr < 0.02
 
 
+def test_a_law_that_is_found_by_quadrature_needs_no_steps():
+    """∂E X_1/∂x_0 = exp ∫ a, to the precision of the quadrature."""
+    found = sk.sensitivities(lambda x: x, sk.Linear(a=lambda t: -1.0 - t), 1.0, 1.0, ["x0"], seed=1, paths=256)
+    assert found["x0"].value == pytest.approx(math.exp(-1.5), rel=1e-11)
+
+
 @pytest.mark.parametrize("name", ["x0", "mu", "sigma"])
 def test_scores_of_a_lognormal_price_take_one_parameter_at_a_time(name):
     """The others stay numbers, beside a tensor."""
@@ -539,6 +545,8 @@ def test_lognormal_laws_of_a_tensor_and_a_number_are_float64():
         ({"likelihood_ratio": "no"}, "likelihood_ratio must be True or False, got 'no'"),
         ({"likelihood_ratio": True, "method": sk.milstein, "h": 0.1}, "the density of a step of milstein is not known"),
         ({"method": sk.milstein}, "h must be a real number"),
+        ({"process": sk.CIR(), "x0": 1.0}, "h must be a real number"),
+        ({"process": sk.CIR(), "x0": 1.0, "likelihood_ratio": True}, "h must be a real number"),
         ({"f": lambda x: x[:, 0], "process": MOVED, "x0": (0.0, 0.0), "h": 1, "likelihood_ratio": True}, "reach each"),
         ({"x0": [1.0, 2.0]}, "x0 must be one state"),
         ({"paths": 1}, "paths must be an integer >= 2"),

@@ -18,6 +18,7 @@ import numpy as np
 from .. import arguments, arrays, noise
 from ..backends.guard import asked
 from ..checks import array, integer, real, shown
+from ..laws import NoncentralChiSquare
 from ..methods import Method, euler_maruyama, exact
 from ..protocols import Process
 from ..records import fields, replaced
@@ -66,7 +67,7 @@ def sensitivities(
              each component; then the variance grows as 1/h. The mean of f over the other paths is taken off, which
              changes no mean.
     method   of the steps. Default: `exact` for one number with a `transition` where h is not given, else that of
-             `solve`.
+             `solve`. The law of `CIR` has no derivatives: give h.
     h        the largest step; steps end where the process jumps.
     paths    over which is averaged, 2 at least.
     seed     of the result, which is a function of it and the other arguments.
@@ -81,7 +82,7 @@ def sensitivities(
     if system.path_shape or system.noise == "none" or (system.components is None and x0.ndim):
         raise ValueError(f"x0 must be one state of a process with noise, a number or k of them; got {shown(x0)}")
     ends = Times(np.array([start, end]), 0.0)
-    if method is None and h is None and not x0.ndim and callable(getattr(process, "transition", None)):
+    if method is None and h is None and not x0.ndim and _differentiable(process, start, end):
         method = exact
     if likelihood_ratio and method not in (None, exact, euler_maruyama):
         raise ValueError(f"the density of a step of {method!r} is not known; give sdekit.exact or euler_maruyama")
@@ -93,6 +94,12 @@ def sensitivities(
     blocks = [(first, min(block, paths - first)) for first in range(0, paths, block)]
     parts = [of(f, process, x0, steps, method, wrt, seed, *which) for which in blocks]
     return {name: _mean([values for values, _ in parts], [found[name] for _, found in parts]) for name in wrt}
+
+
+def _differentiable(process, start, end):
+    """Whether the process has a transition, of a law that torch differentiates."""
+    transition = getattr(process, "transition", None)
+    return callable(transition) and not isinstance(transition(start, end, 1.0), NoncentralChiSquare)
 
 
 def _names(wrt, process):
