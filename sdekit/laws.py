@@ -60,6 +60,11 @@ def nonnegative(*names):
     return decorate
 
 
+def _is_zero(value):
+    """value == 0; of numpy's numbers as a bool, since torch takes theirs for a float."""
+    return bool(value == 0) if isinstance(value, np.generic) else value == 0
+
+
 def _point_log_prob(d):
     """log-density at distance d from a point mass, in the type of d."""
     return sm.where(d == 0, d + math.inf, d - math.inf)
@@ -141,11 +146,12 @@ class LogNormal(NamedTuple):
     def _parts(self, y):
         """(is it a point mass, y inside the support else 1, is y inside, the law of log(y/median),
         log(y/median))."""
-        point = (self.log_var == 0) | (self.median == 0)
+        point = _is_zero(self.log_var) | _is_zero(self.median)
         inside = y * sm.sign(self.median) > 0
         y = sm.where(inside, y, 1.0)
         ratio = sm.where(inside, y / sm.where(self.median == 0, 1.0, self.median), 1.0)
-        return point, y, inside, Normal(0.0, sm.where(point, 1.0, self.log_var)), sm.log(ratio)
+        log_var = sm.where(_is_zero(self.log_var), 1.0, self.log_var)  # a number stays one: torch would make it float32
+        return point, y, inside, Normal(0.0, log_var), sm.log(ratio)
 
     def log_prob(self, y):
         point, safe, inside, normal, log_ratio = self._parts(y)

@@ -479,14 +479,80 @@ def test_general_noise_has_the_scores_of_its_covariance():
         assert (abs(one[name].value - two[name].value) < 4 * np.hypot(one[name].stderr, two[name].stderr)).all()
 
 
+@pytest.mark.parametrize("h, truth", [(0.5, 1.325**2), (1e300, 1.65)])
+@pytest.mark.parametrize("ratio", [False, True])
+def test_steps_end_where_a_process_jumps(ratio, h, truth):
+    """d E x_1/d x_0 of Euler steps whose drift is switched on at 0.35: only steps from there see it."""
+
+    class Switched(NamedTuple):
+        jumps = (0.35,)
+
+        def drift(self, t, x):
+            return (t > 0.35) * x
+
+        def diffusion(self, t, x):
+            return 0.5
+
+    given = {"likelihood_ratio": ratio, "method": sk.euler_maruyama, "h": h, "seed": 1, "paths": 2**15}
+    found = sk.sensitivities(lambda x: x, Switched(), 1.0, 1.0, ["x0"], **given)["x0"]
+    assert abs(found.value - truth) < 4 * found.stderr + 1e-12
+    assert found.stderr < 0.02
+
+
+def test_a_law_that_is_found_by_quadrature_needs_no_steps():
+    """∂E X_1/∂x_0 = exp ∫ a, to the precision of the quadrature."""
+    found = sk.sensitivities(lambda x: x, sk.Linear(a=lambda t: -1.0 - t), 1.0, 1.0, ["x0"], seed=1, paths=256)
+    assert found["x0"].value == pytest.approx(math.exp(-1.5), rel=1e-11)
+
+
+@pytest.mark.parametrize("name", ["x0", "mu", "sigma"])
+def test_scores_of_a_lognormal_price_take_one_parameter_at_a_time(name):
+    """The others stay numbers, beside a tensor."""
+    given = {"likelihood_ratio": True, "seed": 2, "paths": 2**10}
+    together = sk.sensitivities(torch_call, GBM, SPOT, 1.0, ["x0", "mu", "sigma"], **given)
+    alone = sk.sensitivities(torch_call, GBM, SPOT, 1.0, [name], **given)
+    assert alone[name].value == pytest.approx(together[name].value, rel=1e-12)
+
+
+def test_lognormal_laws_mix_numpy_numbers_and_tensors():
+    torch = pytest.importorskip("torch")
+    x, y = torch.tensor([90.0, 100.0], dtype=torch.float64), torch.tensor([95.0, 95.0], dtype=torch.float64)
+    law, plain = (GBM.transition(number(0), number(1), x) for number in (np.float64, float))
+    assert torch.equal(law.log_prob(y), plain.log_prob(y)) and torch.equal(law.score(y), plain.score(y))
+    law = sk.laws.LogNormal(np.float64(100.0), 0.04 * torch.ones(2, dtype=torch.float64))
+    assert law.log_prob(y).shape == (2,)
+
+
+def test_lognormal_laws_of_a_tensor_and_a_number_are_float64():
+    torch = pytest.importorskip("torch")
+    law = sk.laws.LogNormal(torch.tensor(100.0, dtype=torch.float64), 0.04)
+    exact = sk.laws.LogNormal(100.0, 0.04)
+    y = torch.tensor(95.0, dtype=torch.float64)
+    assert float(law.log_prob(y)) == pytest.approx(exact.log_prob(95.0), rel=1e-14)
+    assert float(law.score(y)) == pytest.approx(exact.score(95.0), rel=1e-14)
+
+
 @pytest.mark.parametrize(
     "given, message",
     [
         ({"f": torch_digital}, "f is not differentiable, as a comparison is not; give likelihood_ratio=True"),
-        ({"f": lambda x: 1.0}, "f must return a tensor of one number per path"),
+        ({"f": lambda x: 1.0}, "f must return a tensor of one real number per path"),
+        ({"f": lambda x: x + 1j}, "f must return a tensor of one real number per path"),
+        ({"f": lambda x: (x - 100).log()}, "f is not finite on .* of 256 paths"),
+        ({"f": lambda x: (x - 100).log(), "likelihood_ratio": True}, "f is not finite on .* of 256 paths"),
+        ({"f": lambda x: np.maximum(x - 100, 0.0)}, "f must be made of torch or sdekit.math"),
+        ({"f": lambda x: x.sub_(100)}, "f changes its argument in place"),
+        ({"f": lambda x: x.sub_(100), "likelihood_ratio": True}, "f changes its argument in place"),
+        ({"f": 3}, "f must be a function of states, got 3"),
         ({"wrt": ["nu"]}, "wrt: 'nu' is none of x0, mu, sigma"),
+        ({"wrt": [np.zeros(2)]}, "wrt: ndarray of shape .2,. is none of x0, mu, sigma"),
+        ({"wrt": None}, "wrt must be names of x0, mu, sigma, one at least; got None"),
+        ({"wrt": ()}, "wrt must be names of x0, mu, sigma, one at least; got ()"),
+        ({"likelihood_ratio": "no"}, "likelihood_ratio must be True or False, got 'no'"),
         ({"likelihood_ratio": True, "method": sk.milstein, "h": 0.1}, "the density of a step of milstein is not known"),
         ({"method": sk.milstein}, "h must be a real number"),
+        ({"process": sk.CIR(), "x0": 1.0}, "h must be a real number"),
+        ({"process": sk.CIR(), "x0": 1.0, "likelihood_ratio": True}, "h must be a real number"),
         ({"f": lambda x: x[:, 0], "process": MOVED, "x0": (0.0, 0.0), "h": 1, "likelihood_ratio": True}, "reach each"),
         ({"x0": [1.0, 2.0]}, "x0 must be one state"),
         ({"paths": 1}, "paths must be an integer >= 2"),

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import arguments, noise
+from .. import arguments, arrays, noise
+from ..backends.guard import asked
 from ..checks import array, integer, real, shown
+from ..laws import NoncentralChiSquare
 from ..methods import Method, euler_maruyama, exact
 from ..protocols import Process
 from ..records import fields, replaced
 from ..solve import solve
+from ..steps import Times, fitted, on_grid
 from ..system import bind
 from .quantity import Failed, interval
 
@@ -64,34 +67,50 @@ def sensitivities(
              each component; then the variance grows as 1/h. The mean of f over the other paths is taken off, which
              changes no mean.
     method   of the steps. Default: `exact` for one number with a `transition` where h is not given, else that of
-             `solve`.
-    h        the largest step.
+             `solve`. The law of `CIR` has no derivatives: give h.
+    h        the largest step; steps end where the process jumps.
     paths    over which is averaged, 2 at least.
     seed     of the result, which is a function of it and the other arguments.
     """
+    if not callable(f):
+        raise ValueError(f"f must be a function of states, got {shown(f)}")
+    if type(likelihood_ratio) is not bool:
+        raise ValueError(f"likelihood_ratio must be True or False, got {shown(likelihood_ratio)}")
     (start, end), seed, paths = interval(t), noise.fresh(seed), integer("paths", paths, least=2)
     x0, wrt = np.asarray(array("x0", x0), np.float64), _names(wrt, process)
     system = bind(process, x0, start)
     if system.path_shape or system.noise == "none" or (system.components is None and x0.ndim):
         raise ValueError(f"x0 must be one state of a process with noise, a number or k of them; got {shown(x0)}")
-    if method is None and h is None and not x0.ndim and callable(getattr(process, "transition", None)):
+    ends = Times(np.array([start, end]), 0.0)
+    if method is None and h is None and not x0.ndim and _differentiable(process, start, end):
         method = exact
     if likelihood_ratio and method not in (None, exact, euler_maruyama):
         raise ValueError(f"the density of a step of {method!r} is not known; give sdekit.exact or euler_maruyama")
-    steps = 1 if method is exact else math.ceil((end - start) / real("h", h, above=0, below=math.inf) - 1e-9)
-    grid, width = np.linspace(start, end, steps + 1), steps * max(1, x0.size)
+    if method is not exact:
+        h = min(real("h", h, above=0, below=math.inf), end - start)  # jumps are told from the ends by a share of h
+    steps = on_grid(ends) if method is exact else fitted(ends, h, system.jumps)
     of = _scores if likelihood_ratio else _pathwise
-    block = max(256, BLOCK // width)
+    block = max(256, BLOCK // (len(steps) * max(1, x0.size)))
     blocks = [(first, min(block, paths - first)) for first in range(0, paths, block)]
-    parts = [of(f, process, x0, grid, method, wrt, seed, *which) for which in blocks]
+    parts = [of(f, process, x0, steps, method, wrt, seed, *which) for which in blocks]
     return {name: _mean([values for values, _ in parts], [found[name] for _, found in parts]) for name in wrt}
 
 
+def _differentiable(process, start, end):
+    """Whether the process has a transition, of a law that torch differentiates."""
+    transition = getattr(process, "transition", None)
+    return callable(transition) and not isinstance(transition(start, end, 1.0), NoncentralChiSquare)
+
+
 def _names(wrt, process):
-    wrt, known = (wrt,) if isinstance(wrt, str) else tuple(wrt), ("x0", *(fields(type(process)) or ()))
+    known = ("x0", *(fields(type(process)) or ()))
+    if isinstance(wrt, str):
+        wrt = (wrt,)
+    if not isinstance(wrt, Iterable) or not (wrt := tuple(wrt)):
+        raise ValueError(f"wrt must be names of {', '.join(known)}, one at least; got {shown(wrt)}")
     for name in wrt:
-        if name not in known:
-            raise ValueError(f"wrt: {name!r} is none of {', '.join(known)}")
+        if not isinstance(name, str) or name not in known:
+            raise ValueError(f"wrt: {shown(name)} is none of {', '.join(known)}")
         if name != "x0":
             real(f"wrt: {name} of {type(process).__name__}", getattr(process, name), least=-math.inf, below=math.inf)
     return wrt
@@ -127,14 +146,21 @@ def _gradients(total, leaves, wrt):
 
 
 def _values(f, x):
-    y = f(x)
-    if tuple(getattr(y, "shape", ())) != (len(x),) or not hasattr(y, "requires_grad"):
-        raise ValueError(f"f must return a tensor of one number per path, shape ({len(x)},), got {shown(y)}")
+    try:
+        y = asked("f", f, x)
+    except RuntimeError as error:
+        if "numpy()" not in str(error):
+            raise
+        raise ValueError("f must be made of torch or sdekit.math, for its derivative; it calls numpy") from error
+    if not arrays.is_tensor(y) or y.shape != (len(x),) or y.is_complex():
+        raise ValueError(f"f must return a tensor of one real number per path, shape ({len(x)},), got {shown(y)}")
+    if infinite := int((~y.isfinite()).sum()):
+        raise ValueError(f"f is not finite on {infinite} of {len(x)} paths")
     return y
 
 
-def _solved(process, x0, grid, method, seed, first, **given):
-    how = {} if method is exact else {"grid": grid}
+def _solved(process, x0, steps, method, seed, first, **given):
+    how = {} if method is exact else {"grid": steps.t}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # `Failed` says it
         sol = solve(process, x0, method=method, seed=seed, first_path=first, **how, **given)
@@ -143,37 +169,37 @@ def _solved(process, x0, grid, method, seed, first, **given):
     return sol.x
 
 
-def _pathwise(f, process, x0, grid, method, wrt, seed, first, paths):
+def _pathwise(f, process, x0, steps, method, wrt, seed, first, paths):
     x, process, leaves = _leaves(process, x0, wrt, paths)
-    y = _values(f, _solved(process, x, grid, method, seed, first, ts=grid[[0, -1]])[-1])
+    y = _values(f, _solved(process, x, steps, method, seed, first, ts=steps.t[[0, -1]])[-1])
     if not y.requires_grad:
         raise ValueError("f is not differentiable, as a comparison is not; give likelihood_ratio=True")
     return None, _gradients(y.sum(), leaves, wrt)
 
 
-def _scores(f, process, x0, grid, method, wrt, seed, first, paths):
+def _scores(f, process, x0, steps, method, wrt, seed, first, paths):
     import torch
 
     x, own, leaves = _leaves(process, x0, wrt, paths)
     with torch.no_grad():
-        path = _solved(process, x.detach(), grid, method or euler_maruyama, seed, first, ts=grid)
+        path = _solved(process, x.detach(), steps, method or euler_maruyama, seed, first, ts=steps.t)
         values = _values(f, path[-1]).double().numpy()
     if method is exact:
-        total = own.transition(grid[0], grid[-1], x).log_prob(path[-1]).sum()
+        total = own.transition(*steps.t.tolist(), x).log_prob(path[-1]).sum()
     else:
-        total = _euler_log_prob(own, [x, *path[1:]], grid)
+        total = _euler_log_prob(own, [x, *path[1:]], steps)
     return values, _gradients(total, leaves, wrt)
 
 
-def _euler_log_prob(process, path, grid):
+def _euler_log_prob(process, path, steps):
     """Σ log N(x'; x + f h, g gᵀ h) over steps and paths."""
     import torch
 
-    system, total = bind(process, path[0], float(grid[0])), 0.0
+    system, total = bind(process, path[0], float(steps.t[0])), 0.0
     sde, many = system.equation, system.components is not None
     channels = system.channels if many or system.noise == "general" else 1
     factor = torch.eye(channels) if system.correlation is None else torch.as_tensor(system.correlation)
-    for t, h, x, y in zip(grid.tolist(), np.diff(grid).tolist(), path, path[1:]):
+    for t, h, x, y in zip(steps.begin.tolist(), np.diff(steps.t).tolist(), path, path[1:]):
         state = x.movedim(-1, 0) if many else x
         mean = state + sde.drift(t, state) * h
         kicks = [sde.noise(t, state, unit[:, None] if many else unit) + 0 * state for unit in factor.T.double()]
