@@ -89,7 +89,8 @@ def decreasing(name, values):
 def fitted(ts, h, jumps=()):
     """Steps of at most h between the `Times` ts: each interval is cut into equal ones, at jumps as well."""
     step = real("h", h, above=0, below=math.inf)
-    stops, saves = with_jumps(ts.t, jumps, min(0.25 * step, max(SLACK * step, ts.rounding)))
+    least = min(step, np.abs(np.diff(ts.t)).min(initial=math.inf))
+    stops, saves = with_jumps(ts.t, jumps, min(0.25 * least, max(SLACK * least, ts.rounding)))
     slack = min(0.25, max(SLACK, ts.rounding / step))
     gaps = np.diff(stops)
     with np.errstate(over="ignore"):

@@ -134,6 +134,13 @@ def test_jumps_near_output_times_are_one_with_them():
     assert sol.steps == 3 and steps[1][2] == pytest.approx(1e-6, rel=1e-6)
 
 
+@pytest.mark.parametrize("h", [1.0, 1e6, 1e9, 1e300])
+def test_a_large_step_moves_no_end_onto_a_jump(h):
+    late = sk.process(lambda t, x: sm.where(t < 0.35, 2.0, 1.0) + 0 * x, noise="none", jumps=[0.35])
+    sol = sk.solve(late, 0.0, [0, 1], sk.euler, h=h, backend=NUMPY)
+    assert sol.steps == 2 and sol.final == pytest.approx(2 * 0.35 + 0.65, rel=1e-12)
+
+
 def test_times_are_reached_exactly():
     """x' = 1 over steps cut by jumps: the lengths add up."""
     clock = sk.process(lambda t, x: 1.0 + 0 * x, noise="none", jumps=(0.123, 0.77, 0.9))
