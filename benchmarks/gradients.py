@@ -1,6 +1,7 @@
 """What gradients cost, in time and in memory, here and elsewhere.
 
     python -m benchmarks.gradients                  # some minutes; writes benchmarks/results/gradients.json
+    python -m benchmarks.gradients --long           # the same with 10,000 steps besides
     python -m benchmarks.gradients --quick FOLDER   # fewer rounds and steps, into that folder
 
 A neural SDE (state 32, hidden 128, Stratonovich, float32, a batch of 256) over 100 fixed steps against torchsde and
@@ -149,13 +150,14 @@ def markdown(result):
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--quick", type=Path, metavar="FOLDER", help="fewer rounds and steps, into this folder")
+    options.add_argument("--long", action="store_true", help="measure the memory of 10,000 steps too")
     given = options.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", category=UserWarning)
     if given.quick:
         result = {"neural": neural(1, (100, 300)), "flow": flow.measured((1e-3, 1e-5), 1, 100)}
     else:
-        result = {"neural": neural(3, (100, 1000, 10_000)), "flow": flow.measured()}
+        result = {"neural": neural(2, (100, 1000, 10_000) if given.long else (100, 1000)), "flow": flow.measured()}
     result |= {"machine": machine(), "versions": versions()}
     write_text((given.quick or RESULTS) / "gradients.json", json.dumps(result, indent=1) + "\n")
     print(markdown(result["neural"]), flow.markdown(result["flow"]), sep="\n\n")

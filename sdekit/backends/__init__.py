@@ -63,8 +63,8 @@ class numba:
 class torch:
     """torch tensors on any device, differentiable.
 
-    compile   steps in one graph of `torch.compile`, for fixed steps without gradients: several times as fast, after
-              some seconds of compiling. On a GPU it makes the normals too, and is one kernel.
+    compile   steps in one graph of `torch.compile`, for fixed steps without gradients: fewer passes over the
+              states, after some seconds of compiling. On a GPU it makes the normals too, and is one kernel.
     gradient  how gradients are computed: a record of `sdekit.gradients`, or None for backpropagation through the steps.
     """
 
