@@ -149,6 +149,33 @@ def test_ranges_of_paths_merge_to_the_same_bits(whole, order):
     assert np.allclose(sk.merge(mine).hits, whole.moments.mean, rtol=1e-14)
 
 
+def test_merge_leaves_what_it_is_given():
+    """Merges in place, of arrays, and of what a first total takes over from a later one."""
+
+    def add(state, sol):
+        return {**state, sol.state.first_path // 8192: np.array([len(sol.failed)])}
+
+    def united(state, later):
+        for key, count in later.items():
+            if key in state:
+                state[key] += count
+            else:
+                state[key] = count
+        return state
+
+    def summed(state, later):
+        state += later
+        return state
+
+    counts = sk.stats.Statistic("counts", dict, add, united)
+    number = sk.stats.Statistic("number", lambda: np.zeros(1), lambda state, sol: state + len(sol.failed), summed)
+    parts = [run(first_path=4096 * i, paths=4096, statistics=[counts, number]) for i in range(4)]
+    for _ in range(2):
+        found = sk.merge(parts)
+        assert found.counts == {0: 8192, 1: 8192} and found.number == 16_384
+    assert [part.number for part in parts] == [4096] * 4 and [*parts[2].counts.values()] == [4096]
+
+
 def test_what_does_not_merge_is_named():
     first = run(statistics=[sk.stats.moments], paths=8192)
     for other, words in (
