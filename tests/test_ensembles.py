@@ -314,6 +314,8 @@ def test_interrupts_cancel():
         ({"statistics": [sk.stats.quantiles]}, "take edges and levels"),
         ({"statistics": [sk.stats.moments] * 2}, "'moments' is taken"),
         ({"keep_paths": 1}, "keep_paths must be True or False"),
+        ({"events": None}, "events must be a list of sdekit.Barrier and sdekit.Event, got None"),
+        ({"events": sk.Barrier(2.0)}, "events must be a list of sdekit.Barrier and sdekit.Event, got Barrier"),
         ({"h": None}, "how to step is not said"),
         ({"step": 0.1}, "no argument 'step'"),
     ],
