@@ -380,6 +380,24 @@ def test_a_store_names_the_difference(url):
     assert again.seed == 3  # that of the store
 
 
+def test_a_damaged_store_says_so(url):
+    """Whichever of its files is cut, is another's or is empty."""
+    run(store=url, statistics=[sk.stats.moments])
+    for name, texts in (
+        ("totals", (b"", None, zlib.compress(b"no pickle"), zlib.compress(pickle.dumps(3)), pickle.dumps((1, [])))),
+        ("totals", (zlib.compress(pickle.dumps((1, [Fraction(1)]))),)),
+        ("arguments.json", (b"", None, b"{}", b"[1", b"[1]", b"null", b'{"seed": "a", "block": "1"}', b"\xff")),
+    ):
+        file = Path(url, "statistics", name)
+        whole = file.read_bytes()
+        for text in texts:
+            file.write_bytes(whole[:-9] if text is None else text)
+            with pytest.raises(ValueError, match=r"^store .*run\.zarr is damaged: .*; give another store$"):
+                run(store=url, statistics=[sk.stats.moments])
+        file.write_bytes(whole)
+    assert run(store=url, statistics=[sk.stats.moments]).moments.count[0] == PATHS
+
+
 def test_what_is_no_store_is_left_alone(tmp_path):
     pytest.importorskip("zarr")
     (tmp_path / "mine").write_text("data")
