@@ -260,6 +260,20 @@ def test_statistics_of_ones_own(whole):
         found.moments  # noqa: B018
 
 
+@pytest.mark.parametrize("kind", ["numpy", "compiled", "torch"])
+@pytest.mark.parametrize("which", ["x", "final", "failed", "state"])
+def test_a_statistic_that_changes_the_paths_is_named(kind, which):
+    def add(state, sol):
+        values = sol.state.x if which == "state" else getattr(sol, which)
+        values *= 2 if which != "failed" else False
+        return state
+
+    x0 = pytest.importorskip("torch").tensor(0.5) if kind == "torch" else 0.5
+    doubled, backend = HITS._replace(name="doubled", add=add), PLAIN["backend"] if kind == "numpy" else None
+    with pytest.raises(RuntimeError, match="ValueError: statistic doubled changes its argument in place"):
+        run(x0=x0, statistics=[sk.stats.moments, doubled], backend=backend, paths=8192)
+
+
 def test_stream_is_in_order_and_bounded():
     made = []
     drift = sk.process(lambda t, x: made.append(len(x)) or -x, noise="none")
