@@ -101,6 +101,26 @@ def test_simulate_prints_statistics(capsys):
     assert found["parameters"] == {"theta": 2.0, "mu": 0.0, "sigma": 0.3}
 
 
+def test_options_may_stand_before_the_process(capsys):
+    """Those with a value, as its parameters have, and those without."""
+    known = cli.parser(["simulate", "OU"]), cli.parser(["expect", "OU"])
+    commands = [parser._subparsers._group_actions[0].choices[name] for parser, name in zip(known, ("simulate", "expect"))]
+    flags = {text for c in commands for action in c._actions if action.nargs == 0 for text in action.option_strings}
+    assert flags == set(texts.FLAGS)
+    outputs = []
+    for argv in (
+        [*OU, "--x0", "-1", "--seed", "3", "--json"],
+        ["simulate", "--json", "--x0", "-1", "--seed=3", *OU[2:], "OU"],
+    ):
+        assert cli.main(argv) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+    args = ["expect", "--theta", "2", "--payoff", "mean", "--t", "1", "--tol", "0.1", "--seed", "0", "OU", "--x0", "1"]
+    assert cli.main([*args, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["value"] == pytest.approx(np.exp(-2), abs=0.1)
+    assert texts.made(cli.parser().parse_args(["simulate", "OU"])) == sk.OU()
+
+
 def test_simulate_writes_paths(here, capsys):
     assert cli.main([*OU, "--x0=-1", "--seed", "3", "--out", "ou.npz", "--plot", "ou.png"]) == 0
     ts = np.linspace(0, 2, 11)
@@ -285,7 +305,7 @@ def test_a_parameter_with_the_name_of_an_option_is_refused(here, capsys):
 def test_the_parser_rejects_with_status_2(capsys):
     for arguments in (
         [], ["nothing"], ["simulate"], ["simulate", "OU", "--h", "x"], ["simulate", "OU", "--teta", "1"],
-        ["simulate", "OU", "--paths", "1.5"], ["simulate", "--theta", "1", "OU"], ["expect", "OU", "--t", "1"],
+        ["simulate", "OU", "--paths", "1.5"], ["simulate", "--teta", "1", "OU"], ["expect", "OU", "--t", "1"],
     ):  # fmt: skip
         with pytest.raises(SystemExit) as stop:
             cli.main(arguments)
