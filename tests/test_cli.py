@@ -279,7 +279,10 @@ def test_each_process_has_settings(name):
         (["OU", "--h", "1", "--statistics", "quantiles:2"], ["levels"]),
         (["OU", "--h", "1", "--statistics", "quantiles:a"], ["quantiles must be a number", "'a'"]),
         (["OU", "--h", "1", "--statistics", "histogram:0:1"], ["histogram:FROM:TO:BINS", "'histogram:0:1'"]),
-        (["OU", "--h", "1", "--statistics", "histogram:0:1:0"], ["histogram bins must be an integer >= 1"]),
+        *(
+            (["OU", "--h", "1", "--statistics", f"histogram:0:1:{bins}"], [f"bins must be an integer >= 1, got '{bins}'"])
+            for bins in ("0", "-1", "inf", "nan", "20.7", "many")
+        ),
         (["OU", "--h", "1", "--statistics", "moments,moments"], ["'moments' is taken"]),
         (["OU", "--h", "1", "--executor", "cluster"], ["executor must be threads[:N]", "'cluster'"]),
         (["OU", "--h", "1", "--executor", "threads:0"], ["number of threads", "'0'"]),

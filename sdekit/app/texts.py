@@ -169,14 +169,21 @@ def _statistic(name, colon, rest):
     if name == "quantiles":
         return stats.quantiles([real("quantiles", level) for level in rest.split(":")])
     if name == "histogram" and rest.count(":") == 2:
-        low, high, bins = (real("histogram", part) for part in rest.split(":"))
-        return stats.histogram(np.linspace(low, high, integer("histogram bins", int(bins), least=1) + 1))
+        low, high, bins = rest.split(":")
+        return stats.histogram(np.linspace(real("histogram", low), real("histogram", high), _bins(bins) + 1))
     if rest and name not in (*FREE, "histogram"):
         return loaded("statistic", f"{name}:{rest}", stats)
     raise ValueError(
         f"statistics must be {', '.join(FREE)}, quantiles:LEVEL[:LEVEL…], histogram:FROM:TO:BINS, module:object or "
         f"file.py:object, with commas between them; got {name + colon + rest!r}"
     )
+
+
+def _bins(text):
+    try:
+        return integer("histogram bins", whole(text), least=1)
+    except ValueError:
+        raise ValueError(f"histogram bins must be an integer >= 1, got {text!r}") from None
 
 
 @contextlib.contextmanager
