@@ -1,6 +1,7 @@
 """The command line."""
 
 import json
+import math
 import os
 import pickle
 import re
@@ -17,7 +18,7 @@ from workers import all_ended, children
 
 import sdekit as sk
 from sdekit import __main__ as cli
-from sdekit.app import simulate, texts
+from sdekit.app import simulate, tables, texts
 from sdekit.drawing import formats
 
 ROOT = Path(__file__).parents[1]
@@ -101,12 +102,18 @@ def test_simulate_prints_statistics(capsys):
     assert found["parameters"] == {"theta": 2.0, "mu": 0.0, "sigma": 0.3}
 
 
+def test_results_of_any_shape_are_plain():
+    """Of a statistic of one's own: rows of unlike lengths, numbers of numpy, what is not finite."""
+    ragged = [np.arange(2), (1.5, math.nan), [], {3: np.float64(2.0)}, np.array(7), "some", None]
+    found = [[0, 1], [1.5, None], [], {"3": 2.0}, 7, "some", None]
+    assert tables.plain(ragged) == found and json.dumps(tables.plain(ragged)) == json.dumps(found)
+
+
 def test_options_may_stand_before_the_process(capsys):
     """Those with a value, as its parameters have, and those without."""
-    known = cli.parser(["simulate", "OU"]), cli.parser(["expect", "OU"])
-    commands = [parser._subparsers._group_actions[0].choices[name] for parser, name in zip(known, ("simulate", "expect"))]
-    flags = {text for c in commands for action in c._actions if action.nargs == 0 for text in action.option_strings}
-    assert flags == set(texts.FLAGS)
+    commands = cli.parser()._subparsers._group_actions[0].choices
+    options = [action for name in ("simulate", "expect") for action in commands[name]._actions]
+    assert {text for action in options if action.nargs == 0 for text in action.option_strings} == set(texts.FLAGS)
     outputs = []
     for argv in (
         [*OU, "--x0", "-1", "--seed", "3", "--json"],
@@ -280,7 +287,10 @@ def test_each_process_has_settings(name):
         (["OU", "--h", "1", "--statistics", "quantiles:a"], ["quantiles must be a number", "'a'"]),
         (["OU", "--h", "1", "--statistics", "histogram:0:1"], ["histogram:FROM:TO:BINS", "'histogram:0:1'"]),
         *(
-            (["OU", "--h", "1", "--statistics", f"histogram:0:1:{bins}"], [f"bins must be an integer >= 1, got '{bins}'"])
+            (
+                ["OU", "--h", "1", "--statistics", f"histogram:0:1:{bins}"],
+                [f"bins must be an integer >= 1, got {bins!r}"],
+            )
             for bins in ("0", "-1", "inf", "nan", "20.7", "many")
         ),
         (["OU", "--h", "1", "--statistics", "moments,moments"], ["'moments' is taken"]),
