@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ..backends.guard import asked
 from ..solve import solve
-from ..stats.part import LEAF, part
+from ..stats.part import LEAF, Statistic, part
 
 __all__ = ["Job", "submitter", "work"]
 
@@ -51,7 +51,9 @@ def work(job, process, x0, paths, first_path):
 
 
 def _collected(statistic, part):
-    """The state of a part; a ValueError where the statistic changes the paths, which others see after it."""
+    """The state of a part; a ValueError where one of a user's own changes the paths, which others see after it."""
+    if not isinstance(statistic, Statistic):
+        return statistic.collect(part)
     sol = part.sol
 
     def collect(x, failed, final):
