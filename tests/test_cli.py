@@ -1,6 +1,7 @@
 """The command line."""
 
 import json
+import math
 import os
 import pickle
 import re
@@ -17,7 +18,7 @@ from workers import all_ended, children
 
 import sdekit as sk
 from sdekit import __main__ as cli
-from sdekit.app import simulate, texts
+from sdekit.app import simulate, tables, texts
 from sdekit.drawing import formats
 
 ROOT = Path(__file__).parents[1]
@@ -99,6 +100,32 @@ def test_simulate_prints_statistics(capsys):
     assert float(rows[1].split()[1]) == pytest.approx(result.moments.mean[1], rel=1e-5)
     assert (found["process"], found["x0"], found["t"], found["h"]) == ("OU", -1.0, [0.0, 1.0], 0.05)
     assert found["parameters"] == {"theta": 2.0, "mu": 0.0, "sigma": 0.3}
+
+
+def test_results_of_any_shape_are_plain():
+    """Of a statistic of one's own: rows of unlike lengths, numbers of numpy, what is not finite."""
+    ragged = [np.arange(2), (1.5, math.nan), [], {3: np.float64(2.0)}, np.array(7), "some", None]
+    found = [[0, 1], [1.5, None], [], {"3": 2.0}, 7, "some", None]
+    assert tables.plain(ragged) == found and json.dumps(tables.plain(ragged)) == json.dumps(found)
+
+
+def test_options_may_stand_before_the_process(capsys):
+    """Those with a value, as its parameters have, and those without."""
+    commands = cli.parser()._subparsers._group_actions[0].choices
+    options = [action for name in ("simulate", "expect") for action in commands[name]._actions]
+    assert {text for action in options if action.nargs == 0 for text in action.option_strings} == set(texts.FLAGS)
+    outputs = []
+    for argv in (
+        [*OU, "--x0", "-1", "--seed", "3", "--json"],
+        ["simulate", "--json", "--x0", "-1", "--seed=3", *OU[2:], "OU"],
+    ):
+        assert cli.main(argv) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+    args = ["expect", "--theta", "2", "--payoff", "mean", "--t", "1", "--tol", "0.1", "--seed", "0", "OU", "--x0", "1"]
+    assert cli.main([*args, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["value"] == pytest.approx(np.exp(-2), abs=0.1)
+    assert texts.made(cli.parser().parse_args(["simulate", "OU"])) == sk.OU()
 
 
 def test_simulate_writes_paths(here, capsys):
@@ -259,7 +286,13 @@ def test_each_process_has_settings(name):
         (["OU", "--h", "1", "--statistics", "quantiles:2"], ["levels"]),
         (["OU", "--h", "1", "--statistics", "quantiles:a"], ["quantiles must be a number", "'a'"]),
         (["OU", "--h", "1", "--statistics", "histogram:0:1"], ["histogram:FROM:TO:BINS", "'histogram:0:1'"]),
-        (["OU", "--h", "1", "--statistics", "histogram:0:1:0"], ["histogram bins must be an integer >= 1"]),
+        *(
+            (
+                ["OU", "--h", "1", "--statistics", f"histogram:0:1:{bins}"],
+                [f"bins must be an integer >= 1, got {bins!r}"],
+            )
+            for bins in ("0", "-1", "inf", "nan", "20.7", "many")
+        ),
         (["OU", "--h", "1", "--statistics", "moments,moments"], ["'moments' is taken"]),
         (["OU", "--h", "1", "--executor", "cluster"], ["executor must be threads[:N]", "'cluster'"]),
         (["OU", "--h", "1", "--executor", "threads:0"], ["number of threads", "'0'"]),
@@ -285,7 +318,7 @@ def test_a_parameter_with_the_name_of_an_option_is_refused(here, capsys):
 def test_the_parser_rejects_with_status_2(capsys):
     for arguments in (
         [], ["nothing"], ["simulate"], ["simulate", "OU", "--h", "x"], ["simulate", "OU", "--teta", "1"],
-        ["simulate", "OU", "--paths", "1.5"], ["simulate", "--theta", "1", "OU"], ["expect", "OU", "--t", "1"],
+        ["simulate", "OU", "--paths", "1.5"], ["simulate", "--teta", "1", "OU"], ["expect", "OU", "--t", "1"],
     ):  # fmt: skip
         with pytest.raises(SystemExit) as stop:
             cli.main(arguments)

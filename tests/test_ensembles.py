@@ -149,6 +149,33 @@ def test_ranges_of_paths_merge_to_the_same_bits(whole, order):
     assert np.allclose(sk.merge(mine).hits, whole.moments.mean, rtol=1e-14)
 
 
+def test_merge_leaves_what_it_is_given():
+    """Merges in place, of arrays, and of what a first total takes over from a later one."""
+
+    def add(state, sol):
+        return {**state, sol.state.first_path // 8192: np.array([len(sol.failed)])}
+
+    def united(state, later):
+        for key, count in later.items():
+            if key in state:
+                state[key] += count
+            else:
+                state[key] = count
+        return state
+
+    def summed(state, later):
+        state += later
+        return state
+
+    counts = sk.stats.Statistic("counts", dict, add, united)
+    number = sk.stats.Statistic("number", lambda: np.zeros(1), lambda state, sol: state + len(sol.failed), summed)
+    parts = [run(first_path=4096 * i, paths=4096, statistics=[counts, number]) for i in range(4)]
+    for _ in range(2):
+        found = sk.merge(parts)
+        assert found.counts == {0: 8192, 1: 8192} and found.number == 16_384
+    assert [part.number for part in parts] == [4096] * 4 and [*parts[2].counts.values()] == [4096]
+
+
 def test_what_does_not_merge_is_named():
     first = run(statistics=[sk.stats.moments], paths=8192)
     for other, words in (
@@ -233,6 +260,20 @@ def test_statistics_of_ones_own(whole):
         found.moments  # noqa: B018
 
 
+@pytest.mark.parametrize("kind", ["numpy", "compiled", "torch"])
+@pytest.mark.parametrize("which", ["x", "final", "failed", "state"])
+def test_a_statistic_that_changes_the_paths_is_named(kind, which):
+    def add(state, sol):
+        values = sol.state.x if which == "state" else getattr(sol, which)
+        values *= 2 if which != "failed" else False
+        return state
+
+    x0 = pytest.importorskip("torch").tensor(0.5) if kind == "torch" else 0.5
+    doubled, backend = HITS._replace(name="doubled", add=add), PLAIN["backend"] if kind == "numpy" else None
+    with pytest.raises(RuntimeError, match="ValueError: statistic doubled changes its argument in place"):
+        run(x0=x0, statistics=[sk.stats.moments, doubled], backend=backend, paths=8192)
+
+
 def test_stream_is_in_order_and_bounded():
     made = []
     drift = sk.process(lambda t, x: made.append(len(x)) or -x, noise="none")
@@ -287,6 +328,8 @@ def test_interrupts_cancel():
         ({"statistics": [sk.stats.quantiles]}, "take edges and levels"),
         ({"statistics": [sk.stats.moments] * 2}, "'moments' is taken"),
         ({"keep_paths": 1}, "keep_paths must be True or False"),
+        ({"events": None}, "events must be a list of sdekit.Barrier and sdekit.Event, got None"),
+        ({"events": sk.Barrier(2.0)}, "events must be a list of sdekit.Barrier and sdekit.Event, got Barrier"),
         ({"h": None}, "how to step is not said"),
         ({"step": 0.1}, "no argument 'step'"),
     ],
@@ -349,6 +392,24 @@ def test_a_store_names_the_difference(url):
             run(store=url, **{"statistics": [sk.stats.moments], **others})
     again = sk.ensemble(sk.OU(), 0.5, TS, h=0.25, paths=PATHS, statistics=[sk.stats.moments], store=url, **PLAIN)
     assert again.seed == 3  # that of the store
+
+
+def test_a_damaged_store_says_so(url):
+    """Whichever of its files is cut, is another's or is empty."""
+    run(store=url, statistics=[sk.stats.moments])
+    for name, texts in (
+        ("totals", (b"", None, zlib.compress(b"no pickle"), zlib.compress(pickle.dumps(3)), pickle.dumps((1, [])))),
+        ("totals", (zlib.compress(pickle.dumps((1, [Fraction(1)]))),)),
+        ("arguments.json", (b"", None, b"{}", b"[1", b"[1]", b"null", b'{"seed": "a", "block": "1"}', b"\xff")),
+    ):
+        file = Path(url, "statistics", name)
+        whole = file.read_bytes()
+        for text in texts:
+            file.write_bytes(whole[:-9] if text is None else text)
+            with pytest.raises(ValueError, match=r"^store .*run\.zarr is damaged: .*; give another store$"):
+                run(store=url, statistics=[sk.stats.moments])
+        file.write_bytes(whole)
+    assert run(store=url, statistics=[sk.stats.moments]).moments.count[0] == PATHS
 
 
 def test_what_is_no_store_is_left_alone(tmp_path):

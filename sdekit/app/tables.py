@@ -52,7 +52,7 @@ def plain(value):
         return {name: plain(field) for name, field in value._asdict().items()}
     if isinstance(value, dict):
         return {str(name): plain(field) for name, field in value.items()}
-    if isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value):
+    if isinstance(value, (tuple, list)) or np.ndim(value):
         return [plain(entry) for entry in value]
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -24,13 +24,19 @@ __all__ = [
 MISSING = dataclasses.MISSING
 FREE = "moments", "covariance", "comoments", "extremes"  # statistics without arguments
 STRUCK = {"call": lambda x, k: np.maximum(x - k, 0), "put": lambda x, k: np.maximum(k - x, 0), "digital": np.greater}
+FLAGS = "-h", "--help", "--json", "--progress", "--keep-paths", "--force"  # options without a value
 PLAIN = {"mean": lambda x: x, "second-moment": lambda x: x * x}
 
 
 def named(argv, command):
-    """The process that a command line names behind its command, if it does."""
-    rest = argv[argv.index(command) + 1 :] if command in argv else []
-    return rest[0] if rest and not rest[0].startswith("-") else None
+    """The process that a command line names behind its command, if it does: the first text that is of no option."""
+    rest = iter(argv[argv.index(command) + 1 :] if command in argv else ())
+    for text in rest:
+        if not text.startswith("-"):
+            return text
+        if "=" not in text and text not in FLAGS:
+            next(rest, None)  # its value
+    return None
 
 
 def add_process(command, text):
@@ -70,7 +76,7 @@ def made(arguments):
     """The process that parsed arguments name, with their parameters."""
     process, given = loaded("process", arguments.process, processes), {}
     for name in settable(process):
-        if (text := getattr(arguments, f"parameter {name}")) is not None:
+        if (text := getattr(arguments, f"parameter {name}", None)) is not None:
             values = numbers(name, text)
             given[name] = values if len(values) > 1 else float(values[0])
     if not isinstance(process, type):
@@ -163,14 +169,21 @@ def _statistic(name, colon, rest):
     if name == "quantiles":
         return stats.quantiles([real("quantiles", level) for level in rest.split(":")])
     if name == "histogram" and rest.count(":") == 2:
-        low, high, bins = (real("histogram", part) for part in rest.split(":"))
-        return stats.histogram(np.linspace(low, high, integer("histogram bins", int(bins), least=1) + 1))
+        low, high, bins = rest.split(":")
+        return stats.histogram(np.linspace(real("histogram", low), real("histogram", high), _bins(bins) + 1))
     if rest and name not in (*FREE, "histogram"):
         return loaded("statistic", f"{name}:{rest}", stats)
     raise ValueError(
         f"statistics must be {', '.join(FREE)}, quantiles:LEVEL[:LEVEL…], histogram:FROM:TO:BINS, module:object or "
         f"file.py:object, with commas between them; got {name + colon + rest!r}"
     )
+
+
+def _bins(text):
+    try:
+        return integer("histogram bins", whole(text), least=1)
+    except ValueError:
+        raise ValueError(f"histogram bins must be an integer >= 1, got {text!r}") from None
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ def ensemble(
     floating sums are taken over leaves of 4,096 paths and added exactly, all else is integers. For tensors that holds
     where block and device are the same. `merge` makes one of several ranges of paths.
     """
-    statistics = _checked(statistics, keep_paths)
+    statistics, events = _checked(statistics, keep_paths), arguments.events(events)
     keep, given = keep_paths or not statistics, options(ts, method, h, grid, tol, events, seed, backend)
     run = (tally(len(events)), *statistics)
     with opened(store) as kept, warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -86,10 +87,10 @@ def merge(ensembles: Iterable[Ensemble]) -> Ensemble:
     if not parts or not all(isinstance(part, Ensemble) for part in parts):
         raise ValueError(f"ensembles must be a sequence of at least one Ensemble, got {shown(ensembles)}")
     parts.sort(key=lambda part: part.first_path)
-    totals = parts[0].state.totals
+    totals = copy.deepcopy(parts[0].state.totals)  # a merge of one's own may change what it is given, and keep it
     for before, after in itertools.pairwise(parts):
         _follows(before, after)
-        statistics, *more = before.state.statistics, totals, after.state.totals
+        statistics, *more = before.state.statistics, totals, copy.deepcopy(after.state.totals)
         totals = [s.combine(*states) for s, *states in zip(statistics, *more)]
     return concluded(parts[0].state._replace(totals=totals), sum(part.paths for part in parts), parts[0].first_path)
 

@@ -58,6 +58,15 @@ def _written(url):
         raise OSError(error.errno or errno.EIO, f"{why}; {kept}") from error
 
 
+@contextlib.contextmanager
+def _sound(url):
+    """Says of which store it is that what was read makes no sense."""
+    try:
+        yield
+    except Exception as error:  # json, zlib and pickle raise many kinds
+        raise ValueError(f"store {url} is damaged: {type(error).__name__}: {error}; give another store") from error
+
+
 class Memory:
     """Keeps the paths in an array of the type of x0, times first."""
 
@@ -89,8 +98,11 @@ class Zarr:
     def __init__(self, url):
         self.url, self.x, self.arrays = url, None, {}
         found = files.read(url, ARGUMENTS)
-        self.found = None if found is None else json.loads(found)
-        self.seed, self.block = (None, None) if found is None else (int(self.found["seed"]), int(self.found["block"]))
+        self.found = self.seed = self.block = None
+        if found is not None:
+            with _sound(url):
+                self.found = json.loads(found)
+                self.seed, self.block = int(self.found["seed"]), int(self.found["block"])
 
     def begin(self, plan, words, statistics, keep):
         """(blocks that are done, totals) of a store of the same arguments, which is made if there is none."""
@@ -104,7 +116,11 @@ class Zarr:
             self._open(keep, saved is None)
             if saved is None:
                 self._save(0, [None] * len(statistics))
-        return (0, [None] * len(statistics)) if saved is None else _Plain(io.BytesIO(zlib.decompress(saved))).load()
+        if saved is None:
+            return 0, [None] * len(statistics)
+        with _sound(self.url):
+            done, totals = _Plain(io.BytesIO(zlib.decompress(saved))).load()
+        return done, totals
 
     def _compare(self, mine):
         found = mine if self.found is None else self.found

@@ -1,13 +1,15 @@
 """One block: made where it was sent, and the bytes in which it travels."""
 
+import dataclasses
 import functools
 import pickle
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from ..backends.guard import asked
 from ..solve import solve
-from ..stats.part import LEAF, part
+from ..stats.part import LEAF, Statistic, part
 
 __all__ = ["Job", "submitter", "work"]
 
@@ -40,12 +42,25 @@ def work(job, process, x0, paths, first_path):
     parts = [whole.rows(low, min(low + size, n)) for low in range(0, n, size)]
 
     def collect(part):
-        return [statistic.collect(part) for statistic in job.statistics]
+        return [_collected(statistic, part) for statistic in job.statistics]
 
     if len(parts) == 1:
         return sol if job.keep else None, [collect(whole)]
     with ThreadPoolExecutor(len(parts)) as pool:
         return sol if job.keep else None, list(pool.map(collect, parts))
+
+
+def _collected(statistic, part):
+    """The state of a part; a ValueError where one of a user's own changes the paths, which others see after it."""
+    if not isinstance(statistic, Statistic):
+        return statistic.collect(part)
+    sol = part.sol
+
+    def collect(x, failed, final):
+        state = sol.state._replace(x=final)
+        return statistic.collect(part._replace(sol=dataclasses.replace(sol, x=x, failed=failed, state=state)))
+
+    return asked(f"statistic {statistic.name}", collect, sol.x, sol.failed, sol.state.x)
 
 
 def remote(function, common, own, *rest):
