@@ -91,7 +91,7 @@ class Statistic(NamedTuple):
 
     name    the attribute of the result that has it
     init    () -> state: a number or array of numpy, or a tuple, list or dict of them
-    add     (state, solution) -> state with the paths of a `Solution`
+    add     (state, solution) -> state with the paths of a `Solution`, which it must not change
     merge   (state, later state) -> state; called in the order of the paths
     finish  (state) -> result
 
