@@ -59,6 +59,16 @@ def pilot(level, executor=None, paths=PILOT):
     return level
 
 
+def most_steps(q, first, scramblings):
+    """The steps of the finest level that there may be; a ValueError where points leave no room for three."""
+    finest = FINEST
+    while scramblings and dimension(q.needs(finest)) > MOST_DIMENSIONS:
+        finest //= 2
+    if scramblings and 4 * first > finest:
+        raise ValueError(f"scramblings serve {finest} steps at most, but the third level has {4 * first}; leave it out")
+    return finest
+
+
 def first_level(q, seed, n, executor):
     """The steps of the first level: the fewest on which paths are finite and the next level is but a correction."""
     last = min(FINEST, n * ROUGH)
@@ -88,13 +98,7 @@ def multilevel(q, tol, seed, first, scramblings, executor):
     def fresh(n):
         return pilot(Samples(q, n, seed, n > first, scramblings), executor, max(LEAST, PILOT * first // n))
 
-    finest = FINEST
-    while scramblings and dimension(q.needs(finest)) > MOST_DIMENSIONS:
-        finest //= 2
-    if first << 2 > finest:
-        raise ValueError(
-            f"scramblings serve {finest} steps at most, but the third level has {first << 2}; leave it out"
-        )
+    finest = most_steps(q, first, scramblings)
     levels = [fresh(first << i) for i in range(3)]
     while True:
         alpha, beta = _rates(levels)

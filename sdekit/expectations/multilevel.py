@@ -20,7 +20,7 @@ from ..path import Functional
 from ..protocols import Backend, Executor, Process
 from ..system import bind
 from .answer import Answer
-from .levels import FINEST, PILOT, first_level, multilevel, single
+from .levels import FINEST, PILOT, first_level, most_steps, multilevel, single
 from .quantity import Quantity, antithetic_milstein, interval
 from .samples import values
 
@@ -96,6 +96,7 @@ def expect(
 def _answered(q, control, tol, coarsest, seed, scramblings, executor):
     if q.method is exact_method:
         return single(_controlled(q, control, q.parts, seed), tol, seed, scramblings, executor)
+    most_steps(q, coarsest * q.parts, scramblings)
     first = first_level(q, seed, coarsest * q.parts, executor)
     return multilevel(_controlled(q, control, first, seed), tol, seed, first, scramblings, executor)
 

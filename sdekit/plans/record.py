@@ -96,6 +96,7 @@ class Plan:
 
 
 def _sequence(name, value):
+    value = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"{name} must be a list of numbers, or of rows of numbers, got {shown(value)}")
     return value

@@ -149,6 +149,7 @@ REFUSED = {
     **dict.fromkeys(("CMStochasticIterative", "FlowMatchLCM", "LCM", "SCM", "TCD"), DISTILLED),
     **dict.fromkeys(("FlowMapEulerDiscrete", "HeliosDMD", "Piflow"), DISTILLED),
     "Helios": STAGES,
+    "KarrasVe": "its pipeline has units of its own; wrap the network as D(x, sigma) and use from_karras",
 }
 
 # Where a configuration is not of a file it lacks its class: one that reads all that has this key.
