@@ -1,6 +1,7 @@
 """The gallery: every page has a short script, what it prints, a figure, and a text for those who do not see it."""
 
 import re
+import warnings
 
 import pytest
 from test_docs import ROOT, blocks, tool
@@ -45,7 +46,9 @@ def test_pages_run(page, tmp_path, monkeypatch):
     fit = gen.fit
 
     def shorter(*data, steps, **options):
-        return fit(*data, steps=min(steps, 60), **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of models that have hardly begun to learn
+            return fit(*data, steps=min(steps, 60), **options)
 
     monkeypatch.setattr(gen, "fit", shorter)
     monkeypatch.chdir(tmp_path)
