@@ -1,6 +1,5 @@
 """`python -m sdekit expect`: an expectation with its error, to a tolerance."""
 
-import argparse
 import json
 import sys
 import warnings
@@ -22,13 +21,7 @@ Payoffs are not discounted, and look at the first component of a state."""
 
 def add(commands, process):
     """The command; `process` is the text behind it, whose parameters become options."""
-    command = commands.add_parser(
-        "expect",
-        help="an expectation with its error",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    command = texts.command(commands, "expect", "an expectation with its error", DESCRIPTION)
     add = command.add_argument
     known = "call:STRIKE, put:STRIKE, digital:STRIKE, mean, second-moment, module:function or file.py:function"
     add("--payoff", required=True, metavar="NAME", help=known)

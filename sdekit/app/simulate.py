@@ -1,6 +1,5 @@
 """`python -m sdekit simulate`: statistics of any number of paths, or paths in a file and a picture of them."""
 
-import argparse
 import json
 import math
 import sys
@@ -30,13 +29,7 @@ t (times,), x (times, paths) or (times, paths, components), failed (paths,), set
 
 def add(commands, process):
     """The command; `process` is the text behind it, whose parameters become options."""
-    command = commands.add_parser(
-        "simulate",
-        help="statistics of the paths of a process, or the paths",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    command = texts.command(commands, "simulate", "statistics of the paths of a process, or the paths", DESCRIPTION)
     add = command.add_argument
     add("--ts", metavar="T,T…", help="output times, or FROM:TO:COUNT (11 over the times of the process, or over 0 … 1)")
     add("--h", type=float, metavar="DT", help="bound on the step size; this, --grid or --tol says how to step")

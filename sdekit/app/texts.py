@@ -17,8 +17,8 @@ from .. import executors, processes, records, stats
 from ..checks import integer
 
 __all__ = [
-    "add_process", "choose", "executor", "made", "named", "numbers", "payoff", "settable", "start", "statistics",
-    "whole",
+    "add_process", "choose", "command", "executor", "made", "named", "numbers", "payoff", "settable", "start",
+    "statistics", "whole",
 ]  # fmt: skip
 
 MISSING = dataclasses.MISSING
@@ -37,6 +37,12 @@ def named(argv, command):
         if "=" not in text and text not in FLAGS:
             next(rest, None)  # its value
     return None
+
+
+def command(commands, name, about, description):
+    """A command of that name, whose description keeps its lines."""
+    lines = argparse.RawDescriptionHelpFormatter
+    return commands.add_parser(name, help=about, description=description, formatter_class=lines, allow_abbrev=False)
 
 
 def add_process(command, text):

@@ -28,10 +28,7 @@ def call(step, sde, t, t1, x, h, *rest):
         if "read-only" in str(error):
             raise ValueError(_complaint(sde, t, x)) from error
         if asks_for_truth(error):
-            raise ValueError(
-                f"a function of {_name(sde)} asks for the truth of a condition on all paths at once; write "
-                f"sdekit.math.where(x > 0, a, b) for if x > 0, which gives each path its own"
-            ) from error
+            raise ValueError(_truth(f"a function of {_name(sde)}")) from error
         raise
     if version(x) != before:
         raise ValueError(_complaint(sde, t, x))
@@ -72,10 +69,7 @@ def asked(name, function, *x, **named):
         found = function(*x, **named)
     except (ValueError, RuntimeError) as error:
         if asks_for_truth(error):
-            raise ValueError(
-                f"{name} asks for the truth of a condition on all paths at once; write "
-                f"sdekit.math.where(x > 0, a, b) for if x > 0, which gives each path its own"
-            ) from error
+            raise ValueError(_truth(name)) from error
         if "read-only" not in str(error):
             raise
         changes = True
@@ -86,6 +80,13 @@ def asked(name, function, *x, **named):
 
 def _lent(x):
     return protected(x.view()) if isinstance(x, np.ndarray) else x
+
+
+def _truth(name):
+    return (
+        f"{name} asks for the truth of a condition on all paths at once; write sdekit.math.where(x > 0, a, b) for "
+        f"if x > 0, which gives each path its own"
+    )
 
 
 def asks_for_truth(error):
