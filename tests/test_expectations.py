@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import sdekit as sk
+from sdekit import brownian
 from sdekit.expectations import levels, multilevel
-from sdekit.expectations.numbers import Needs, bridged, counted, sobol
+from sdekit.expectations.numbers import Needs, Numbers, bridged, counted, sobol
 from sdekit.expectations.samples import Samples
 
 RATE, SIGMA, SPOT, STRIKE = 0.05, 0.2, 100.0, 100.0
@@ -570,3 +571,11 @@ def test_warnings_are_as_before():
     with ThreadPoolExecutor(4) as pool:
         sk.expect(call, GBM, SPOT, 1.0, tol=0.3, exact=False, seed=1, backend=NUMPY, executor=pool)
     assert warnings.filters == before
+
+
+def test_halved_normals_undo_the_halving_of_an_interval():
+    """dW and area of an interval from those of its halves, as `brownian.halves` makes them."""
+    u, v, z, n = np.random.default_rng(0).standard_normal((4, 1, 3, 5))
+    left_u, left_v, right_u, right_v = brownian.halves(u, v, z, n)
+    steps = np.stack([np.concatenate([left_u, right_u]), np.concatenate([left_v, right_v])])
+    assert Numbers(steps, None, None).halved == pytest.approx(np.stack([u, v]), abs=1e-14)
