@@ -565,6 +565,18 @@ def test_errors_of_derivatives_name_the_argument(given, message):
         sk.sensitivities(**{**usual, **given})
 
 
+def test_noise_that_misses_a_component_is_refused_where_torch_checks_no_arguments():
+    torch = pytest.importorskip("torch")
+    usual = {"f": lambda x: x[:, 0], "process": MOVED, "x0": (0.0, 0.0), "t": 1.0, "h": 1, "wrt": ["x0"], "seed": 1}
+    checked = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)  # as some libraries do on import
+    try:
+        with pytest.raises(ValueError, match="reach each"):
+            sk.sensitivities(**usual, paths=256, likelihood_ratio=True)
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(checked)
+
+
 def test_warnings_are_as_before():
     """Threads that make blocks change no filter of the process."""
     before = list(warnings.filters)

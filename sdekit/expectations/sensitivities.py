@@ -204,12 +204,12 @@ def _euler_log_prob(process, path, steps):
         mean = state + sde.drift(t, state) * h
         kicks = [sde.noise(t, state, unit[:, None] if many else unit) + 0 * state for unit in factor.T.double()]
         g = torch.stack(kicks).reshape(channels, -1, len(x)).permute(2, 1, 0)
-        try:
-            law = torch.distributions.MultivariateNormal(mean.reshape(-1, len(x)).T, h * (g @ g.mT))
-        except ValueError:
+        root, fails = torch.linalg.cholesky_ex(h * (g @ g.mT))
+        if fails.any():
             raise ValueError(
                 f"the noise of {system.name} does not reach each component, so that steps have no density; leave "
                 f"likelihood_ratio out"
-            ) from None
+            )
+        law = torch.distributions.MultivariateNormal(mean.reshape(-1, len(x)).T, scale_tril=root)
         total = total + law.log_prob(y.reshape(len(x), -1)).sum()
     return total
