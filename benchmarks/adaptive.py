@@ -3,7 +3,8 @@
     python -m benchmarks.adaptive        writes benchmarks/results/adaptive.json
 
 Ensembles: Lorenz's equation for ρ from 0 to 21, T = 1, tolerance 1e-8, float64, host to host, in order and shuffled;
-libraries that are slow get fewer of the same values, and rates are compared. The reference is `dop853` at 1e-13, itself
+libraries that are slow get fewer of the same values, and rates are compared; every library has its pair of order 5 and
+that of order 8, and the errors that they reach stand beside the rates. The reference is `dop853` at 1e-13, itself
 compared with scipy's. Then the 25 equations of `detest` with the pairs that scipy has too, and Arenstorf's orbit.
 """
 
@@ -11,6 +12,8 @@ import json
 import os
 import statistics
 import time
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +40,7 @@ def ours(rho, method=sk.dopri5, tol=TOL):
     return sk.solve(sk.noiseless(sk.Lorenz(rho=rho)), [1.0, 0.0, 0.0], [0, 1], method, tol=tol).final
 
 
-def by_torchdiffeq(rho):
+def by_torchdiffeq(rho, method="dopri5"):
     """One batch, one step size."""
     import torch
     from torchdiffeq import odeint
@@ -51,11 +54,11 @@ def by_torchdiffeq(rho):
 
     start = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64).expand(len(rho), 3).contiguous()
     with torch.no_grad():
-        return odeint(f, start, torch.tensor([0.0, 1.0]).double(), rtol=TOL, atol=TOL, method="dopri5")[-1].numpy()
+        return odeint(f, start, torch.tensor([0.0, 1.0]).double(), rtol=TOL, atol=TOL, method=method)[-1].numpy()
 
 
-def by_diffrax():
-    """A function of ρ: vmap, jit, one device for each core."""
+def by_diffrax(solver):
+    """A function of ρ by the solver of this name: vmap, jit, one device for each core."""
     jax = load_jax()
     jax.config.update("jax_enable_x64", True)
     import diffrax
@@ -67,12 +70,10 @@ def by_diffrax():
         return jnp.stack([10.0 * (y - x), x * (rho - z) - y, x * y - 8 / 3 * z])
 
     def one(rho):
-        term, start = diffrax.ODETerm(f), jnp.array([1.0, 0.0, 0.0])
-        saved = diffrax.SaveAt(t1=True)
+        term, method, start = diffrax.ODETerm(f), getattr(diffrax, solver)(), jnp.array([1.0, 0.0, 0.0])
         sol = diffrax.diffeqsolve(
-            term, diffrax.Tsit5(), 0.0, 1.0, None, start, args=rho, stepsize_controller=control, saveat=saved,
-            max_steps=10_000,
-        )  # fmt: skip
+            term, method, 0.0, 1.0, None, start, args=rho, stepsize_controller=control, max_steps=10_000
+        )
         return sol.ys[0]
 
     spec = jax.sharding.PartitionSpec("paths")
@@ -100,9 +101,14 @@ def ensembles():
     forms = {
         "sdekit dopri5, in order": (ours, RHO),
         "sdekit dopri5, shuffled": (ours, RHO[SHUFFLED]),
+        "sdekit dop853, in order": (partial(ours, method=sk.dop853), RHO),
+        "sdekit dop853, shuffled": (partial(ours, method=sk.dop853), RHO[SHUFFLED]),
         "torchdiffeq dopri5, one batch": (by_torchdiffeq, few),
-        "diffrax Tsit5, vmap": (by_diffrax(), few),
+        "torchdiffeq dopri8, one batch": (partial(by_torchdiffeq, method="dopri8"), few),
+        "diffrax Tsit5, vmap": (by_diffrax("Tsit5"), few),
+        "diffrax Dopri8, vmap": (by_diffrax("Dopri8"), few),
         "scipy RK45, loop": (by_scipy, loop),
+        "scipy DOP853, loop": (partial(by_scipy, method="DOP853"), loop),
     }
     reference = ours(RHO, sk.dop853, 1e-13)
     check = np.abs(reference[:: PATHS // LOOP] - by_scipy(loop, "DOP853", 1e-13)).max()
@@ -116,7 +122,8 @@ def ensembles():
             run(rho)
             seconds[name].append(time.perf_counter() - begin)
     rate = {name: len(forms[name][1]) / statistics.median(times) for name, times in seconds.items()}
-    ratios = {f"{a} / {b}": rate[a] / rate[b] for a in list(forms)[:2] for b in list(forms)[2:]}
+    mine, others = (list(group) for _, group in groupby(forms, lambda name: name.startswith("sdekit")))
+    ratios = {f"{a} / {b}": rate[a] / rate[b] for a in mine for b in others}
     return {
         "paths": {name: len(rho) for name, (_, rho) in forms.items()}, "seconds": seconds, "rate": rate,
         "ratios": ratios, "largest error / tol": errors, "reference against scipy's": float(check),
