@@ -43,7 +43,7 @@ def measured():
     found = {}
     for target, (fused, bits) in (kinds | {name: (bool(has.get("fma")), widest)}).items():
         found[target] = {"fma": fused, "vectors": bits, "hashes": hashes(None if target == name else target)}
-        print(target, fused, bits, list(found[target]["hashes"].values())[0][:16], flush=True)
+        print(target, fused, bits, *(digest[:8] for digest in found[target]["hashes"].values()), flush=True)
     return found
 
 

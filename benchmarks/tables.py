@@ -1,12 +1,11 @@
 """The tables of result files that have no module of their own for it."""
 
-import json
 import textwrap
 
 import sdekit as sk
 
 from . import report
-from .report import ROOT, markdown, measured_on, read
+from .report import markdown, measured_on, read
 
 OURS = "sdekit, OU"
 HEADLINE = {  # contenders of the front page
@@ -127,8 +126,8 @@ def stiff_ensemble():
         f"{found['systems']:,} systems of Robertson's with other rates, at `Tolerance(1e-6, 1e-8)` on two cores: "
         f"{radau} times faster than a loop of Radau and {lsoda} times faster than one of LSODA, loops that were timed "
         f"on {found['sample of the loops']} of the systems and scaled. Of a single system numpy steps take longer than "
-        f"scipy's. Of the many {found['failed']} fail, and {found['failed at rtol = atol = 1e-6']} at rtol = atol = 1e-6, "
-        "where an error makes the second component negative."
+        f"scipy's. Of the many {found['failed']} fail, and {found['failed at rtol = atol = 1e-6']} at rtol = atol = "
+        "1e-6, where an error makes the second component negative."
     )
 
 
@@ -155,9 +154,9 @@ def areas():
     head = ["two components, numba", "h", "Euler–Maruyama", "`milstein_general`", "`ri6`"]
     plain, fine = result["errors"].values()
     note = paragraph(
-        "Processor time of a step of a path on one core, in float64. The strong error of the equation with four noises at "
-        f"h = 1/16 is {fine['16']:.3f} by `milstein_general` and {plain['16']:.3f} by Euler–Maruyama, which at h = 1/128 "
-        f"has {plain['128']:.3f} (`python -m benchmarks.areas`)."
+        "Processor time of a step of a path on one core, in float64. The strong error of the equation with four noises "
+        f"at h = 1/16 is {fine['16']:.3f} by `milstein_general` and {plain['16']:.3f} by Euler–Maruyama, which at "
+        f"h = 1/128 has {plain['128']:.3f} (`python -m benchmarks.areas`)."
     )
     return f"{markdown(head, rows, right=1)}\n\n{note}"
 
@@ -166,10 +165,10 @@ def expected():
     """What a tolerance costs."""
     call = read("expectations")["problems"]["call"]
     finest = call["rows"][-1]
+    more, slope = finest["euler"] / finest["cost"], f"{call['slope']:.2f}".replace("-", "−")
     return paragraph(
-        f"The cost of a call goes as tol^{call['slope']:.2f}".replace("-", "−")
-        + f", and at {finest['tolerance']:g} one level of Euler–Maruyama takes {finest['euler'] / finest['cost']:.0f} times "
-        "as many path-steps: its number of steps grows as 1/tol beside that of its paths."
+        f"The cost of a call goes as tol^{slope}, and at {finest['tolerance']:g} one level of Euler–Maruyama takes "
+        f"{more:.0f} times as many path-steps: its number of steps grows as 1/tol beside that of its paths."
     )
 
 

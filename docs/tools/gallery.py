@@ -42,7 +42,7 @@ def run(page, **change):
 def save(names, path):
     """The animation or figure of a page that has run."""
     if "movie" in names:
-        return names["movie"].save(path, writer="pillow", dpi=90)  # at 150 of the style a page would be megabytes
+        return names["movie"].save(path, writer="pillow", dpi=80)  # the style's 150 make over a megabyte
     kind = path.suffix[1:]
     return load("matplotlib.pyplot").gcf().savefig(path, format=kind, **FIXED.get(kind, {}))
 
