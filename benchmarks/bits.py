@@ -3,8 +3,8 @@
     python -m benchmarks.bits            renews the entries of this processor in benchmarks/results/bits.json
 
 What others left there stays; after a change that is meant to change the last bits, delete the file first. Each takes a
-process of its own, since numba asks once what to compile for, and has an empty list of features: without one numba would
-add those of this processor to those of the named one.
+process of its own, since numba asks once what to compile for, and an empty list of features: else numba would add those
+of this processor to those of the named one.
 """
 
 import json
