@@ -25,7 +25,7 @@ lint: $(VENV)/.dev
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-# Runs the pages of the gallery, and writes what they print and draw: some ten minutes. Warnings fail.
+# Runs the pages of the gallery, and writes what they print and draw: a quarter of an hour of one core at most. Warnings fail.
 gallery: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python docs/tools/gallery.py
 

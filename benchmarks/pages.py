@@ -99,7 +99,9 @@ PAGES = {
             read("solved")["cells"], "plans beside diffusers", "diffusers", solved.FEW
         ),
     },
-    "docs/odes.md": {"stiff": tables.stiff, "stiff-ensemble": tables.stiff_ensemble},
+    "docs/methods.md": {"areas": tables.areas},
+    "docs/expectations.md": {"expected": tables.expected},
+    "docs/odes.md": {"pairs": tables.pairs, "stiff": tables.stiff, "stiff-ensemble": tables.stiff_ensemble},
     "docs/gradients.md": {
         "neural-sde": lambda: f"{gradients.markdown(read('gradients')['neural'])}\n\n{measured_on(read('gradients'))}",
         "flow": lambda: flow.markdown(read("gradients")["flow"]),

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import functools
 import importlib.util
 import inspect
 import re
@@ -110,13 +111,17 @@ def test_processes_are_listed_with_their_defaults():
         assert f"| `{name}({', '.join(values)})` |" in page
 
 
+@functools.cache
+def generated():
+    """Paths of the pages that tools add to the site."""
+    return {(ROOT / "docs" / address).resolve() for address in [*tool("reference").core(), *tool("theory").pages()]}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
-    added = [*tool("reference").core(), *tool("theory").pages()]
-    made = {(ROOT / "docs" / address).resolve() for address in added}
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         there = (page.parent / target).resolve()
-        assert "://" in target or there.exists() or there in made, target
+        assert "://" in target or there.exists() or there in generated(), target
 
 
 def test_marks_of_the_theory_lead_to_tests():

@@ -27,9 +27,9 @@ FIXED = {"svg": {"metadata": {"Date": None}}}  # the same picture is the same fi
 
 
 def pages():
-    """The pages in the order of the index."""
+    """The pages in the order of the index, which may name one twice."""
     index = (PAGES / "index.md").read_text(encoding="utf-8")
-    return [PAGES / name for name in re.findall(r"\]\((\w[\w-]*\.md)\)", index)]
+    return [PAGES / name for name in dict.fromkeys(re.findall(r"\]\((\w[\w-]*\.md)\)", index))]
 
 
 def run(page, **change):
@@ -42,7 +42,7 @@ def run(page, **change):
 def save(names, path):
     """The animation or figure of a page that has run."""
     if "movie" in names:
-        return names["movie"].save(path, writer="pillow")
+        return names["movie"].save(path, writer="pillow", dpi=80)  # the style's 150 make over a megabyte
     kind = path.suffix[1:]
     return load("matplotlib.pyplot").gcf().savefig(path, format=kind, **FIXED.get(kind, {}))
 
