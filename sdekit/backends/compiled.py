@@ -11,10 +11,12 @@ torch multiplies 64-bit integers one by one where there is no AVX-512, which mad
 import functools
 import itertools
 import math
+import operator
 import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from .. import arrays, noise
@@ -149,23 +151,21 @@ def chunk(form, sde, counter, x, slope, times, source):
     """(x, the slope there, evaluations) behind the steps of a chunk.
 
     x, slope  a tensor, or a tuple of components
-    times     (steps, 3): t, t1 and h of each
+    times     (steps, 4): t, t1, h and √|h| of each
     source    `Counters`, or for each step the list of its normals
     """
     counter.count = 0
     x, slope = (Parts(x), slope and Parts(slope)) if form.apart else (x, slope)
+    good = finite(form, x)
     for i, drawn in enumerate(normals(form, source, x) if form.makes else source):
-        t, t1, h = times[i, 0], times[i, 1], times[i, 2]
-        dws = [Parts(z) * _root(h) if form.apart and form.channels else z * _root(h) for z in drawn]
+        t, t1, h, root = times[i]
+        dws = [Parts(z) * root if form.apart and form.channels else z * root for z in drawn]
         taken = form.step(sde, t, t1, x, h, *dws, *([slope] if form.keeps else []))
         if isinstance(taken, Taken):
             taken, slope = taken.x, taken.slopes[-1] if form.keeps else None
-        x = _finite(form, x, taken)
-    return _plain(x), _plain(slope), counter.count
-
-
-def _root(h):
-    return torch.sqrt(torch.abs(h))
+        x = typed(x, taken)
+        good = good & finite(form, x)
+    return _plain(kept(form, good, x)), _plain(slope), counter.count
 
 
 def normals(form, counters, like):
@@ -215,15 +215,23 @@ def _dw(form, factor, rows):
     return rows if form.apart else torch.stack(rows, -1 if form.last else 0)
 
 
-def _finite(form, before, x):
-    """x in the type of the state, NaN where the path is not finite here or was not before."""
+def typed(before, x):
+    """x in the type of the state."""
+    if not isinstance(before, Parts):
+        return x.to(before.dtype)
+    return Parts([v.to(u.dtype) for u, v in zip(before, x)])
+
+
+def finite(form, x):
+    """Which paths are finite, with axes that broadcast against the state."""
     if not form.apart:
-        good = arrays.all_of((abs(x) < math.inf) & (abs(before) < math.inf), form.axes)
-        return sm.where(good, x, math.nan).to(before.dtype)
-    good = True
-    for v in (*before, *x):
-        good = (abs(v) < math.inf) & good
-    return Parts([sm.where(good, v, math.nan).to(u.dtype) for u, v in zip(before, x)])
+        return arrays.all_of(abs(x) < math.inf, form.axes)
+    return functools.reduce(operator.and_, [abs(v) < math.inf for v in x])
+
+
+def kept(form, good, x):
+    """x, NaN where the path is not good."""
+    return Parts([sm.where(good, v, math.nan) for v in x]) if form.apart else sm.where(good, x, math.nan)
 
 
 def _first_path(problem, x):
@@ -258,10 +266,11 @@ def _with_tensors(process, device):
 
 
 def _times(problem):
-    """(steps, 3): where each step begins and ends, as the process sees it, and its length."""
+    """(steps, 4): where each step begins and ends, as the process sees it, its length h, and √|h|."""
     steps = problem.steps
-    columns = steps.begin, steps.end, steps.t[1:] - steps.t[:-1]
-    return torch.stack([torch.from_numpy(c) for c in columns], 1).to(problem.x0.device)
+    h = steps.t[1:] - steps.t[:-1]
+    table = np.stack([steps.begin, steps.end, h, np.sqrt(np.abs(h))], 1)
+    return torch.from_numpy(table).to(problem.x0.device)
 
 
 def _counters(problem):
