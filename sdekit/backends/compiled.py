@@ -153,7 +153,7 @@ def makes(problem):
 
 @functools.lru_cache(256)
 def graph(form):
-    """The compiled `chunk` or `sample` of a form: code of its own name, for which torch counts compilations and compares shapes."""
+    """The compiled `chunk` or `sample` of a form: code of its own name, by which torch counts compilations."""
     code = (chunk if form.program is None else sample).__code__.replace(co_name=f"chunk_{next(NUMBERS)}")
     return torch.compile(types.FunctionType(code, globals()), fullgraph=True)
 
