@@ -67,7 +67,7 @@ def _run(problem):
     records, memory = refused.records(method, problem.system), problem.memory
     if method.init is not None and memory is None:
         memory = method.init(sde, float(problem.steps.t[0]), problem.x0)
-    given = loop.increments(problem, tensors.rows(problem))
+    given = loop.increments(problem, tensors.rows(problem, again=not problem.areas))
     x = loop.inward(problem, arrays.broadcast(problem.x0, problem.shape))
     if len(steps) and 0 not in x.shape:
         guard.untouched(sde, float(steps.begin[0]), _first_path(problem, x))
