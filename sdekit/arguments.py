@@ -1,11 +1,7 @@
 """The arguments of `solve`, each read by a function of its own, which says what it was and what would do."""
 
-import difflib
-import functools
-import inspect
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,44 +18,6 @@ from .problem import Problem
 from .solution import Solution, State
 
 __all__: list[str] = []
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-GRID = "grid, the times of all steps, as in grid=sdekit.grids.log_snr(process, n)"
-MEANT = {
-    "dt": "h",
-    "step_size": "h",
-    "t_eval": "ts",
-    "rtol": "tol",
-    "atol": "tol",
-    "nfe": GRID,
-    "steps": GRID,
-    "num_steps": GRID,
-    "num_inference_steps": GRID,
-    "sigmas": GRID,
-    "timesteps": GRID,
-    "eta": "sdekit.Reverse(process, score, eta)",
-    "threads": "backend=sdekit.backends.numba(threads=…)",
-    "memory": "a Solution as x0, from whose end it goes on",
-    "first_step": "a Solution as x0, from whose end it goes on",
-}
-
-
-def named(function: F) -> F:
-    """Decorator: unknown keywords raise a ValueError that names what may have been meant."""
-    known = inspect.signature(function).parameters
-
-    @functools.wraps(function)
-    def call(*args, **kwargs):
-        for name in kwargs:
-            if name not in known:
-                near = MEANT.get(name) or next(iter(difflib.get_close_matches(name, known, n=1)), None)
-                hint = f"; did you mean {near}?" if near else f"; it has {', '.join(known)}"
-                raise ValueError(f"{function.__name__} has no argument {name!r}{hint}")
-        return function(*args, **kwargs)
-
-    return call  # type: ignore[return-value]
-
 
 # --- where it starts -----------------------------------------------------------------------------
 

@@ -4,15 +4,63 @@ Numbers of numpy and torch count, arrays and tensors without axes too. Text, boo
 tensors that require grad (which would be dropped) do not.
 """
 
+import difflib
+import functools
+import inspect
 import math
 import numbers
 import operator
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from . import arrays
 
-__all__ = ["integer", "real", "shown"]
+__all__ = ["integer", "named", "real", "shown"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+GRID = "grid, the times of all steps, as in grid=sdekit.grids.log_snr(process, n)"
+MEANT = {
+    "dt": "h",
+    "step_size": "h",
+    "t_eval": "ts",
+    "rtol": "tol",
+    "atol": "tol",
+    "nfe": GRID,
+    "steps": GRID,
+    "num_steps": GRID,
+    "num_inference_steps": GRID,
+    "sigmas": GRID,
+    "timesteps": GRID,
+    "eta": "sdekit.Reverse(process, score, eta)",
+    "threads": "backend=sdekit.backends.numba(threads=…)",
+    "memory": "a Solution as x0, from whose end it goes on",
+    "first_step": "a Solution as x0, from whose end it goes on",
+}
+
+
+def named(function: F) -> F:
+    """Decorator of a function or a record: unknown keywords raise a ValueError that names what may have been meant."""
+    known = inspect.signature(function).parameters
+    if isinstance(function, type):
+        function.__init__ = _named(function.__init__, function.__name__, known)
+        return function
+    return _named(function, function.__name__, known)
+
+
+def _named(function, title, known):
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        for name in kwargs:
+            if name not in known:
+                near = MEANT.get(name) or next(iter(difflib.get_close_matches(name, known, n=1)), None)
+                hint = f"; did you mean {near}?" if near else f"; it has {', '.join(known) or 'none'}"
+                raise ValueError(f"{title} has no argument {name!r}{hint}")
+        return function(*args, **kwargs)
+
+    return call
 
 
 def integer(name, value, least=0, most=None):

@@ -24,6 +24,11 @@ class Noiseless(NamedTuple):
     additive = True
 
     @property
+    def __wrapped__(self):
+        """The process that messages name."""
+        return self.process
+
+    @property
     def states_of(self):
         """The function whose state arguments are those of the process."""
         return getattr(self.process, "states_of", self.process.drift)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from . import arrays
-from .records import with_parameters
+from .records import title, with_parameters
 
 __all__ = ["Probe"]
 
@@ -18,7 +18,7 @@ class Probe:
     """Values of a diffusion on the first path and on states near it."""
 
     def __init__(self, process, x, t, k, event_dims):
-        self.name, self.t, self.k, self.event_dims = type(process).__name__, t, k, event_dims
+        self.name, self.t, self.k, self.event_dims = title(process), t, k, event_dims
         one = with_parameters(process, lambda a: a.reshape(-1)[0] if 0 not in a.shape else 1.0)
         self.diffusion = one.diffusion
         # one argument with event axes keeps its path axes, of length 1 each, for code that counts axes

@@ -5,9 +5,15 @@ import functools
 
 from . import arrays
 
-__all__ = ["fields", "parameters", "path_parameters", "replaced", "values", "with_parameters"]
+__all__ = ["fields", "parameters", "path_parameters", "replaced", "title", "values", "with_parameters"]
 
 SHARED = ("correlation", "jumps")  # fields that hold one value for all paths, whatever the process
+
+
+def title(process):
+    """What messages call a process: the name of its class, or noiseless(that of the one inside)."""
+    inner = getattr(process, "__wrapped__", None)
+    return type(process).__name__ if inner is None else f"noiseless({title(inner)})"
 
 
 @functools.lru_cache(1024)  # asked some thirty times by a solve

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from . import arguments, arrays, matching
 from . import math as sm
 from .brownian import BrownianPath
+from .checks import named
 from .control import Tolerance
 from .events import Barrier, Event
 from .methods import Method
@@ -21,7 +22,7 @@ from .system import bind
 __all__ = ["Solution", "solve"]
 
 
-@arguments.named
+@named
 def solve(
     process: Process,
     x0: A | Solution[A] | Numbers,

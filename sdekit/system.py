@@ -10,7 +10,7 @@ import numpy as np
 from . import arrays
 from .equation import equation
 from .probe import Probe
-from .records import parameters, path_parameters, replaced, values
+from .records import parameters, path_parameters, replaced, title, values
 from .steps import sequence
 
 __all__ = ["System", "bind", "declared", "state_arguments"]
@@ -66,7 +66,7 @@ class System(NamedTuple):
 
     @property
     def name(self):
-        return type(self.process).__name__
+        return title(self.process)
 
 
 def bind(process, x0, t0):
@@ -76,7 +76,7 @@ def bind(process, x0, t0):
     the state do not fit what is declared.
     """
     process = _checked(process, x0)
-    name = type(process).__name__
+    name = title(process)
     noise = declared(process, "noise", "diagonal", ("none", "diagonal", "general"))
     declared(process, "calculus", "ito", ("ito", "stratonovich"))
     if noise != "none" and not callable(getattr(process, "diffusion", None)):
@@ -109,7 +109,7 @@ def declared(process, attribute, default, allowed):
     """A class attribute of the process, checked."""
     value = getattr(process, attribute, default)
     if value not in allowed:
-        raise ValueError(f"{type(process).__name__}.{attribute} must be one of {allowed}, got {value!r}")
+        raise ValueError(f"{title(process)}.{attribute} must be one of {allowed}, got {value!r}")
     return value
 
 
@@ -169,7 +169,7 @@ def _parameter(owner, name, value):
 
 def _form(process, x):
     """(k or None, event_dims) of a process for states like x."""
-    name = type(process).__name__
+    name = title(process)
     count = state_arguments(getattr(process, "states_of", process.drift), f"drift of {name}")
     if callable(getattr(process, "diffusion", None)):
         state_arguments(process.diffusion, f"diffusion of {name}")
@@ -208,7 +208,7 @@ def _path_shape(process, path):
 def _jumps(process):
     """The declared jumps as increasing float64 times."""
     jumps = getattr(process, "jumps", None)
-    return np.empty(0) if jumps is None else np.unique(sequence(f"jumps of {type(process).__name__}", jumps)[0])
+    return np.empty(0) if jumps is None else np.unique(sequence(f"jumps of {title(process)}", jumps)[0])
 
 
 def _correlation(process, noise, k):
@@ -216,7 +216,7 @@ def _correlation(process, noise, k):
     given = getattr(process, "correlation", None)
     if given is None:
         return None
-    name = f"correlation of {type(process).__name__}"
+    name = f"correlation of {title(process)}"
     if noise != "diagonal" or not k:
         raise ValueError(f"{name} is given, but it is for diagonal noise on two or more components")
     if getattr(given, "requires_grad", False):

@@ -211,6 +211,25 @@ def test_an_unknown_keyword_is_a_value_error():
         sk.solve(OU, 1.0, TS, dt=0.1, grid=TS, seed=0)
 
 
+@pytest.mark.parametrize(
+    "made, said",
+    [
+        (lambda: sk.backends.torch(grad=1), "torch has no argument 'grad'; did you mean gradient"),
+        (lambda: sk.backends.numba(cores=2), "numba has no argument 'cores'; it has threads"),
+        (lambda: sk.backends.numpy(x=2), "numpy has no argument 'x'; it has none"),
+        (lambda: sk.gradients.checkpointed(evry=2), "checkpointed has no argument 'evry'; did you mean every"),
+    ],
+)
+def test_unknown_options_are_value_errors(made, said):
+    with pytest.raises(ValueError, match=said):
+        made()
+
+
+def test_an_equation_without_its_noise_is_named_by_what_is_inside():
+    with pytest.raises(ValueError, match=r"but noiseless\(Lorenz\) has 3 components"):
+        sk.solve(sk.noiseless(sk.Lorenz()), np.ones((2, 2)), [0, 1], h=0.1)
+
+
 @each_backend
 @pytest.mark.parametrize("drift", [two, vector, one])
 def test_a_drift_with_the_wrong_number_of_values(name, drift):

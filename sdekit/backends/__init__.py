@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import machine
+from ..checks import named
 from .waiting import apart
 
 __all__ = ["numba", "numpy", "torch"]
@@ -28,6 +29,7 @@ def kernel_module(name):
     return importlib.import_module(full)  # waits where another thread is at it
 
 
+@named
 @dataclass(frozen=True)
 class numpy:
     """Whole numpy arrays, one step after the other."""
@@ -38,6 +40,7 @@ class numpy:
         return ((tree if problem.path else adaptive) if problem.adaptive else loop).run(problem)
 
 
+@named
 @dataclass(frozen=True)
 class numba:
     """Compiled code on the CPU: step and noise fused into one vectorised kernel, blocks of paths on threads.
@@ -59,6 +62,7 @@ class numba:
         return kernel_module("adaptive" if problem.adaptive else "run").run(problem, self.threads)
 
 
+@named
 @dataclass(frozen=True)
 class torch:
     """torch tensors on any device, differentiable.

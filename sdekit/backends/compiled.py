@@ -11,20 +11,22 @@ torch multiplies 64-bit integers one by one where there is no AVX-512, which mad
 import functools
 import itertools
 import math
+import operator
 import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
-from .. import arrays, noise
+from .. import arrays
 from .. import math as sm
 from ..methods.taken import Taken
 from ..parts import Parts
 from ..problem import Outcome, counted
 from ..processes import forms
 from ..records import path_parameters, replaced
-from . import guard, loop, refused, tensors
+from . import drawn, guard, loop, recorded, refused, tensors
 
 __all__: list[str] = []
 
@@ -48,15 +50,7 @@ class Form(NamedTuple):
     last: bool  # whether the channels of a dw come last
     axes: tuple[int, ...]  # of one state, where it is one tensor
     kind: tuple  # of process, type and device
-
-
-class Counters(NamedTuple):
-    """Where the normals of a chunk are: 0-d tensors of int64, and a correlation's factor or None."""
-
-    number: Any  # of its first step
-    lane: Any  # the first
-    key: tuple
-    factor: Any
+    program: Any = None  # of a step that is recorded
 
 
 def run(problem):
@@ -69,8 +63,11 @@ def run(problem):
 def _run(problem):
     steps, method, chunks = problem.steps, problem.method, {n: form(problem, n) for n in (1, CHUNK)}
     (sde, counter), times, apart = counted(_bound(problem)), _times(problem), chunks[1].apart
-    counters = _counters(problem) if chunks[1].makes else None
-    given = loop.increments(problem, tensors.rows(problem))
+    counters = drawn.counters(problem) if chunks[1].makes else None
+    records, memory = refused.records(method, problem.system), problem.memory
+    if method.init is not None and memory is None:
+        memory = method.init(sde, float(problem.steps.t[0]), problem.x0)
+    given = loop.increments(problem, tensors.rows(problem, again=not problem.areas))
     x = loop.inward(problem, arrays.broadcast(problem.x0, problem.shape))
     if len(steps) and 0 not in x.shape:
         guard.untouched(sde, float(steps.begin[0]), _first_path(problem, x))
@@ -83,7 +80,10 @@ def _run(problem):
             slope = _plain(sde.drift(float(steps.begin[a]), Parts(x) if apart else x))
             nfe += counter.count
         source = counters or [next(given) for _ in range(a, b)]
-        x, slope, count = graph(chunks[b - a])(chunks[b - a], sde, counter, x, slope, times[a:b].clone(), source)
+        if records:
+            x, memory, count = _recorded(problem, chunks[1], sde, counter, x, memory, a, source)
+        else:
+            x, slope, count = graph(chunks[b - a])(chunks[b - a], sde, counter, x, slope, times[a:b].clone(), source)
         if counters:
             counters = counters._replace(number=counters.number + (b - a))
         nfe += count
@@ -91,7 +91,15 @@ def _run(problem):
             saved.add(b, _whole(x))
         if problem.ticker is not None:
             problem.ticker(b / len(steps))
-    return _outcome(problem, _whole(x), saved.all(), nfe)
+    return _outcome(problem, _whole(x), saved.all(), memory, nfe)
+
+
+def _recorded(problem, form, sde, counter, x, memory, s, source):
+    """(x, memory, evaluations) behind step s, one that is recorded."""
+    step = recorded.step(problem, recorded.numeric(problem.system.process), s, memory)
+    form = form._replace(program=step.program)
+    new, results, count = graph(form)(form, sde, counter, x, step.held, step.numbers, source)
+    return new, step.after(x, results), count
 
 
 def pieces(problem):
@@ -109,7 +117,12 @@ def pieces(problem):
 def costs_little(problem):
     """Whether a step takes few operations on each entry of the state: no network, no long tableau."""
     arrays_of = problem.system.components is None and problem.system.event_dims
-    return not arrays_of and problem.method.drifts is not None and problem.method.drifts <= CHEAP
+    return (
+        not arrays_of
+        and not refused.records(problem.method, problem.system)
+        and problem.method.drifts is not None
+        and problem.method.drifts <= CHEAP
+    )
 
 
 def form(problem, steps):
@@ -126,7 +139,7 @@ def form(problem, steps):
         channels=system.channels if problem.dw_axes else 0,
         lanes=problem.lanes,
         shape=tuple(system.path_shape if problem.dw_axes else problem.shape),
-        apart=k is not None and not method.jacobian and not method.columns,
+        apart=k is not None and not method.jacobian and not method.columns and not refused.records(method, system),
         last=bool(general and k is None and system.event_dims),
         axes=axes,
         kind=(type(system.process), x.dtype, x.device, tuple(problem.shape), k, system.noise, system.crossing is None),
@@ -140,8 +153,8 @@ def makes(problem):
 
 @functools.lru_cache(256)
 def graph(form):
-    """The compiled `chunk` of a form: code of its own name, for which torch counts compilations and compares shapes."""
-    code = chunk.__code__.replace(co_name=f"chunk_{next(NUMBERS)}")
+    """The compiled `chunk` or `sample` of a form: code of its own name, by which torch counts compilations."""
+    code = (chunk if form.program is None else sample).__code__.replace(co_name=f"chunk_{next(NUMBERS)}")
     return torch.compile(types.FunctionType(code, globals()), fullgraph=True)
 
 
@@ -149,81 +162,49 @@ def chunk(form, sde, counter, x, slope, times, source):
     """(x, the slope there, evaluations) behind the steps of a chunk.
 
     x, slope  a tensor, or a tuple of components
-    times     (steps, 3): t, t1 and h of each
+    times     (steps, 4): t, t1, h and √|h| of each
     source    `Counters`, or for each step the list of its normals
     """
     counter.count = 0
     x, slope = (Parts(x), slope and Parts(slope)) if form.apart else (x, slope)
-    for i, drawn in enumerate(normals(form, source, x) if form.makes else source):
-        t, t1, h = times[i, 0], times[i, 1], times[i, 2]
-        dws = [Parts(z) * _root(h) if form.apart and form.channels else z * _root(h) for z in drawn]
+    good = finite(form, x)
+    for i, noises in enumerate(drawn.normals(form, source, x) if form.makes else source):
+        t, t1, h, root = times[i]
+        dws = [Parts(z) * root if form.apart and form.channels else z * root for z in noises]
         taken = form.step(sde, t, t1, x, h, *dws, *([slope] if form.keeps else []))
         if isinstance(taken, Taken):
             taken, slope = taken.x, taken.slopes[-1] if form.keeps else None
-        x = _finite(form, x, taken)
-    return _plain(x), _plain(slope), counter.count
+        x = typed(x, taken)
+        good = good & finite(form, x)
+    return _plain(kept(form, good, x)), _plain(slope), counter.count
 
 
-def _root(h):
-    return torch.sqrt(torch.abs(h))
+def sample(form, sde, counter, x, held, numbers, source):
+    """(x, the results behind it, evaluations) of a step that is recorded, with the memory `held`."""
+    counter.count = 0
+    noises = next(iter(drawn.normals(form, source, x) if form.makes else source))
+    new, *results = recorded.replay(form.program, sde.process, [1.0, x, *held, *noises], numbers)
+    good = finite(form, x) & finite(form, new)
+    return kept(form, good, new.to(x.dtype)), [v.to(x.dtype) for v in results], counter.count
 
 
-def normals(form, counters, like):
-    """For each step of a chunk the list of its standard normals, made from their counters."""
-    like = like[0] if form.apart else like
-    lanes = counters.lane + torch.arange(form.lanes, device=like.device)
-    m, made = max(1, form.channels), {}
-    for stream in dict.fromkeys(form.streams):
-        made[stream] = _rows(form, counters, lanes, form.streams.count(stream) * m, stream, like)
-    for i in range(form.steps):
-        drawn = []
-        for j, stream in enumerate(form.streams):
-            first = i * form.streams.count(stream) * m + form.streams[:j].count(stream) * m
-            drawn.append(_dw(form, counters.factor, made[stream][first : first + m]))
-        yield drawn
+def typed(before, x):
+    """x in the type of the state."""
+    if not isinstance(before, Parts):
+        return x.to(before.dtype)
+    return Parts([v.to(u.dtype) for u, v in zip(before, x)])
 
 
-def _rows(form, counters, lanes, per_step, stream, like):
-    """The normals of a stream for the steps of a chunk, of which each takes so many."""
-    first = counters.number * per_step
-    count = per_step * form.steps
-    groups = count // 4 if count % 4 == 0 else (count + 2) // 4 + 1
-    rows = []
-    for group in range(groups):
-        rows += noise.quad(lanes, (first >> 2) + group, counters.key, stream, like)
-    if count % 4 == 0:
-        return rows
-    at = first & 3  # a single step may begin at any of a counter's words
-    return [_chosen(at, rows[i : i + 4]) for i in range(count)]
-
-
-def _chosen(at, rows):
-    """Of four rows, or those that are left, that with the number `at`."""
-    value = rows[0]
-    for i, row in enumerate(rows[1:], 1):
-        value = torch.where(at == i, row, value)
-    return value
-
-
-def _dw(form, factor, rows):
-    """Rows of normals as a step takes them, as `loop.as_dw` makes them."""
-    rows = [row.reshape(form.shape) for row in rows]
-    if factor is not None:
-        rows = [sum(factor[i, j] * rows[j] for j in range(i + 1)) for i in range(len(rows))]
-    if not form.channels:
-        return rows[0]
-    return rows if form.apart else torch.stack(rows, -1 if form.last else 0)
-
-
-def _finite(form, before, x):
-    """x in the type of the state, NaN where the path is not finite here or was not before."""
+def finite(form, x):
+    """Which paths are finite, with axes that broadcast against the state."""
     if not form.apart:
-        good = arrays.all_of((abs(x) < math.inf) & (abs(before) < math.inf), form.axes)
-        return sm.where(good, x, math.nan).to(before.dtype)
-    good = True
-    for v in (*before, *x):
-        good = (abs(v) < math.inf) & good
-    return Parts([sm.where(good, v, math.nan).to(u.dtype) for u, v in zip(before, x)])
+        return arrays.all_of(abs(x) < math.inf, form.axes)
+    return functools.reduce(operator.and_, [abs(v) < math.inf for v in x])
+
+
+def kept(form, good, x):
+    """x, NaN where the path is not good."""
+    return Parts([sm.where(good, v, math.nan) for v in x]) if form.apart else sm.where(good, x, math.nan)
 
 
 def _first_path(problem, x):
@@ -258,20 +239,14 @@ def _with_tensors(process, device):
 
 
 def _times(problem):
-    """(steps, 3): where each step begins and ends, as the process sees it, and its length."""
+    """(steps, 4): where each step begins and ends, as the process sees it, its length h, and √|h|."""
     steps = problem.steps
-    columns = steps.begin, steps.end, steps.t[1:] - steps.t[:-1]
-    return torch.stack([torch.from_numpy(c) for c in columns], 1).to(problem.x0.device)
+    h = steps.t[1:] - steps.t[:-1]
+    table = np.stack([steps.begin, steps.end, h, np.sqrt(np.abs(h))], 1)
+    return torch.from_numpy(table).to(problem.x0.device)
 
 
-def _counters(problem):
-    device, correlation = problem.x0.device, problem.system.correlation
-    numbers = problem.first_step, problem.first_lane, *noise.key(problem.seed)
-    number, lane, *key = (torch.tensor(n, dtype=torch.int64, device=device) for n in numbers)
-    return Counters(number, lane, tuple(key), None if correlation is None else torch.as_tensor(correlation).to(device))
-
-
-def _outcome(problem, x, rows, nfe):
+def _outcome(problem, x, rows, memory, nfe):
     """The `Outcome`; a path that failed is found in the first row behind that, or at the end."""
     saves, system = problem.steps.saves, problem.system
     failed = ~loop.whole(problem, x).reshape(system.path_shape)
@@ -280,4 +255,4 @@ def _outcome(problem, x, rows, nfe):
         lost = [s for s, row in zip(saves, rows) if not bool(torch.isfinite(row).all())]
         step = max(0, (lost[0] if lost else len(problem.steps)) - 1)
     last = arrays.to_type(loop.outward(problem, x), problem.x0.dtype)
-    return Outcome(rows, last, failed, step, None, nfe)
+    return Outcome(rows, last, failed, step, memory, nfe)

@@ -5,6 +5,7 @@ import contextlib
 import numpy as np
 
 from .. import arrays
+from ..records import title
 
 
 def own(x):
@@ -112,7 +113,7 @@ def _functions(sde):
 
 
 def _name(sde):
-    return type(getattr(sde.process, "target", sde.process)).__name__  # what counts evaluations stands in front
+    return title(getattr(sde.process, "target", sde.process))  # what counts evaluations stands in front
 
 
 def _changes(function, t, x):

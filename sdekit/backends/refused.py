@@ -37,13 +37,22 @@ def reason(problem):
 
 def by_method(method, system):
     """Why the steps of a method are not compiled for a bound process; None where they are."""
-    if "pair" in method.needs:
-        return f"but {method.name} computes its coefficients on the host"
+    if records(method, system):
+        return None
     if method.init is not None:
         return f"but {method.name} remembers earlier steps"
-    if getattr(system.process, "host_transition", False) and "transition" in method.needs:
+    if "transition" in method.needs and _on_host(system):
         return f"but the transition of {system.name} is computed on the host"
     return None
+
+
+def records(method, system):
+    """Whether steps run on the host up to the evaluations of the score: their coefficients are computed there."""
+    return "pair" in method.needs or ("transition" in method.needs and system.additive and _on_host(system))
+
+
+def _on_host(system):
+    return getattr(system.process, "host_transition", False)
 
 
 def _wants_gradient(problem):

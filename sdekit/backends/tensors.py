@@ -4,6 +4,8 @@ Normals for tensors on the CPU are filled in place by the numba generator; on ot
 `torch.export` traces, `sdekit.noise` makes the same ones, on a GPU by one kernel for every four.
 """
 
+import functools
+
 import numpy as np
 import torch
 
@@ -20,19 +22,24 @@ def run(problem):
     return march(problem, rows(problem))
 
 
-def rows(problem):
-    """The function (n, count, stream) -> normals (count, lanes) of a problem."""
+def rows(problem, again=False):
+    """The function (n, count, stream) -> normals (count, lanes) of a problem; `again` into the same memory."""
     filled = problem.x0.device.type == "cpu" and not torch.compiler.is_exporting()
-    return _cpu_rows(problem) if filled else _device_rows(problem)
+    return _cpu_rows(problem, again) if filled else _device_rows(problem)
 
 
-def _cpu_rows(problem):
+def _cpu_rows(problem, again):
     generator = kernel_module("generator")
 
     dtype = np.float64 if problem.x0.dtype == torch.float64 else np.float32
 
+    def room(count, stream):
+        return np.empty((count, problem.lanes), dtype)  # numpy's: transforms of torch.func wrap tensors that they make
+
+    room = functools.cache(room) if again else room  # for the pages of new memory the system takes as long as a step
+
     def rows(n, count, stream):
-        z = np.empty((count, problem.lanes), dtype)  # numpy's: transforms of torch.func wrap tensors that they make
+        z = room(count, stream)
         return torch.from_numpy(generator.rows(z, problem.first_lane, n, problem.seed, stream, machine.cpus()))
 
     return rows

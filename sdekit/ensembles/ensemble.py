@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import arguments, machine
-from ..checks import shown
+from ..checks import named, shown
 from ..control import Tolerance
 from ..events import Barrier, Event
 from ..methods import Method
@@ -24,7 +24,7 @@ from .work import Job
 __all__ = ["ensemble"]
 
 
-@arguments.named
+@named
 def ensemble(
     process: Process,
     x0: A | Numbers,

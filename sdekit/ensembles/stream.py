@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
-from .. import arguments, machine
-from ..checks import integer, shown
+from .. import machine
+from ..checks import integer, named, shown
 from ..control import Tolerance
 from ..events import Barrier, Event
 from ..executors import renewing
@@ -25,7 +25,7 @@ __all__ = ["answers", "options", "results", "served", "stream"]
 DEATHS = 3  # of workers, after which a block is given up
 
 
-@arguments.named
+@named
 def stream(
     process: Process,
     x0: A | Numbers,

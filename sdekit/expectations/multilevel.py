@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import arguments, arrays, backends, matching, noise
-from ..checks import array, integer, real, shown
+from .. import arrays, backends, matching, noise
+from ..checks import array, integer, named, real, shown
 from ..ensembles.stream import served
 from ..methods import Method, heun, milstein, milstein_general
 from ..methods import exact as exact_method
@@ -25,7 +25,7 @@ from .quantity import Quantity, antithetic_milstein, interval
 from .samples import values
 
 
-@arguments.named
+@named
 def expect(
     f: Callable[..., Any],
     process: Process,

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import arguments, arrays, noise
+from .. import arrays, noise
 from ..backends.guard import asked
-from ..checks import array, integer, real, shown
+from ..checks import array, integer, named, real, shown
 from ..laws import NoncentralChiSquare
 from ..methods import Method, euler_maruyama, exact
 from ..protocols import Process
@@ -40,7 +40,7 @@ class Sensitivity(NamedTuple):
     stderr: Any
 
 
-@arguments.named
+@named
 def sensitivities(
     f: Callable[[torch.Tensor], torch.Tensor],
     process: Process,

@@ -12,12 +12,13 @@ of records, what functions have captured. Normals are made again from their coun
 
 from dataclasses import dataclass
 
-from ..checks import integer, real
+from ..checks import integer, named, real
 from . import refused
 
 __all__ = ["adjoint", "checkpointed", "reversible"]
 
 
+@named
 @dataclass(frozen=True)
 class checkpointed:
     """The gradient of the steps as they were taken, with a state kept every so many steps, and the rest made again.
@@ -42,6 +43,7 @@ class checkpointed:
         return (replayed if problem.adaptive else pieces).run(problem, self.every)
 
 
+@named
 @dataclass(frozen=True)
 class reversible:
     """Memory for one pair of states: the backward pass reconstructs each step from the one behind it.
@@ -78,6 +80,7 @@ class reversible:
         return coupled.run(problem, self)
 
 
+@named
 @dataclass(frozen=True)
 class adjoint:
     """The continuous adjoint: a = ∂L/∂x and the gradient g of the parameters θ as solutions backwards in time of

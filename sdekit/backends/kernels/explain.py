@@ -49,7 +49,7 @@ def explained(problem, error):
     match, what, do = next((m for m in found if m[0]), (None, "{0}", KEEP))
     names = [g for g in match.groups() if g] if match else []
     what = re.sub(r"Real\((float\d+)\)", r"\1", what.format(reason, *names))
-    process = type(problem.equation.process).__name__
+    process = problem.system.name
     return (
         f"{_where(text)}process {process} with method {problem.method.name} does not compile for the numba backend "
         f"({what}); {do}, or {ELSEWHERE}"

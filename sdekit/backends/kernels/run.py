@@ -198,7 +198,7 @@ def check(problem):
     """Raise for what this backend does not run."""
     process, system = problem.equation.process, problem.system
     k, m, structure, event_dims = system.components, system.channels, system.noise, system.event_dims
-    name = type(process).__name__
+    name = system.name
     if arrays.is_tensor(problem.x0):
         raise ValueError("backend numba takes numpy arrays; give x0 as one, or leave backend out")
     if not is_record(process):
