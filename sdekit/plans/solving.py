@@ -1,7 +1,6 @@
 """`solved`: grid and weights by Levenberg–Marquardt on a family, and the best of several on another."""
 
 import math
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,14 @@ from .. import arrays, grids
 from ..checks import integer, real, shown
 from ..processes import forms
 from ..protocols import NoisingProcess
-from .family import LARGE, SMALL, family
+from .family import family
 from .record import Plan
 from .sampler import LAGS, Window, sampled, sensitivities
 
 MOST = 50  # evaluations: the work grows with their cube
-MEMBERS, HELD_OUT = {SMALL: 24, LARGE: 24}, {SMALL: 48, LARGE: 24}  # mixtures to solve on and to choose by
+MEMBERS, HELD_OUT = 24, 48  # mixtures to solve on and to choose by
 SEEDS = 0, 1
-ORDERS, FROM = (2, 3, 4), (3, 4)  # fixed ones, and those that a descent starts from
-PENALTY = 3e-4
+ORDERS, FROM, PENALTY = (2, 3, 4), (3, 4), 3e-4  # fixed orders, and those that a descent starts from
 GRID = 0.1  # of the penalty, for the steps' shares
 STEPS, ENOUGH, TRIES, LONGEST = 80, 1e-3, 8, 3.0  # of the descent
 
@@ -33,8 +31,8 @@ def solved(
 
     They minimise the error against the exact flow on Gaussians (variances log-uniform up to spread²) and mixtures,
     half of them clustered, whose denoisers are closed forms, by Levenberg–Marquardt with exact derivatives. It starts
-    from the orders 3 and 4 on equal steps of log-SNR, with a penalty on how far it goes, on mixtures of two sizes; what
-    is best on others, by the geometric mean over kinds and sizes, is taken, and the orders 2, 3, 4 are among them.
+    from the orders 3 and 4 on equal steps of log-SNR, with a penalty on how far it goes; what is best on other
+    mixtures, by the geometric mean over the three kinds, is taken, and the orders 2, 3, 4 are among them.
 
     process  any with `marginal`; samplers see alpha/sigma alone.
     spread   the largest standard deviation of the data in any direction, in the state's unit: a number, or the data
@@ -81,37 +79,33 @@ def _window(process, nfe, start, end, final):
 
 
 def _best(window, spread):
-    """(parameters, error, that of the best fixed order, what was found) by the held-out families."""
+    """(parameters, error, that of the best fixed order, what was found) by the held-out family."""
     seen, other = (
-        [family(spread, window.high, window.low, count, seed, size) for size, count in members.items()]
-        for members, seed in zip((MEMBERS, HELD_OUT), SEEDS, strict=True)
+        family(spread, window.high, window.low, count, seed)
+        for count, seed in zip((MEMBERS, HELD_OUT), SEEDS, strict=True)
     )
     kept = [(expected(window, window.fixed(k), other), f"order {k}", window.fixed(k)) for k in ORDERS]
     fixed = min(error for error, _, _ in kept)
-    for mixtures, order in product(seen, FROM):
-        parameters, steps = descend(window, mixtures, window.fixed(order), PENALTY)
-        found = f"from order {order} in {mixtures.start.shape[1]} dimensions in {steps} steps"
-        kept.append((expected(window, parameters, other), found, parameters))
+    for order in FROM:
+        parameters, steps = descend(window, seen, window.fixed(order))
+        kept.append((expected(window, parameters, other), f"from order {order} in {steps} steps", parameters))
     error, found, parameters = min(kept, key=lambda one: one[0])
     return parameters, error, fixed, found
 
 
 def expected(window, parameters, held_out):
-    """The geometric mean of the root-mean-square errors on Gaussians, on mixtures, and on clustered ones, of each size.
+    """The geometric mean of the root-mean-square errors on Gaussians, on mixtures, and on clustered ones.
 
     Over the members of a kind the squares are averaged: what counts are the few that are told apart wrongly.
     """
-    means = []
-    for mixtures in held_out:
-        squares = ((sampled(window, parameters, mixtures) - mixtures.end) ** 2).mean(1)
-        kind = np.where(mixtures.member, 1 + mixtures.member % 2, 0)
-        means.append(np.bincount(kind, squares) / np.bincount(kind))
-    return float(np.exp(0.5 * np.log(means).mean()))
+    squares = ((sampled(window, parameters, held_out) - held_out.end) ** 2).mean(1)
+    kind = np.where(held_out.member, 1 + held_out.member % 2, 0)
+    return float(np.exp(0.5 * np.log(np.bincount(kind, squares) / np.bincount(kind)).mean()))
 
 
-def descend(window, family, first, penalty):
-    """(parameters, steps) of Levenberg–Marquardt for Σ error² + penalty² |parameters − first|²."""
-    weights = np.full(len(first), penalty)
+def descend(window, family, first):
+    """(parameters, steps) of Levenberg–Marquardt for Σ error² + PENALTY² |parameters − first|²."""
+    weights = np.full(len(first), PENALTY)
     weights[: window.n] *= GRID
     now, damping = first, 1e-2
 
