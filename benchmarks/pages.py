@@ -98,6 +98,7 @@ PAGES = {
         "solved-diffusers": lambda: solved.table(
             read("solved")["cells"], "plans beside diffusers", "diffusers", solved.FEW
         ),
+        "solved-trained": lambda: solved.trained(read("solved")["trained"]),
     },
     "docs/odes.md": {"stiff": tables.stiff, "stiff-ensemble": tables.stiff_ensemble},
     "docs/gradients.md": {
