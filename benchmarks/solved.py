@@ -2,7 +2,7 @@
 
     python -m benchmarks.solved            # measures what benchmarks/results/solved.json does not hold yet
     python -m benchmarks.solved --plans    # measures the plans anew
-    python -m benchmarks.solved --trained  # measures on a network alone, which it trains in a minute or two of one core
+    python -m benchmarks.solved --trained  # on a network alone, which it trains first: five minutes of one core
     python -m benchmarks.solved --draw     # prints the tables and draws docs/figures/solved.png
 
 Root-mean-square distance to the exact flow from the same starts, with exact scores. A plan is told the largest
