@@ -7,10 +7,10 @@ With s = e^l, q = 1/(v + s²), and p the softmax of log w_k + Σ q (m_k y − m_
     D = s² q M + v q y,   M = Σ p_k m_k,   dD/dy = v q + s² q C q,   C = Σ p_k (m_k − M)(m_k − M)ᵀ
 
 Mixtures of one dimension alone lack what targets of several have: there is more than one boundary, and none is met
-straight on. Plans that were solved on eight dimensions are better in two, six, ten and 64 as well. Every other mixture
-has its points in clusters: data such as patches of photographs have detail far below their spread, which is decided
-late. Points are blurred by a share of their distances: with far less, a trajectory ends at one point or at another, its
-error jumps, and no derivative tells how to lessen it.
+straight on. Plans that are solved on eight dimensions serve targets of two, six, ten and 64. Every other mixture has
+its points in clusters: data such as patches of photographs have detail far below their spread, which is decided late.
+Points are blurred by a share of their distances: with far less, a trajectory ends at one point or at another, its error
+jumps, and no derivative tells how to lessen it.
 """
 
 import math
