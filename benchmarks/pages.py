@@ -98,6 +98,7 @@ PAGES = {
         "solved-diffusers": lambda: solved.table(
             read("solved")["cells"], "plans beside diffusers", "diffusers", solved.FEW
         ),
+        "solved-trained": lambda: solved.trained(read("solved")["trained"]),
     },
     "docs/methods.md": {"areas": tables.areas},
     "docs/expectations.md": {"expected": tables.expected},

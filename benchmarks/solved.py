@@ -2,13 +2,15 @@
 
     python -m benchmarks.solved            # measures what benchmarks/results/solved.json does not hold yet
     python -m benchmarks.solved --plans    # measures the plans anew
+    python -m benchmarks.solved --trained  # on a network alone, which it trains first: five minutes of one core
     python -m benchmarks.solved --draw     # prints the tables and draws docs/figures/solved.png
 
 Root-mean-square distance to the exact flow from the same starts, with exact scores. A plan is told the largest
 standard deviation of the target, nothing else; of the fixed methods the best one is taken with hindsight, for each
 target and number of evaluations anew. On `VP` all end at t = 1e-3; beside diffusers all run on `DiscreteVP` from the
 table's last entry to sigma = 0. Digits and patches are points apart: few starts that end at another point than the
-exact flow make up most of the squares, so that the digits, which have no blur, take 1,000 starts.
+exact flow make up most of the squares, so that the digits, which have no blur, take 1,000 starts. The trained network
+is the U-Net of docs/gallery/digits.md; its exact flow is its own, in 1,000 steps.
 """
 
 import argparse
@@ -39,6 +41,8 @@ METHODS = (
 GRIDS = sk.grids.uniform, sk.grids.quadratic, sk.grids.log_snr, sk.grids.karras, sk.grids.cosine
 STARTS = {"patches": 400, "digits": 1000}  # 2,000 of the others, whose scores are cheap
 THEIRS, BESIDE, FEW = 400, ("eight", "twelve", "aniso"), (5, 10)  # starts, targets, budgets beside diffusers
+NETWORK = ROOT / "runs" / "solved.pt"
+TRAINED, STEPS = (5, 8, 10), 1000  # budgets, and steps of a trained network's own flow
 OWN_GRIDS = ({}, {"use_karras_sigmas": True}, {"use_exponential_sigmas": True}, {"use_beta_sigmas": True})
 
 
@@ -104,6 +108,23 @@ class Case:
     def run(self, method, grid):
         sol = sk.solve(sk.Reverse(self.process, self.score, eta=0), self.x0, grid=grid, method=method)
         return self.error(sol.final), sol.nfe
+
+
+class Trained(Case):
+    """A small U-Net of digits: noise on held-out ones, and where many steps of its own flow take it."""
+
+    def __init__(self):
+        gen, torch = load("generative"), load("torch")
+        torch.manual_seed(0)
+        data, net = gen.digits(), gen.UNet((1, 8, 8), 24, classes=10)
+        model = gen.Diffusion(net, PROCESS, "v", "lognormal", drop=0.3)
+        gen.fit(model, data.images, data.labels, steps=1200, batch=64, seed=0, checkpoint=NETWORK)
+        self.process, self.score = PROCESS, model.requires_grad_(False).score()
+        (alpha, sigma), clean = PROCESS.marginal(PROCESS.domain[1]), model.units(data.held_images[:100])
+        self.x0 = alpha * clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(4))
+        flow = sk.Reverse(PROCESS, self.score, eta=0)
+        self.end = np.asarray(sk.solve(flow, self.x0, grid=sk.grids.log_snr(PROCESS, STEPS), method=sk.dpmpp_3m).final)
+        self.spread = sk.plans.largest_deviation(model.units(data.images))
 
 
 # --- measuring -----------------------------------------------------------------------------------
@@ -172,6 +193,13 @@ def measure(cells, again):
             yield name
 
 
+def measure_trained(report):
+    case = Trained()
+    plans, others = ({str(n): one(case, n) for n in TRAINED} for one in (planned, fixed))
+    report["trained"] = {"spread": case.spread, "starts": len(case.x0), "fixed": others, "plans": plans}
+    yield "trained"
+
+
 # --- showing -------------------------------------------------------------------------------------
 
 
@@ -191,6 +219,16 @@ def table(cells, ours="plans", others="fixed", budgets=BUDGETS):
     averaged = [cell for name, cell in measured.items() if name in AVERAGED]
     logs = [[math.log(ratios(cell, n, ours, others)[0]) for cell in averaged] for n in budgets]
     lines.append(["geometric mean without the Gaussian", *(f"{math.exp(np.mean(log)):.2f}" for log in logs)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def trained(cell):
+    """The same for the trained network, with the errors."""
+    lines = [["NFE", "plan", "best fixed", "plan / it"], ["--:", "--:", "--:", "--:"]]
+    for n in TRAINED:
+        ratio, best = ratios(cell, n)
+        error = cell["plans"][str(n)]["error"]
+        lines.append([str(n), f"{error:.3f}", f"{error / ratio:.3f} (`{best}`)", f"{ratio:.2f}"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -231,16 +269,20 @@ def draw(cells, path):
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--plans", action="store_true", help="measure the plans anew")
+    options.add_argument("--trained", action="store_true", help="measure on a trained network alone")
     options.add_argument("--draw", action="store_true", help="measure nothing")
     given = options.parse_args()
     report = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"cells": {}}
-    for name in () if given.draw else measure(report["cells"], given.plans):
+    to_measure = measure_trained(report) if given.trained else measure(report["cells"], given.plans)
+    for name in () if given.draw else to_measure:
         report |= {"machine": machine(), "versions": versions()}
         write_text(RESULTS, json.dumps(report, indent=1) + "\n")
         print(name, flush=True)
     print(table(report["cells"]), "", without_plan(report["cells"]), sep="\n")
     if any("diffusers" in cell for cell in report["cells"].values()):
         print("", table(report["cells"], "plans beside diffusers", "diffusers", FEW), sep="\n")
+    if "trained" in report:
+        print("", trained(report["trained"]), sep="\n")
     draw(report["cells"], FIGURE)
 
 

@@ -132,6 +132,22 @@ def test_a_plan_expects_less_and_errs_less_on_targets_it_has_not_seen(six):
         assert sol.nfe == 6 and error(sol.final) < 0.8 * best, target
 
 
+def test_a_plan_tells_points_without_blur_apart():
+    """300 in 16 dimensions, against the fixed samplers that are best on digits: 0.69 of the best of them at seed 0.
+
+    With the narrow mixtures of three dimensions that plans were once solved on it was 0.81.
+    """
+    points = np.random.default_rng(0).standard_normal((300, 16)) * np.geomspace(1.6, 0.3, 16)
+    target, plan = sk.Empirical(points, 0.0), sk.solved(VP, 8, points)
+    sol, x0 = run(plan, target, count=1000)
+    reverse = sk.Reverse(VP, target.score(VP), eta=0)
+    end = reference_flow(VP, target.score(VP), x0, 1.0, VP.finest, 1e-6)
+    fixed = (sk.unipc(2), sk.grids.cosine), (sk.unipc(3), sk.grids.quadratic), (sk.deis(4), sk.grids.log_snr)
+    others = [sk.solve(reverse, x0, grid=grid(VP, 8), method=m).final for m, grid in fixed]
+    error, *errors = (np.sqrt(np.mean((x - end) ** 2)) for x in (sol.final, *others))
+    assert error < 0.75 * min(errors), (error, errors)
+
+
 @pytest.mark.parametrize("process", NOISING, ids=str)
 def test_every_process_of_marginal_form(process):
     plan = sk.solved(process, 3, 1.0)

@@ -7,8 +7,10 @@ With s = e^l, q = 1/(v + s²), and p the softmax of log w_k + Σ q (m_k y − m_
     D = s² q M + v q y,   M = Σ p_k m_k,   dD/dy = v q + s² q C q,   C = Σ p_k (m_k − M)(m_k − M)ᵀ
 
 Mixtures of one dimension alone lack what targets of several have: there is more than one boundary, and none is met
-straight on. Plans that were solved on three dimensions are better in two, six and ten as well. Every other mixture has
+straight on. Plans that are solved on eight dimensions serve targets of two, six, ten and 64. Every other mixture has
 its points in clusters: data such as patches of photographs have detail far below their spread, which is decided late.
+Points are blurred by a share of their distances: with far less, a trajectory ends at one point or at another, its error
+jumps, and no derivative tells how to lessen it.
 """
 
 import math
@@ -18,11 +20,12 @@ import numpy as np
 
 from ..methods.multistep import integral
 
-DIMS, POINTS, PATHS = 3, 12, 16  # of a member: dimensions, points, trajectories
+DIMS, POINTS, PATHS = 8, 32, 8  # of a member: dimensions, points, trajectories
 CLUSTERS, CLOSEST = 3, 0.1  # of a clustered mixture, and their least size as a share of their distances
 SIZES = 24  # of the Gaussians, a number that DIMS divides
 LEAST = 1e-3  # the least of their variances, and their share of the largest where that is below 1
-SMALLEST, FINEST = 0.3, 0.03  # of a mixture: its size, and its blur, as shares of the spread
+SMALLEST = 0.3  # of a mixture: its least size as a share of the spread
+BLURS = 0.12, 0.5  # least and largest, as shares of the mean distance between nearest points
 GAUSSIANS = 3.0  # what their errors weigh against those of the mixtures
 LIGHTEST = 0.02  # weight of a point
 FLOW = 400  # steps of the flow: its error is a hundredth of that of twenty steps
@@ -74,9 +77,7 @@ def mixture(rng, spread, noise, count, number):
     size = math.sqrt(np.linalg.eigvalsh((points.T * weights) @ points)[-1])
     points *= spread * SMALLEST ** rng.random() / size
     gaps = np.linalg.norm(points[:, None] - points, axis=-1) + np.diag(np.full(POINTS, np.inf))
-    least = FINEST * spread
-    most = max(math.sqrt(2) * least, gaps.min(1).mean() / 2)
-    variances = np.exp(2 * rng.uniform(math.log(least), math.log(most), DIMS))
+    variances = (gaps.min(1).mean() * np.exp(rng.uniform(*np.log(BLURS), DIMS))) ** 2
     drawn = points[rng.choice(POINTS, PATHS, p=weights)] + np.sqrt(variances) * rng.standard_normal((PATHS, DIMS))
     start = drawn + noise * rng.standard_normal((PATHS, DIMS))
     shared = (np.tile(a, (PATHS, *[1] * a.ndim)) for a in (points, np.log(weights), variances))
