@@ -42,10 +42,11 @@ def circle(count=8, radius=2.0, std=0.2):
 # --- what a plan is solved with ------------------------------------------------------------------
 
 
-def test_the_derivatives_are_those_of_the_sampler():
+@pytest.mark.parametrize("steps", [6, 8])  # small members and large ones
+def test_the_derivatives_are_those_of_the_sampler(steps):
     """In the steps' shares and in the weights, against central differences."""
-    window = sampler.Window(2.0, -3.0, 6)
-    few = family.family(1.5, 2.0, -3.0, 2, 0)
+    window = sampler.Window(2.0, -3.0, steps)
+    few = family.family(1.5, 2.0, -3.0, steps, 2, 0)
     at = window.fixed(3) + 0.1 * np.random.default_rng(0).standard_normal(len(window.fixed(3)))
     end, by = sampler.sensitivities(window, at, few)
     np.testing.assert_array_equal(end, sampler.sampled(window, at, few))
@@ -55,11 +56,12 @@ def test_the_derivatives_are_those_of_the_sampler():
         np.testing.assert_allclose(by[..., k], difference / 2e-5, rtol=1e-6, atol=1e-7)
 
 
-def test_the_flow_of_the_family_is_the_exact_one():
+@pytest.mark.parametrize("steps", [6, 8])
+def test_the_flow_of_the_family_is_the_exact_one(steps):
     """Against the eighth-order solver and the mixture's own score: EDM has alpha = 1."""
     edm = sk.EDM()
     start, end = 50.0, 0.02
-    few = family.family(1.5, math.log(start), math.log(end), 3, 4)
+    few = family.family(1.5, math.log(start), math.log(end), steps, 3, 4)
     for member in (1, 2, 3):
         chosen = few.member == member
         weights, points, variances = (a[chosen][0] for a in (np.exp(few.log_weights), few.points, few.variances))

@@ -1,16 +1,17 @@
 """The targets that a plan is solved on: Gaussians of all sizes and random mixtures, with their exact flows.
 
 States are y = x/alpha at the level l = log(sigma/alpha), where all processes are the same. A member is a mixture in
-DIMS dimensions of K points m_k with weights w_k, blurred along the axes by variances v; for a Gaussian they are at 0.
+d dimensions of K points m_k with weights w_k, blurred along the axes by variances v; for a Gaussian they are at 0.
 With s = e^l, q = 1/(v + s²), and p the softmax of log w_k + Σ q (m_k y − m_k²/2),
 
     D = s² q M + v q y,   M = Σ p_k m_k,   dD/dy = v q + s² q C q,   C = Σ p_k (m_k − M)(m_k − M)ᵀ
 
 Mixtures of one dimension alone lack what targets of several have: there is more than one boundary, and none is met
-straight on. Plans that are solved on eight dimensions serve targets of two, six, ten and 64. Every other mixture has
-its points in clusters: data such as patches of photographs have detail far below their spread, which is decided late.
-Points are blurred by a share of their distances: with far less, a trajectory ends at one point or at another, its error
-jumps, and no derivative tells how to lessen it.
+straight on. Plans that are solved on eight dimensions serve targets of two, six, ten and 64; a few steps cannot tell so
+many points apart, and are better spent on what fewer have in common. Every other mixture has its points in clusters:
+data such as patches of photographs have detail far below their spread, which is decided late. Points are blurred by a
+share of their distances: with far less, a trajectory ends at one point or at another, its error jumps, and no
+derivative tells how to lessen it.
 """
 
 import math
@@ -20,15 +21,26 @@ import numpy as np
 
 from ..methods.multistep import integral
 
-DIMS, POINTS, PATHS = 8, 32, 8  # of a member: dimensions, points, trajectories
 CLUSTERS, CLOSEST = 3, 0.1  # of a clustered mixture, and their least size as a share of their distances
-SIZES = 24  # of the Gaussians, a number that DIMS divides
+SIZES = 24  # of the Gaussians, a number that the dimensions divide
 LEAST = 1e-3  # the least of their variances, and their share of the largest where that is below 1
 SMALLEST = 0.3  # of a mixture: its least size as a share of the spread
 BLURS = 0.12, 0.5  # least and largest, as shares of the mean distance between nearest points
 GAUSSIANS = 3.0  # what their errors weigh against those of the mixtures
 LIGHTEST = 0.02  # weight of a point
 FLOW = 400  # steps of the flow: its error is a hundredth of that of twenty steps
+
+
+class Size(NamedTuple):
+    """Of a member."""
+
+    dims: int
+    points: int
+    paths: int  # trajectories
+
+
+SMALL, LARGE = Size(3, 12, 16), Size(8, 32, 8)
+FEW = 7  # steps at most for which members are small
 
 
 class Family(NamedTuple):
@@ -49,40 +61,41 @@ class Family(NamedTuple):
     member: Any
 
 
-def family(spread, high, low, count, seed):
-    """Gaussians and `count` mixtures of at most that standard deviation, between the levels high and low."""
-    rng, noise = np.random.default_rng(seed), math.exp(high)
-    parts = [gaussians(spread, noise), *(mixture(rng, spread, noise, count, 1 + i) for i in range(count))]
+def family(spread, high, low, steps, count, seed):
+    """Gaussians and `count` mixtures of at most that standard deviation, for steps from the level high to low."""
+    rng, noise, size = np.random.default_rng(seed), math.exp(high), SMALL if steps <= FEW else LARGE
+    parts = [gaussians(spread, noise, size), *(mixture(rng, spread, noise, size, count, 1 + i) for i in range(count))]
     made = Family(*map(np.concatenate, zip(*parts, strict=True)))
     return made._replace(end=flow(made, high, low))
 
 
-def gaussians(spread, noise):
+def gaussians(spread, noise, size):
     """Variances log-uniform up to spread², each at one standard deviation."""
-    variances = np.geomspace(LEAST * min(1.0, spread**2), spread**2, SIZES).reshape(DIMS, -1).T
+    variances = np.geomspace(LEAST * min(1.0, spread**2), spread**2, SIZES).reshape(size.dims, -1).T
     n, start = len(variances), np.sqrt(variances + noise**2)
-    empty = np.zeros((n, POINTS, DIMS)), np.zeros((n, POINTS)), variances
+    empty = np.zeros((n, size.points, size.dims)), np.zeros((n, size.points)), variances
     return *empty, start, start, np.full((n, 1), GAUSSIANS / (spread * math.sqrt(SIZES))), np.zeros(n, int)
 
 
-def mixture(rng, spread, noise, count, number):
+def mixture(rng, spread, noise, size, count, number):
     """One mixture, and starts from its law at the first level."""
-    weights = np.maximum(rng.dirichlet(np.ones(POINTS)), LIGHTEST)
+    d, k, paths = size
+    weights = np.maximum(rng.dirichlet(np.ones(k)), LIGHTEST)
     weights /= weights.sum()
-    points = rng.standard_normal((POINTS, DIMS))
+    points = rng.standard_normal((k, d))
     if number % 2:
-        centers = rng.standard_normal((CLUSTERS, DIMS))[rng.integers(0, CLUSTERS, POINTS)]
+        centers = rng.standard_normal((CLUSTERS, d))[rng.integers(0, CLUSTERS, k)]
         points = centers + CLOSEST ** rng.random() * points
     points -= weights @ points
-    size = math.sqrt(np.linalg.eigvalsh((points.T * weights) @ points)[-1])
-    points *= spread * SMALLEST ** rng.random() / size
-    gaps = np.linalg.norm(points[:, None] - points, axis=-1) + np.diag(np.full(POINTS, np.inf))
-    variances = (gaps.min(1).mean() * np.exp(rng.uniform(*np.log(BLURS), DIMS))) ** 2
-    drawn = points[rng.choice(POINTS, PATHS, p=weights)] + np.sqrt(variances) * rng.standard_normal((PATHS, DIMS))
-    start = drawn + noise * rng.standard_normal((PATHS, DIMS))
-    shared = (np.tile(a, (PATHS, *[1] * a.ndim)) for a in (points, np.log(weights), variances))
-    scale = np.full((PATHS, 1), 1 / (spread * math.sqrt(count * PATHS * DIMS)))
-    return *shared, start, start, scale, np.full(PATHS, number)
+    largest = math.sqrt(np.linalg.eigvalsh((points.T * weights) @ points)[-1])
+    points *= spread * SMALLEST ** rng.random() / largest
+    gaps = np.linalg.norm(points[:, None] - points, axis=-1) + np.diag(np.full(k, np.inf))
+    variances = (gaps.min(1).mean() * np.exp(rng.uniform(*np.log(BLURS), d))) ** 2
+    drawn = points[rng.choice(k, paths, p=weights)] + np.sqrt(variances) * rng.standard_normal((paths, d))
+    start = drawn + noise * rng.standard_normal((paths, d))
+    shared = (np.tile(a, (paths, *[1] * a.ndim)) for a in (points, np.log(weights), variances))
+    scale = np.full((paths, 1), 1 / (spread * math.sqrt(count * paths * d)))
+    return *shared, start, start, scale, np.full(paths, number)
 
 
 def posterior(family, y, level):

@@ -81,7 +81,7 @@ def _window(process, nfe, start, end, final):
 def _best(window, spread):
     """(parameters, error, that of the best fixed order, what was found) by the held-out family."""
     seen, other = (
-        family(spread, window.high, window.low, count, seed)
+        family(spread, window.high, window.low, window.n, count, seed)
         for count, seed in zip((MEMBERS, HELD_OUT), SEEDS, strict=True)
     )
     kept = [(expected(window, window.fixed(k), other), f"order {k}", window.fixed(k)) for k in ORDERS]
