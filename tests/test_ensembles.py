@@ -317,6 +317,11 @@ def test_interrupts_cancel():
         next(sk.stream(sk.OU(), 0.0, TS, h=0.01, paths=8192, executor=pool, **PLAIN))
 
 
+class Plainly:
+    def submit(self, function, *args):
+        """Works at once, and returns no future."""
+
+
 @pytest.mark.parametrize(
     ("others", "words"),
     [
@@ -325,6 +330,15 @@ def test_interrupts_cancel():
         ({"first_path": 5}, "first_path must be a multiple of 4,096"),
         ({"block": 1000}, "block must be a multiple of 4,096"),
         ({"executor": 3}, "executor must have the submit"),
+        ({"executor": ThreadPoolExecutor}, "executor must have the submit .* got <class"),
+        ({"executor": Plainly()}, "executor must return futures from submit, as concurrent.futures does; got None"),
+        ({"paths": 10**30}, "paths and first_path lead to the index 1000000000000000000000000000000, but indices end"),
+        ({"x0": np.zeros(0), "paths": None}, "x0 has no path"),
+        ({"store": "foo://run.zarr"}, "store foo://run.zarr cannot be opened: Protocol not known"),
+        ({"store": "/"}, "store / holds something else"),
+        ({"store": "a\0b"}, r"store must be a path or a URL, got 'a\\x00b'"),
+        ({"statistics": [HITS._replace(init=None)]}, "statistics: init, add, merge and finish of 'hits' must be"),
+        ({"statistics": [HITS._replace(name="two words")]}, "a name is that of an attribute .* got 'two words'"),
         ({"statistics": sk.stats.moments}, "statistics must be a list"),
         ({"statistics": [sk.stats.quantiles]}, "take edges and levels"),
         ({"statistics": [sk.stats.moments] * 2}, "'moments' is taken"),
@@ -336,6 +350,8 @@ def test_interrupts_cancel():
     ],
 )
 def test_errors(others, words):
+    if "store" in others:
+        pytest.importorskip("zarr")
     with pytest.raises(ValueError, match=words):
         run(**others)
 

@@ -22,7 +22,10 @@ def _files(url):
         import fsspec
     except ImportError:
         raise ValueError(f'store {url} needs fsspec: pip install "sdekit[scale]"') from None
-    return fsspec.core.url_to_fs(url)
+    try:
+        return fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:  # a protocol that is not known, or whose package is missing
+        raise ValueError(f"store {url} cannot be opened: {error}") from error
 
 
 def read(url, name):

@@ -35,9 +35,9 @@ def opened(store):
         import zarr  # noqa: F401
     except ImportError:
         raise ValueError('store needs zarr, which is not installed: pip install "sdekit[scale]"') from None
-    if not isinstance(store, (str, os.PathLike)) or not str(store):
+    if not isinstance(store, (str, os.PathLike)) or not str(store) or "\0" in str(store):
         raise ValueError(f"store must be a path or a URL, got {shown(store)}")
-    url = str(store).rstrip("/")
+    url = str(store).rstrip("/") or "/"
     with contextlib.ExitStack() as stack:
         with _written(url):
             if files.read(url, ARGUMENTS) is None and files.occupied(url, OWN):
