@@ -250,9 +250,9 @@ def draw():
         panel = drawn.subplots()
         for name, color in zip(PROBLEMS, (BLUE, RED, GREEN, ORANGE, PINK, BLACK)):
             cost, one = found[name]["rates"]["cost"], found[name]["rates"]["euler"]
-            points = [(row["tolerance"], row["cost"]) for row in found[name]["seeds"].values()]
+            rows = found[name].get("seeds", {}).values()
             panel.plot(TOLERANCES, cost.values(), "-", color=color, label=NAMES.get(name, name))
-            panel.plot(*zip(*points), "o", color=color)
+            panel.plot([row["tolerance"] for row in rows], [row["cost"] for row in rows], "o", color=color)
             panel.plot(TOLERANCES, one.values(), "--", color=color, lw=0.9)
         panel.plot([], [], "--", color=BLACK, lw=0.9, label="Euler–Maruyama, one level")
         panel.set(xscale="log", yscale="log", xlabel="relative tolerance", ylabel="path-steps")

@@ -175,15 +175,8 @@ class Zarr:
             raise ValueError("time has other values")
         self.x = self.arrays.get("x")
         if self.x is not None:
-            self._complete(min(done * self.plan.block, self.plan.paths))
+            _complete(self.url, self.x, min(done * self.plan.block, self.plan.paths))
         return done, totals
-
-    def _complete(self, rows):
-        """Check that there are all chunks of the first rows."""
-        rest, there = "/0" * (self.x.ndim - 1), files.names(self.url, "x/c")
-        for i in range(-(-rows // self.x.chunks[0])):
-            if f"{i}{rest}" not in there:
-                raise ValueError(f"the chunk x/c/{i}{rest} is missing")
 
     def commit(self, index, sol, totals):
         with _written(self.url):
@@ -217,6 +210,14 @@ def _group(url, mode):
     import zarr
 
     return zarr.open_group(url, mode=mode, zarr_format=3)
+
+
+def _complete(url, x, rows):
+    """Check that there are all chunks of the first rows of x."""
+    rest, there = "/0" * (x.ndim - 1), files.names(url, "x/c")
+    for i in range(-(-rows // x.chunks[0])):
+        if f"{i}{rest}" not in there:
+            raise ValueError(f"the chunk x/c/{i}{rest} is missing")
 
 
 def _all_chunks(name):
