@@ -1,24 +1,30 @@
 """Ensembles: what statistics cost, memory, the same bits wherever blocks are made, kills, stores against plain zarr.
 
-    python -m benchmarks.ensembles [paths [kills]]       writes benchmarks/results/ensembles.json
+    python -m benchmarks.ensembles PART [--paths N] [--kills N]
 
-10⁸ paths and 20 kills by default. OU, Euler–Maruyama, 100 steps, float32; statistics are moments and three quantiles at
-the ends. A tenth of the paths, 10⁷ at most, goes to a Zarr store at 101 times. Bits are those of all statistics, by
-their SHA-256. Kills are SIGKILL at random moments, of the parent or of one of its two workers.
+Each part writes what it has measured into `benchmarks/results/ensembles.json`, beside what is there:
+
+whole     one run of all paths (10⁸): seconds, memory, distance from the law, bits
+overhead  statistics beside the same solves alone (10⁷ paths)
+scaling   how busy simulated workers are kept
+bits      bits on executors of all kinds (10⁷)
+kills     bits of a run (10⁸) whose parent or one of its two workers is killed (20 times) by SIGKILL at random moments
+store     all of 101 times in a Zarr store (10⁷), beside zarr alone, and killed (10 times)
+
+OU, Euler–Maruyama, 100 steps, float32; statistics are moments and three quantiles at the ends. Bits are those of all
+statistics, by their SHA-256.
 """
 
+import argparse
 import contextlib
-import hashlib
 import heapq
 import itertools
 import json
 import math
-import os
 import pickle
 import queue
 import resource
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -27,6 +33,7 @@ import threading
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,25 +47,11 @@ from sdekit.ensembles.stream import options  # noqa: E402
 from sdekit.ensembles.work import Job, packed, work  # noqa: E402
 from sdekit.stats.counts import tally  # noqa: E402
 
+from .killed import KINDS, LEVELS, PROCESS, X0, H, digest, kept, killed, run, stored  # noqa: E402
 from .report import machine, versions  # noqa: E402
 
 RESULT = Path(__file__).parent / "results" / "ensembles.json"
-PROCESS, X0, H = sk.OU(theta=1.0, mu=0.0, sigma=0.3), np.float32(1.0), 0.01
-LEVELS = (0.01, 0.5, 0.99)
-KINDS = [sk.stats.moments, sk.stats.quantiles(LEVELS)]
-ROUNDS, BLOCK, KILLED = 5, 2**15, 1e-3  # KILLED: the step size of runs that are killed, so that they take some seconds
-
-
-def run(paths, **others):
-    return sk.ensemble(PROCESS, X0, paths=paths, seed=0, **{"ts": [0, 1], "h": H, "statistics": KINDS, **others})
-
-
-def digest(result):
-    """Of the bits of all statistics."""
-    found = hashlib.sha256()
-    for value in (v for s in result.results.values() for v in s):
-        found.update(np.asarray(value).tobytes())
-    return found.hexdigest()[:16]
+ROUNDS, BLOCK = 5, 2**18  # BLOCK: paths of a block of runs that are killed
 
 
 # --- statistics ----------------------------------------------------------------------------------
@@ -86,6 +79,7 @@ def overhead(paths):
 
 def whole(paths):
     """One run of all paths: seconds, memory above that of the import, distance from the law over what is allowed."""
+    run(4096)  # compiles
     begun = time.perf_counter()
     result = run(paths)
     seconds = time.perf_counter() - begun
@@ -102,7 +96,8 @@ def whole(paths):
         true = mean + std * stats.norm.ppf(level)
         noise = math.sqrt(level * (1 - level) / paths) * std / stats.norm.pdf(stats.norm.ppf(level))
         away[f"quantile {level}"] = abs(value - true) / (found.accuracy * abs(true) + found.floor + 5 * noise)
-    return {"paths": paths, "seconds": seconds, "peak_MiB": peak, "deviation": {k: float(v) for k, v in away.items()}}
+    away = {name: float(value) for name, value in away.items()}
+    return {"paths": paths, "seconds": seconds, "peak_MiB": peak, "deviation": away, "digest": digest(result)}
 
 
 # --- bits ----------------------------------------------------------------------------------------
@@ -133,16 +128,14 @@ def mpi(paths):
         import mpi4py  # noqa: F401
 
         if launcher:
-            return told(
-                [launcher, "-n", "3", sys.executable, "-m", "mpi4py.futures", "-m", __spec__.name], "mpi", paths
-            )
+            return told("mpi", paths, launcher, "-n", "3", sys.executable, "-m", "mpi4py.futures").split()[-1]
     return None
 
 
-def told(command, *arguments):
-    """The last word that this module prints when it is run with these arguments."""
-    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, check=True)
-    return done.stdout.split()[-1]
+def told(part, paths, *command):
+    """What this module prints when it is run in a process of its own."""
+    command = [*(command or [sys.executable]), "-m", "benchmarks.ensembles", part, "--paths", str(paths)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def bits(paths):
@@ -154,14 +147,14 @@ def bits(paths):
         "processes 5": lambda: sk.executors.processes(5),
         **{f"Dask {n}": lambda n=n: dask(n) for n in (1, 2, 7)},
     }
-    found = {"here": digest(run(paths))}
+    found: dict[str, Any] = {"paths": paths, "here": digest(run(paths))}
     for name, make in pools.items():
         with make() as pool:
-            found[name] = digest(run(paths, executor=pool, block=2**16))
+            found[name] = digest(run(paths, executor=pool, block=2**18))
         print(name, found[name], flush=True)
     if (ranks := mpi(paths)) is not None:
         found["MPI 3"] = ranks
-    return found
+    return {**found, "equal": len(set(found.values()) - {paths}) == 1}
 
 
 # --- scaling -------------------------------------------------------------------------------------
@@ -204,145 +197,77 @@ def scaling():
     return {"bytes": len(pickle.dumps(answer)), "sent": len(packed((job, first.rows(0, 1)), {})), "rows": rows}
 
 
-# --- kills ---------------------------------------------------------------------------------------
+# --- parts ---------------------------------------------------------------------------------------
 
 
-def killed(kind, paths, store, kills):
-    """(kills that were made, digest) of a run that is killed again and again, until it is through."""
-    rng, made = np.random.default_rng(0), 0
-    command = [sys.executable, "-m", __spec__.name, kind, str(paths), str(store)]
-    while True:
-        before = finished(store)
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            while made < kills:
-                while process.poll() is None and finished(store) == before:
-                    time.sleep(0.005)
-                time.sleep(rng.uniform(0, 0.3))
-                workers = children(process.pid)
-                parent = rng.random() < 0.5 or not workers
-                with contextlib.suppress(ProcessLookupError):
-                    if process.poll() is None:
-                        os.kill(process.pid if parent else int(rng.choice(workers)), signal.SIGKILL)
-                        made += 1
-                if parent or process.poll() is not None:
-                    break
-                before = finished(store)
-            output = process.stdout.read().split()
-        if process.returncode == 0:
-            return made, output[-1]
-        if process.returncode > 0:
-            raise RuntimeError(f"a run that was killed ends with status {process.returncode}")
-
-
-def children(number):
-    """The processes of a pool, not the one that keeps track of semaphores."""
-    try:
-        found = Path(f"/proc/{number}/task/{number}/children").read_text().split()
-        return [int(n) for n in found if b"spawn_main" in Path(f"/proc/{n}/cmdline").read_bytes()]
-    except OSError:
-        return []
-
-
-def finished(store):
-    """What the file of totals is, which is another one behind each block."""
-    try:
-        return os.stat(Path(store) / "statistics" / "totals").st_mtime_ns
-    except FileNotFoundError:
-        return 0
-
-
-# --- stores --------------------------------------------------------------------------------------
-
-
-def kept(paths, store, **others):
-    ts = np.linspace(0, 1, 101)
-    return run(paths, ts=ts, statistics=[], keep_paths=True, store=str(store), block=2**17, **others)
-
-
-def plain(paths, store, data):
-    """Seconds of zarr alone, for as many paths with the values and the chunks of `data`."""
-    import zarr
-
+def kills(paths, number, folder):
+    """A run that is killed, beside one that is not."""
     begun = time.perf_counter()
-    array = zarr.create_array(str(store), shape=(paths, data.shape[1]), chunks=data.chunks, dtype=data.dtype)
-    block = data[: 2**17]
-    for first in range(0, paths, len(block)):
-        array[first : first + len(block)] = block[: paths - first]
-    return time.perf_counter() - begun
+    made, bit = killed("killing", paths, folder / "run.zarr", number)
+    seconds, there = time.perf_counter() - begun, results().get("whole", {}).get(f"{paths:.0e}")
+    undisturbed = there["digest"] if there else digest(run(paths))
+    return {"kills": made, "paths": paths, "seconds": seconds, "digest": bit, "equal": bit == undisturbed}
 
 
-def stored(paths, kills, folder):
-    """Rates of both, and a store that was killed, compared file by file."""
-    import xarray
-
-    begun = time.perf_counter()
-    data = kept(paths, folder / "whole.zarr").x
-    seconds = time.perf_counter() - begun
-    alone = plain(paths, folder / "plain.zarr", data)
-    shutil.rmtree(folder / "plain.zarr")
-    seen = xarray.open_zarr(str(folder / "whole.zarr"), consolidated=False).x
-    assert seen.dims == ("path", "time") and seen.shape == (paths, 101)
-    made, _ = killed("store", paths, folder / "killed.zarr", kills)
-    differ = [file for file in chunks(folder / "whole.zarr") if not same(folder, file)]
-    size = paths * 101 * 4 / 1e6
-    rates = {"seconds": seconds, "plain": alone, "MB_per_s": size / seconds, "ratio": alone / seconds}
-    return {"paths": paths, **rates, "kills": made, "files": len(chunks(folder / "whole.zarr")), "differ": differ}
+def results():
+    return json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
 
 
-def chunks(store):
-    """The files of the arrays of a store."""
-    return sorted(str(p.relative_to(store)) for p in store.glob("*/c/**/*") if p.is_file())
-
-
-def same(folder, file):
-    other = folder / "killed.zarr" / file
-    return other.exists() and (folder / "whole.zarr" / file).read_bytes() == other.read_bytes()
-
-
-def main(paths=10**8, kills=20):
-    few = min(max(paths // 10, 2**18), 10**7)
-    found = {"whole": json.loads(told_json("whole", paths)), "overhead": overhead(max(few, 2**22))}
-    print(json.dumps(found), flush=True)
-    found["scaling"] = scaling()
-    found["bits"] = bits(min(few, 2 * 10**6))
-    long = kills * 20 * BLOCK
+def measured(part, paths, number):
+    """What a part finds."""
     with tempfile.TemporaryDirectory() as name:
-        made, bit = killed("kill", long, Path(name) / "run.zarr", kills)
-        undisturbed = digest(run(long, h=KILLED))
-        found["kills"] = {"kills": made, "paths": long, "digest": bit, "undisturbed": undisturbed}
-        print(json.dumps(found["kills"]), flush=True)
-        found["store"] = stored(few, kills // 2, Path(name))
-        print(json.dumps(found["store"]), flush=True)
-    found["equal"] = len(set(found["bits"].values())) == 1 and bit == undisturbed and not found["store"]["differ"]
-    text = json.dumps({**found, "machine": machine(), "versions": versions()}, indent=1)
-    sk.files.write_text(RESULT, text + "\n")
+        if part == "whole":
+            found = json.loads(told("alone", paths))
+            return {**results().get("whole", {}), f"{paths:.0e}": found}
+        if part in ("kills", "store"):
+            return {"kills": kills, "store": stored}[part](paths, number, Path(name))
+        return scaling() if part == "scaling" else {"overhead": overhead, "bits": bits}[part](paths)
 
 
-def told_json(*arguments):
-    command = [sys.executable, "-m", __spec__.name, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-def part(kind, paths, store=None):
-    """What is run in a process of its own."""
-    if kind == "whole":
+def child(part, paths, store):
+    """What is run in a process of its own, and prints its result last."""
+    if part == "alone":
         print(json.dumps(whole(paths)))
-    elif kind == "mpi":
+    elif part == "mpi":
         from mpi4py.futures import MPIPoolExecutor
 
         with MPIPoolExecutor() as pool:
-            print(digest(run(paths, executor=pool, block=2**16)))
-    elif kind == "kill":
+            print(digest(run(paths, executor=pool, block=2**18)))
+    elif part == "killing":
         with sk.executors.processes(2) as pool:
-            print(digest(run(paths, h=KILLED, executor=pool, block=BLOCK, store=store)))
+            print(digest(run(paths, executor=pool, block=BLOCK, store=store)))
     else:
         with sk.executors.processes(2) as pool:
             kept(paths, store, executor=pool)
         print("done")
 
 
+PARTS = {  # paths and kills
+    "whole": (10**8, 0),
+    "overhead": (10**7, 0),
+    "scaling": (0, 0),
+    "bits": (10**7, 0),
+    "kills": (10**8, 20),
+    "store": (10**7, 10),
+}
+CHILDREN = "alone", "mpi", "killing", "storing"
+
+
+def main():
+    read = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    read.add_argument("part", choices=[*PARTS, *CHILDREN], metavar=f"{{{','.join(PARTS)}}}")
+    read.add_argument("--paths", type=lambda text: int(float(text)))
+    read.add_argument("--kills", type=int)
+    read.add_argument("--store", help=argparse.SUPPRESS)
+    args = read.parse_args()
+    if args.part in CHILDREN:
+        return child(args.part, args.paths, args.store)
+    paths, number = PARTS[args.part]
+    found = measured(args.part, args.paths or paths, number if args.kills is None else args.kills)
+    print(json.dumps(found), flush=True)
+    text = json.dumps({**results(), args.part: found, "machine": machine(), "versions": versions()}, indent=1)
+    sk.files.write_text(RESULT, text + "\n")
+
+
 if __name__ == "__main__":
-    if sys.argv[1:2] and sys.argv[1].isalpha():
-        part(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])
-    else:
-        main(*(int(float(n)) for n in sys.argv[1:]))
+    main()

@@ -58,11 +58,12 @@ def integral(g: Callable | None = None) -> Functional:
         raise ValueError(f"g must be a function of states, got {g!r}")
 
     def value(walk):
-        y = np.stack([walk.x[i] if g is None else np.asarray(g(walk.x[i])) for i in range(len(walk.t))])
+        y = walk.x if g is None else np.stack([np.asarray(g(x)) for x in walk.x])
         if y.shape != walk.x.shape[:2]:
             what = "states have components: give g" if g is None else "g must return one number per path"
             raise ValueError(f"the integrand has shape {y.shape[1:]} for {walk.x.shape[1]} paths; {what}")
-        return (0.5 * np.diff(walk.t)) @ (y[1:] + y[:-1])
+        half = 0.5 * np.diff(walk.t)
+        return (np.append(half, 0.0) + np.append(0.0, half)) @ y
 
     return Functional(value)
 

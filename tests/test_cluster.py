@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from workers import launcher, told
+from workers import dask, launcher, told
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
@@ -48,10 +48,8 @@ def test_processes(bits):
     assert script("on_processes.py") == bits
 
 
-def test_dask(bits, folder):
-    distributed = pytest.importorskip("distributed")
-    options = {"threads_per_worker": 1, "dashboard_address": None, "local_directory": str(folder)}
-    with distributed.LocalCluster(n_workers=4, **options) as cluster:
+def test_dask(bits, folder, monkeypatch):
+    with dask(4, folder, monkeypatch) as cluster:
         assert cluster.scheduler_address.startswith("tcp://")
         assert script("on_dask.py", cluster.scheduler_address) == bits
         command = ["-m", "sdekit", "simulate", "OU", "--ts", "0,1", "--h", "0.25", "--paths", "2e4", "--block", "4096"]

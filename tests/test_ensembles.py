@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import sdekit as sk
+from sdekit.ensembles import stores
 from sdekit.ensembles.fingerprint import fingerprint
 from sdekit.stats.exactly import exact_sum, rounded
 
@@ -316,6 +317,11 @@ def test_interrupts_cancel():
         next(sk.stream(sk.OU(), 0.0, TS, h=0.01, paths=8192, executor=pool, **PLAIN))
 
 
+class Plainly:
+    def submit(self, function, *args):
+        """Works at once, and returns no future."""
+
+
 @pytest.mark.parametrize(
     ("others", "words"),
     [
@@ -324,6 +330,15 @@ def test_interrupts_cancel():
         ({"first_path": 5}, "first_path must be a multiple of 4,096"),
         ({"block": 1000}, "block must be a multiple of 4,096"),
         ({"executor": 3}, "executor must have the submit"),
+        ({"executor": ThreadPoolExecutor}, "executor must have the submit .* got <class"),
+        ({"executor": Plainly()}, "executor must return futures from submit, as concurrent.futures does; got None"),
+        ({"paths": 10**30}, "paths and first_path lead to the index 1000000000000000000000000000000, but indices end"),
+        ({"x0": np.zeros(0), "paths": None}, "x0 has no path"),
+        ({"store": "foo://run.zarr"}, "store foo://run.zarr cannot be opened: Protocol not known"),
+        ({"store": "/"}, "store / holds something else"),
+        ({"store": "a\0b"}, r"store must be a path or a URL, got 'a\\x00b'"),
+        ({"statistics": [HITS._replace(init=None)]}, "statistics: init, add, merge and finish of 'hits' must be"),
+        ({"statistics": [HITS._replace(name="two words")]}, "a name is that of an attribute .* got 'two words'"),
         ({"statistics": sk.stats.moments}, "statistics must be a list"),
         ({"statistics": [sk.stats.quantiles]}, "take edges and levels"),
         ({"statistics": [sk.stats.moments] * 2}, "'moments' is taken"),
@@ -335,6 +350,8 @@ def test_interrupts_cancel():
     ],
 )
 def test_errors(others, words):
+    if "store" in others:
+        pytest.importorskip("zarr")
     with pytest.raises(ValueError, match=words):
         run(**others)
 
@@ -410,6 +427,51 @@ def test_a_damaged_store_says_so(url):
                 run(store=url, statistics=[sk.stats.moments])
         file.write_bytes(whole)
     assert run(store=url, statistics=[sk.stats.moments]).moments.count[0] == PATHS
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["whole", "half"])
+def test_a_damaged_array_says_so(half, url, monkeypatch):
+    """Whatever of Zarr's own files is cut, another's or gone: each time all else stays as it is."""
+    given = {"store": url, "keep_paths": True, "block": 4096, "statistics": [sk.stats.moments]}
+    commit = stores.Zarr.commit
+
+    def stopped(self, index, *rest):
+        if half and index == 3:
+            raise KeyboardInterrupt
+        commit(self, index, *rest)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(stores.Zarr, "commit", stopped)
+        run(**given)
+
+    def files():
+        return {path: path.read_bytes() for path in Path(url).rglob("*") if path.is_file()}
+
+    for name in ("zarr.json", "x/zarr.json", "failed/zarr.json", "time/zarr.json", "x/c/1/0", "time/c/0"):
+        file = Path(url, name)
+        whole, chunk = file.read_bytes(), "/c/" in name
+        others = (whole[: len(whole) // 2], b"") if name == "time/c/0" else ()
+        texts = [whole[:-9], b"", b"[1]", b"{}", b"\xff\xfe", whole.replace(b'"zarr_format": 3', b'"zarr_format": 2')]
+        if name in ("x/zarr.json", "failed/zarr.json"):
+            texts += [whole.replace(str(PATHS).encode(), b"3"), whole.replace(b"4096", b"4095")]
+            texts += [whole.replace(b'"float64"', b'"int64"').replace(b'"bool"', b'"int8"').replace(b"false", b"0")]
+        for text in (None, *(others if chunk else texts)):
+            file.unlink() if text is None else file.write_bytes(text)
+            before = files()
+            with pytest.raises(ValueError, match=r"^store .*run\.zarr is damaged: .*; give another store$"):
+                run(**given)
+            assert files() == before
+            file.write_bytes(whole)
+    assert np.array_equal(run(**given).x[:].T, run(keep_paths=True).x)
+
+
+def test_paths_that_are_all_lost_are_kept_too(url):
+    """Zarr leaves chunks out that hold nothing but NaN; here a chunk that is not there is a damage."""
+    lost = sk.process(lambda t, x: x * np.inf, lambda t, x: 1.0)
+    for _ in range(2):
+        with pytest.warns(RuntimeWarning, match="became non-finite"):
+            found = sk.ensemble(lost, 0.5, grid=TS, paths=PATHS, seed=3, store=url, **PLAIN)
+        assert found.failed == PATHS and np.isnan(found.x[:]).all()
 
 
 def test_what_is_no_store_is_left_alone(tmp_path):

@@ -9,7 +9,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from workers import all_ended, launcher, told
+from workers import all_ended, dask, launcher, told
 
 import sdekit as sk
 from sdekit.ensembles.work import packed
@@ -101,12 +101,10 @@ def test_loky_replaces_a_dead_worker(tmp_path):
     assert same(found, run([TALLY])) and not flag.exists()
 
 
-def test_dask(tmp_path):
+def test_dask(tmp_path, monkeypatch):
     """A cluster of processes, one of which dies."""
-    distributed = pytest.importorskip("distributed")
     flag = tmp_path / "flag"
-    options = {"threads_per_worker": 1, "dashboard_address": None, "local_directory": str(tmp_path)}
-    with distributed.LocalCluster(n_workers=2, **options) as cluster, distributed.Client(cluster) as client:
+    with dask(2, tmp_path, monkeypatch) as cluster, cluster.get_client() as client:
         executor = client.get_executor()
         assert same(run([TALLY], executor=executor), run([TALLY]))
         flag.touch()

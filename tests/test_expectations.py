@@ -285,6 +285,13 @@ def test_first_levels_of_no_use_are_left_out():
     assert answer.levels[0].steps >= 32 and abs(answer.value - 0.01) < 4e-3
 
 
+def test_the_first_level_is_one_that_pays():
+    """Of a mean over time, whose differences on one and two steps cost more than the third level alone."""
+    given = {"along": {"mean": sk.path.mean()}, "antithetic": True, "seed": 1, "backend": NUMPY}
+    answer = sk.expect(lambda x, mean: np.maximum(mean - 100, 0), GBM, SPOT, 1.0, tol=0.1, **given)
+    assert answer.levels[0].steps in (2, 4, 8) and abs(answer.value * math.exp(-0.05) - 5.76) < 0.1
+
+
 @pytest.mark.parametrize("given", [{"antithetic": True}, {"scramblings": 16}])
 @pytest.mark.parametrize(
     "f, truth, more",
@@ -367,7 +374,10 @@ def test_what_a_function_raises_comes_back_from_an_executor():
         ({"t": (0.0, 1.0, 2.0)}, "t must be a time, or a pair"),
         ({"x0": [1.0, 2.0]}, r"paths of shape \(2,\)"),
         ({"process": sk.noiseless(GBM)}, "has no noise, so that its state is known"),
-        ({"inner": 0}, "inner must be an integer >= 1"),
+        ({"x0": "a"}, "x0 must hold real numbers, got <U1"),
+        ({"x0": 1j}, "x0 must hold real numbers, got complex128"),
+        ({"inner": 0}, "inner must be an integer from 1 to 65536"),
+        ({"inner": 10**9}, "inner must be an integer from 1 to 65536"),
         ({"method": "milstein"}, "method must be one of steps along increments"),
         ({"method": sk.rk4}, "method must be one of steps along increments"),
         ({"coarsest": 3}, "coarsest must be a power of two, got 3"),
@@ -556,6 +566,7 @@ def test_lognormal_laws_of_a_tensor_and_a_number_are_float64():
         ({"process": sk.CIR(), "x0": 1.0, "likelihood_ratio": True}, "h must be a real number"),
         ({"f": lambda x: x[:, 0], "process": MOVED, "x0": (0.0, 0.0), "h": 1, "likelihood_ratio": True}, "reach each"),
         ({"x0": [1.0, 2.0]}, "x0 must be one state"),
+        ({"x0": 1j}, "x0 must hold real numbers, got complex128"),
         ({"paths": 1}, "paths must be an integer >= 2"),
     ],
 )

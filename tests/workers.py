@@ -1,5 +1,6 @@
 """Processes that tests start, or that those start."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -41,8 +42,22 @@ def launcher(ranks):
     return found, "-n", str(ranks)
 
 
+@contextlib.contextmanager
+def dask(workers, folder, monkeypatch):
+    """A cluster of processes, which may take minutes to start and to answer, here and in commands."""
+    distributed = pytest.importorskip("distributed")
+    import dask
+
+    patience = {f"distributed.comm.timeouts.{name}": "300s" for name in ("connect", "tcp")}
+    for name, seconds in patience.items():
+        monkeypatch.setenv(f"DASK_{name.upper().replace('.', '__')}", seconds)
+    options = {"threads_per_worker": 1, "dashboard_address": None, "local_directory": str(folder)}
+    with dask.config.set(patience), distributed.LocalCluster(n_workers=workers, **options) as cluster:
+        yield cluster
+
+
 def told(*command):
-    """What a command prints, which has to succeed within minutes."""
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=400)
+    """What a command prints, which has to succeed within minutes, many where the machine is busy."""
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return done.stdout

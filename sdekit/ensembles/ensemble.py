@@ -14,7 +14,7 @@ from ..events import Barrier, Event
 from ..methods import Method
 from ..protocols import A, Backend, Executor, Numbers, Process, Times
 from ..stats.counts import tally
-from ..stats.part import part
+from ..stats.part import Statistic, part
 from .plan import pivot, planned
 from .result import Ensemble, State, concluded
 from .stores import opened, worded
@@ -95,8 +95,13 @@ def _checked(statistics, keep_paths):
         raise ValueError(f"statistics must be a list of those of sdekit.stats, got {shown(statistics)}")
     if any(isinstance(s, type) for s in statistics):
         raise ValueError("statistics: histogram and quantiles take edges and levels: sdekit.stats.quantiles([0.5])")
+    for s in statistics:
+        if isinstance(s, Statistic) and not all(map(callable, s[1:])):
+            raise ValueError(f"statistics: init, add, merge and finish of {shown(s.name)} must be functions")
     names = [s.name for s in statistics]
     for name in names:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(f"statistics: a name is that of an attribute of the result, got {shown(name)}")
         if names.count(name) > 1 or name in Ensemble.__dataclass_fields__:
             raise ValueError(f"statistics: the name {name!r} is taken; give each one of its own")
     if type(keep_paths) is not bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..files import replacing
 
-__all__ = ["locked", "occupied", "read", "remote", "sweep", "write"]
+__all__ = ["locked", "names", "occupied", "read", "remote", "sweep", "write"]
 
 _held: set = set()  # a lock of POSIX is one of the process, which could take it twice
 _holding = threading.Lock()
@@ -22,7 +22,10 @@ def _files(url):
         import fsspec
     except ImportError:
         raise ValueError(f'store {url} needs fsspec: pip install "sdekit[scale]"') from None
-    return fsspec.core.url_to_fs(url)
+    try:
+        return fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:  # a protocol that is not known, or whose package is missing
+        raise ValueError(f"store {url} cannot be opened: {error}") from error
 
 
 def read(url, name):
@@ -53,6 +56,16 @@ def occupied(url, own):
         return system.exists(root) and any(not p.rstrip("/").endswith(own) for p in system.ls(root, detail=False))
     there = Path(url)
     return there.exists() and (not there.is_dir() or any(path.name != own for path in there.iterdir()))
+
+
+def names(url, folder):
+    """The files in a folder of the store and in those below, by their paths from there."""
+    if not remote(url):
+        root = Path(url, folder)
+        return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    system, root = _files(url)
+    below = root.strip("/") + f"/{folder}/"
+    return {path.strip("/").removeprefix(below) for path in system.find(f"{root}/{folder}")}
 
 
 def sweep(url):

@@ -35,13 +35,15 @@ def opened(store):
         import zarr  # noqa: F401
     except ImportError:
         raise ValueError('store needs zarr, which is not installed: pip install "sdekit[scale]"') from None
-    if not isinstance(store, (str, os.PathLike)) or not str(store):
+    if not isinstance(store, (str, os.PathLike)) or not str(store) or "\0" in str(store):
         raise ValueError(f"store must be a path or a URL, got {shown(store)}")
-    url = str(store).rstrip("/")
-    if files.read(url, ARGUMENTS) is None and files.occupied(url, OWN):
-        raise ValueError(f"store {url} holds something else; give a name where nothing is, or a store of this run")
+    url = str(store).rstrip("/") or "/"
     with contextlib.ExitStack() as stack:
         with _written(url):
+            if files.read(url, ARGUMENTS) is None and files.occupied(url, OWN):
+                raise ValueError(
+                    f"store {url} holds something else; give a name where nothing is, or a store of this run"
+                )
             stack.enter_context(files.locked(url, f"{OWN}/lock"))
             kept = Zarr(url)
         yield kept
@@ -63,8 +65,11 @@ def _sound(url):
     """Says of which store it is that what was read makes no sense."""
     try:
         yield
-    except Exception as error:  # json, zlib and pickle raise many kinds
-        raise ValueError(f"store {url} is damaged: {type(error).__name__}: {error}; give another store") from error
+    except Exception as error:  # json, zlib, pickle and zarr raise many kinds
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise
+        why = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        raise ValueError(f"store {url} is damaged: {why}; give another store") from error
 
 
 class Memory:
@@ -111,16 +116,13 @@ class Zarr:
         with _written(self.url):
             files.sweep(self.url)
             saved = files.read(self.url, TOTALS)
-            if saved is None:
-                files.write(self.url, ARGUMENTS, json.dumps(words, indent=1).encode())
-            self._open(keep, saved is None)
-            if saved is None:
-                self._save(0, [None] * len(statistics))
-        if saved is None:
-            return 0, [None] * len(statistics)
-        with _sound(self.url):
-            done, totals = _Plain(io.BytesIO(zlib.decompress(saved))).load()
-        return done, totals
+            if saved is not None:
+                with _sound(self.url):
+                    return self._read(saved, len(statistics), keep)
+            files.write(self.url, ARGUMENTS, json.dumps(words, indent=1).encode())
+            self._make(keep)
+            self._save(0, [None] * len(statistics))
+        return 0, [None] * len(statistics)
 
     def _compare(self, mine):
         found = mine if self.found is None else self.found
@@ -131,30 +133,50 @@ class Zarr:
                     f"{mine.get(name)}; give the same arguments, or another store"
                 )
 
-    def _open(self, keep, new):
-        import zarr
-
+    def _layouts(self, keep):
+        """{name: the arguments of zarr's `create_array`}."""
         plan, like = self.plan, self.plan.like
-        group = zarr.open_group(self.url, mode="a", zarr_format=3)
         time, path, *rest = dimensions(like)
-        shapes = {"time": ([time], host(like.t), host(like.t).shape)}
+        found = {"time": _layout([time], host(like.t), host(like.t).shape, len(like.t))}
         if keep:
             inner, more = like.x.shape[2:], like.failed.ndim - 1
             dims, rows = [path, *rest[:more]], _chunk(plan.block)
-            shapes["x"] = [path, time, *rest], host(like.x), (rows, len(like.t), *inner)
-            shapes["failed"] = dims, host(like.failed), (rows, *inner[:more])
-            if plan.options["events"]:
-                for name in ("stopped", "event"):
-                    shapes[name] = dims, host(getattr(like, name)), shapes["failed"][2]
-        for name, (dims, data, chunks) in shapes.items():
-            if new:
-                _create(group, name, dims, data, chunks, len(like.t) if name == "time" else plan.paths)
-            self.arrays[name] = group[name]
-        if new:
-            self.arrays["time"][:] = host(like.t)
-            group.require_group(OWN)
-            group.update_attributes(_attributes(plan))
+            found["x"] = _layout([path, time, *rest], host(like.x), (rows, len(like.t), *inner), plan.paths)
+            names = ["failed", *(("stopped", "event") if plan.options["events"] else ())]
+            for name in names:
+                found[name] = _layout(dims, host(getattr(like, name)), (rows, *inner[:more]), plan.paths)
+        return found
+
+    def _make(self, keep):
+        group, like = _group(self.url, "a"), self.plan.like
+        for name, layout in self._layouts(keep).items():
+            with _all_chunks(name):
+                self.arrays[name] = group.create_array(name, **layout, overwrite=True)
+        self.arrays["time"][:] = host(like.t)
+        group.require_group(OWN)
+        group.update_attributes(_attributes(self.plan))
         self.x = self.arrays.get("x")
+
+    def _read(self, saved, statistics, keep):
+        """(blocks that are done, totals) of what is there, all of which has to be as it was made."""
+        done, totals = _Plain(io.BytesIO(zlib.decompress(saved))).load()
+        if done not in range(self.plan.blocks + 1) or len(totals) != statistics:
+            raise ValueError(f"there are {done} blocks of {self.plan.blocks}, and {len(totals)} totals")
+        group = _group(self.url, "r+")
+        if not _attributes(self.plan).keys() <= group.attrs.keys():
+            raise ValueError("attributes are missing")
+        for name, layout in self._layouts(keep).items():
+            with _all_chunks(name):
+                self.arrays[name] = array = group[name]
+            for what in "shape", "dtype", "chunks":
+                if (found := getattr(array, what)) != layout[what]:
+                    raise ValueError(f"{name} has {what} {found}, not {layout[what]}")
+        if not np.array_equal(self.arrays["time"][:], host(self.plan.like.t)):
+            raise ValueError("time has other values")
+        self.x = self.arrays.get("x")
+        if self.x is not None:
+            _complete(self.url, self.x, min(done * self.plan.block, self.plan.paths))
+        return done, totals
 
     def commit(self, index, sol, totals):
         with _written(self.url):
@@ -177,13 +199,32 @@ def _chunk(block):
     return block if block % (4 * LEAF) else block // 4
 
 
-def _create(group, name, dims, data, chunks, length):
+def _layout(dims, data, chunks, length):
     fill = {"f": math.nan, "b": False, "i": -1}[data.dtype.kind]
     shape = (length, *chunks[1:])
     chunks = tuple(max(1, min(size, whole)) for size, whole in zip(chunks, shape))
-    group.create_array(
-        name, shape=shape, dtype=data.dtype, chunks=chunks, fill_value=fill, dimension_names=dims, overwrite=True
-    )
+    return {"shape": shape, "dtype": data.dtype, "chunks": chunks, "fill_value": fill, "dimension_names": dims}
+
+
+def _group(url, mode):
+    import zarr
+
+    return zarr.open_group(url, mode=mode, zarr_format=3)
+
+
+def _complete(url, x, rows):
+    """Check that there are all chunks of the first rows of x."""
+    rest, there = "/0" * (x.ndim - 1), files.names(url, "x/c")
+    for i in range(-(-rows // x.chunks[0])):
+        if f"{i}{rest}" not in there:
+            raise ValueError(f"the chunk x/c/{i}{rest} is missing")
+
+
+def _all_chunks(name):
+    """A context in which zarr writes the chunks of x that hold nothing but NaN too, so that none may be missing."""
+    import zarr
+
+    return zarr.config.set({"array.write_empty_chunks": name == "x"})
 
 
 def _attributes(plan):

@@ -98,7 +98,7 @@ def answers(plan, job, executor, window, progress, done=0):
 
 def served(executor):
     """The executor, checked, renewing itself where it can."""
-    if executor is not None and not callable(getattr(executor, "submit", None)):
+    if executor is not None and (isinstance(executor, type) or not callable(getattr(executor, "submit", None))):
         raise ValueError(f"executor must have the submit of a concurrent.futures.Executor, got {shown(executor)}")
     return renewing(executor)
 

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from ..backends.guard import asked
+from ..checks import shown
 from ..solve import solve
 from ..stats.part import LEAF, Statistic, part
 
@@ -116,11 +117,13 @@ def _at_once(function, *args):
 def _submitted(executor, *call):
     """The future of a call, failed where the executor does not take it."""
     try:
-        return executor.submit(*call)
+        future = executor.submit(*call)
     except RuntimeError as error:  # broken, or shut down
-        future: Future = Future()
+        future = Future()
         future.set_exception(error)
-        return future
+    if not callable(getattr(future, "cancel", None)):
+        raise ValueError(f"executor must return futures from submit, as concurrent.futures does; got {shown(future)}")
+    return future
 
 
 def packed(value, named):

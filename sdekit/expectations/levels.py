@@ -70,14 +70,20 @@ def most_steps(q, first, scramblings):
 
 
 def first_level(q, seed, n, executor):
-    """The steps of the first level: the fewest on which paths are finite and the next level is but a correction."""
-    last = min(FINEST, n * ROUGH)
+    """The steps of the first level: the fewest on which paths are finite and that are worth a level.
+
+    The cost is (Σ √(V C))², so that n are where  √(V_n C_n) + √(V C of P_2n − P_n) < √(V_2n C_2n).
+    """
+    last, alone = min(FINEST, n * ROUGH), None
     while True:
         try:
+            alone = alone or pilot(Samples(q, n, seed, False), executor).moments()[1]
             level = pilot(Samples(q, 2 * n, seed), executor)
-            whole = level.moments(1)[1]
-            if level.variance <= 0.5 * whole or whole == 0 or n >= last:
+            finer = level.moments(1)[1]
+            both = math.sqrt(alone * q.cost(n, False)) + math.sqrt(level.variance * level.cost)
+            if finer == 0 or n >= last or both < math.sqrt(finer * q.cost(2 * n, False)):
                 return n
+            alone = finer
         except Failed:
             if n >= last:
                 raise

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import arrays, backends, matching, noise
-from ..checks import array, integer, named, real, shown
+from .. import arguments, arrays, backends, matching, noise
+from ..checks import integer, named, real, shown
 from ..ensembles.stream import served
 from ..methods import Method, heun, milstein, milstein_general
 from ..methods import exact as exact_method
@@ -23,6 +23,8 @@ from .answer import Answer
 from .levels import FINEST, PILOT, first_level, most_steps, multilevel, single
 from .quantity import Quantity, antithetic_milstein, interval
 from .samples import values
+
+MOST_INNER = 2**16  # draws of the last step
 
 
 @named
@@ -76,7 +78,7 @@ def expect(
     seed      of the answer, which is a function of it and the other arguments.
     executor  any `concurrent.futures.Executor`, as `stream` takes it: blocks of paths are made there, to the same bits.
     """
-    tol, inner = real("tol", tol, above=0, below=math.inf), integer("inner", inner, 1)
+    tol, inner = real("tol", tol, above=0, below=math.inf), integer("inner", inner, 1, MOST_INNER)
     coarsest, executor = integer("coarsest", coarsest, 1, FINEST), served(executor)
     if coarsest & (coarsest - 1):
         raise ValueError(f"coarsest must be a power of two, got {coarsest}")
@@ -107,7 +109,7 @@ def _quantity(f, process, x0, t, method, along, inner, exact, backend):
     t0, t1 = interval(t)
     if arrays.is_tensor(x0):
         raise ValueError("x0 is a tensor; expectations are taken on numpy: give a number or an array")
-    x0 = np.asarray(array("x0", x0), np.float64)
+    x0 = np.asarray(arguments.state(x0)[0], np.float64)
     system = bind(process, x0, t0)
     if system.noise == "none":
         raise ValueError(f"process {system.name} has no noise, so that its state is known: sdekit.solve gives it")

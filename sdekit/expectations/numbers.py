@@ -74,17 +74,20 @@ class Numbers(NamedTuple):
 def counted(needs, seed, first, paths):
     """`Numbers` of the paths from `first` on, functions of seed and index."""
     draws, n, m = needs.draws, needs.steps, needs.channels
-    z, rows = np.empty((draws, n * m, paths)), kernel_module("generator").rows
+    z, waits, shifts = np.empty((draws, n * m, paths)), None, None
+
+    def drawn(out, stream):
+        return kernel_module("generator").rows(out, first, 0, seed, stream, machine.cpus())
+
     for part, stream in zip(z, (noise.Stream.PATH, noise.Stream.SECOND)):
-        rows(part, first, 0, seed, stream, machine.cpus())
-    lanes, waits, shifts = first + np.arange(paths), None, None
+        drawn(part, stream)
     if needs.waits:
-        pairs = noise.rows(lanes, 0, 2 * n, seed, noise.Stream.EXTREME, np.empty(0))
+        pairs = drawn(np.empty((2 * n, paths)), noise.Stream.EXTREME)
         waits = 0.5 * (pairs[::2] ** 2 + pairs[1::2] ** 2)
     if needs.shifts:
         from scipy.special import ndtr
 
-        shifts = ndtr(noise.rows(lanes, 0, m, seed, noise.Stream.EXTREME, np.empty(0)))
+        shifts = ndtr(drawn(np.empty((m, paths)), noise.Stream.EXTREME))
     return Numbers(z.reshape(draws, n, m, paths), waits, shifts)
 
 

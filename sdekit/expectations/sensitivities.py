@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import arrays, noise
+from .. import arguments, arrays, noise
 from ..backends.guard import asked
-from ..checks import array, integer, named, real, shown
+from ..checks import integer, named, real, shown
 from ..laws import NoncentralChiSquare
 from ..methods import Method, euler_maruyama, exact
 from ..protocols import Process
@@ -77,7 +77,7 @@ def sensitivities(
     if type(likelihood_ratio) is not bool:
         raise ValueError(f"likelihood_ratio must be True or False, got {shown(likelihood_ratio)}")
     (start, end), seed, paths = interval(t), noise.fresh(seed), integer("paths", paths, least=2)
-    x0, wrt = np.asarray(array("x0", x0), np.float64), _names(wrt, process)
+    x0, wrt = np.asarray(arguments.state(x0)[0], np.float64), _names(wrt, process)
     system = bind(process, x0, start)
     if system.path_shape or system.noise == "none" or (system.components is None and x0.ndim):
         raise ValueError(f"x0 must be one state of a process with noise, a number or k of them; got {shown(x0)}")
