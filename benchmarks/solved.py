@@ -23,7 +23,7 @@ import numpy as np
 
 import sdekit as sk
 from sdekit.convergence import reference_flow
-from sdekit.drawing import load
+from sdekit.drawing import BLACK, GREY, figure, load
 from sdekit.files import write_text
 
 from . import samplers
@@ -245,25 +245,24 @@ def without_plan(cells):
 
 
 def draw(cells, path):
-    plt = load("matplotlib.pyplot")
-    figure, axes = plt.subplots(2, 3, figsize=(11, 6.5), layout="constrained")
     measured = [(name, cell) for name, cell in cells.items() if "plans" in cell]
-    for (name, cell), ax in zip(measured, axes.flat):
-        errors = [list(cell["fixed"][str(n)].values()) for n in BUDGETS]
-        for n, values in zip(BUDGETS, errors):
-            ax.plot([n] * len(values), values, ".", color="0.8", markersize=3)
-        ax.plot(BUDGETS, [min(values) for values in errors], color="0.4", label="best fixed, with hindsight")
-        for label in ("deis(4), log_snr", "unipc(2), quadratic", "dpmpp_2m, log_snr"):
-            ax.plot(BUDGETS, [cell["fixed"][str(n)][label] for n in BUDGETS], linewidth=0.8, label=label)
-        solved = [cell["plans"][str(n)]["error"] for n in BUDGETS]
-        ax.plot(BUDGETS, solved, "ko-", label="solved")
-        ax.set(title=TARGETS[name][0], xscale="log", yscale="log", xticks=BUDGETS, xticklabels=BUDGETS)
-        ax.set(ylim=(0.5 * min(*map(min, errors), *solved), 2 * max(solved[0], 2 * min(errors[0]))))
-        ax.minorticks_off()
-    axes[1, 1].set_xlabel("network evaluations")
-    axes[0, 0].set_ylabel("RMS to the exact flow")
-    axes[0, 0].legend(fontsize=7)
-    figure.savefig(path, dpi=110)
+    with figure(path, 11, 6.5) as drawn:
+        axes = drawn.subplots(2, 3)
+        for (name, cell), ax in zip(measured, axes.flat):
+            errors = [list(cell["fixed"][str(n)].values()) for n in BUDGETS]
+            for n, values in zip(BUDGETS, errors):
+                ax.plot([n] * len(values), values, ".", color="0.8", markersize=3)
+            ax.plot(BUDGETS, [min(values) for values in errors], color=GREY, label="best fixed, with hindsight")
+            for label in ("deis(4), log_snr", "unipc(2), quadratic", "dpmpp_2m, log_snr"):
+                ax.plot(BUDGETS, [cell["fixed"][str(n)][label] for n in BUDGETS], linewidth=0.8, label=label)
+            solved = [cell["plans"][str(n)]["error"] for n in BUDGETS]
+            ax.plot(BUDGETS, solved, "o-", color=BLACK, label="solved")
+            ax.set(title=TARGETS[name][0], xscale="log", yscale="log", xticks=BUDGETS, xticklabels=BUDGETS)
+            ax.set(ylim=(0.5 * min(*map(min, errors), *solved), 2 * max(solved[0], 2 * min(errors[0]))))
+            ax.minorticks_off()
+        axes[1, 1].set_xlabel("network evaluations")
+        axes[0, 0].set_ylabel("RMS to the exact flow")
+        axes[0, 0].legend(fontsize=7)
 
 
 def main():
