@@ -40,7 +40,7 @@ def measured():
     """{what code is compiled for: entry} of this processor."""
     has, name = binding.get_host_cpu_features(), binding.get_host_cpu_name()
     kinds = {f: (f in FUSED, bits) for f, (needs, bits) in TARGETS.items() if has.get(needs)}
-    widest = max(bits for _, bits in kinds.values())
+    widest = max((bits for _, bits in kinds.values()), default=128)
     found = {}
     for target, (fused, bits) in (kinds | {name: (bool(has.get("fma")), widest)}).items():
         found[target] = {"fma": fused, "vectors": bits, "hashes": hashes(None if target == name else target)}

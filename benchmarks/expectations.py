@@ -86,6 +86,8 @@ def fitted(found):
 def predicted(fit, tol):
     """Path-steps of levels that leave a quarter of tol as their bias: (Σ √(V C))² over the variance that remains."""
     _, bias, variances, costs, *_ = fit
+    if (4 * bias > tol).all():
+        raise ValueError(f"no level of these has a bias of a quarter of {tol:g}")
     last = max(2, int(np.argmax(4 * bias <= tol)))
     share = np.sqrt(variances * costs)[: last + 1].sum()
     return float((share / ((tol - bias[last]) / 2.6)) ** 2)

@@ -92,7 +92,7 @@ PAGES = {
     },
     "docs/bits.md": {"bits": tables.bits},
     "docs/elementary.md": {"elementary": tables.elementary},
-    "docs/noise.md": {"battery": lambda: battery.summary(read("battery"))},
+    "docs/noise.md": {"battery": lambda: battery.summary(read("battery")), "noisy-steps": tables.noisy_steps},
     "docs/sampling.md": {
         "solved": lambda: solved.table(read("solved")["cells"]),
         "solved-diffusers": lambda: solved.table(

@@ -99,7 +99,7 @@ def bits():
     for cpu, found in read("bits").items():
         for target, entry in found["compiled for"].items():
             hashes = kinds.setdefault(entry["fma"], entry["hashes"])
-            same = sum(hashes[case] == digest for case, digest in entry["hashes"].items())
+            same = sum(hashes.get(case) == digest for case, digest in entry["hashes"].items())
             fused, numba = "yes" if entry["fma"] else "no", found["versions"]["numba"]
             rows.append([cpu, f"`{target}`", f"{entry['vectors']} bits", fused, f"{same} of {len(hashes)}", numba])
     head = ["processor", "compiled for", "vectors", "fused multiply-add", "equal to those below", "numba"]
@@ -174,8 +174,19 @@ def expected():
     rows = []
     for name, problem in read("expectations")["problems"].items():
         slope, gain = f"{problem['rates']['slope']:.2f}".replace("-", "−"), problem["rates"]["gain"]
-        rows.append([PAYOFFS[name], slope, *(f"{gain[tol]:,.0f}" for tol in ("0.001", "0.0001"))])
+        rows.append([PAYOFFS[name], slope, *(f"{float(f'{gain[tol]:.1g}'):,.0f}" for tol in ("0.001", "0.0001"))])
     return markdown(["", "cost goes as tol to", "one level of Euler–Maruyama costs more at 1e-3 by", "at 1e-4"], rows)
+
+
+def noisy_steps():
+    """What adaptive steps along the noise save."""
+    rows = []
+    for name, found in read("noisy_steps")["against fixed steps"].items():
+        rows.append(
+            [name.replace("sigma", "σ"), *(f"{more:.1f} (error {error:.1g})" for _, error, _, more in found["rows"])]
+        )
+    tolerances = [f"tol {tol:g}" for tol, *_ in found["rows"]]
+    return markdown(["", *tolerances], rows)
 
 
 def passage():

@@ -21,23 +21,23 @@ __all__ = ["integer", "named", "real", "shown"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-GRID = "grid, the times of all steps, as in grid=sdekit.grids.log_snr(process, n)"
-MEANT = {
+MEANT = {  # arguments of other libraries: the one that is meant, where a function has it
     "dt": "h",
     "step_size": "h",
     "t_eval": "ts",
     "rtol": "tol",
     "atol": "tol",
-    "nfe": GRID,
-    "steps": GRID,
-    "num_steps": GRID,
-    "num_inference_steps": GRID,
-    "sigmas": GRID,
-    "timesteps": GRID,
-    "eta": "sdekit.Reverse(process, score, eta)",
-    "threads": "backend=sdekit.backends.numba(threads=…)",
-    "memory": "a Solution as x0, from whose end it goes on",
-    "first_step": "a Solution as x0, from whose end it goes on",
+    **dict.fromkeys(("nfe", "steps", "num_steps", "num_inference_steps", "sigmas", "timesteps"), "grid"),
+    "eta": "process",
+    "threads": "backend",
+    "memory": "noise",
+    "first_step": "noise",
+}
+HOW = {
+    "grid": "grid, the times of all steps, as in grid=sdekit.grids.log_snr(process, n)",
+    "process": "sdekit.Reverse(process, score, eta)",
+    "backend": "backend=sdekit.backends.numba(threads=…)",
+    "noise": "a Solution as x0, from whose end it goes on",
 }
 
 
@@ -55,7 +55,9 @@ def _named(function, title, known):
     def call(*args, **kwargs):
         for name in kwargs:
             if name not in known:
-                near = MEANT.get(name) or next(iter(difflib.get_close_matches(name, known, n=1)), None)
+                meant = MEANT.get(name)
+                close = [] if meant else difflib.get_close_matches(name, known, n=1)
+                near = HOW.get(meant, meant) if meant in known else next(iter(close), None)
                 hint = f"; did you mean {near}?" if near else f"; it has {', '.join(known) or 'none'}"
                 raise ValueError(f"{title} has no argument {name!r}{hint}")
         return function(*args, **kwargs)

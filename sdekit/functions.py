@@ -22,11 +22,7 @@ class Noiseless(NamedTuple):
 
     noise = "none"
     additive = True
-
-    @property
-    def __wrapped__(self):
-        """The process that messages name."""
-        return self.process
+    _without_noise = True  # for `records.title`
 
     @property
     def states_of(self):

@@ -12,8 +12,7 @@ SHARED = ("correlation", "jumps")  # fields that hold one value for all paths, w
 
 def title(process):
     """What messages call a process: the name of its class, or noiseless(that of the one inside)."""
-    inner = getattr(process, "__wrapped__", None)
-    return type(process).__name__ if inner is None else f"noiseless({title(inner)})"
+    return f"noiseless({title(process.process)})" if hasattr(process, "_without_noise") else type(process).__name__
 
 
 @functools.lru_cache(1024)  # asked some thirty times by a solve

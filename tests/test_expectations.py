@@ -8,6 +8,7 @@ import dataclasses
 import math
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import sdekit as sk
 from sdekit import brownian
 from sdekit.expectations import levels, multilevel
+from sdekit.expectations.levels import Failed
 from sdekit.expectations.numbers import Needs, Numbers, bridged, counted, sobol
 from sdekit.expectations.samples import Samples
 
@@ -290,6 +292,32 @@ def test_the_first_level_is_one_that_pays():
     given = {"along": {"mean": sk.path.mean()}, "antithetic": True, "seed": 1, "backend": NUMPY}
     answer = sk.expect(lambda x, mean: np.maximum(mean - 100, 0), GBM, SPOT, 1.0, tol=0.1, **given)
     assert answer.levels[0].steps in (2, 4, 8) and abs(answer.value * math.exp(-0.05) - 5.76) < 0.1
+
+
+def test_a_level_that_fails_says_nothing_of_the_next(monkeypatch):
+    """The variance of one step is not that of two, where the level of two fails."""
+    asked = []
+
+    class Level(NamedTuple):
+        n: int
+        paired: bool
+
+        variance = cost = 0.1
+
+        def moments(self, which=0):
+            return 0.0, 1e-6 if self.n == 1 else 1.0
+
+    def pilot(level, executor):
+        asked.append(level)
+        if level == (2, True):
+            raise Failed
+        return level
+
+    monkeypatch.setattr(levels, "Samples", lambda q, n, seed, paired=True: Level(n, paired))
+    monkeypatch.setattr(levels, "pilot", pilot)
+    quantity = SimpleNamespace(cost=lambda n, paired: float(n))
+    assert levels.first_level(quantity, 0, 1, None) == 2
+    assert asked[:4] == [(1, False), (2, True), (2, False), (4, True)]
 
 
 @pytest.mark.parametrize("given", [{"antithetic": True}, {"scramblings": 16}])
@@ -574,6 +602,22 @@ def test_errors_of_derivatives_name_the_argument(given, message):
     usual = {"f": torch_call, "process": GBM, "x0": SPOT, "t": 1.0, "wrt": ["x0"], "seed": 1, "paths": 256}
     with pytest.raises(ValueError, match=message):
         sk.sensitivities(**{**usual, **given})
+
+
+@pytest.mark.parametrize("second", [0.3, 0.7])  # of 0.3 rounding leaves a variance of 1e-18
+def test_noise_along_one_line_has_no_density(second):
+    class Line(NamedTuple):
+        noise = "general"
+
+        def drift(self, t, x, v):
+            return v, -x
+
+        def diffusion(self, t, x, v):
+            return (0.1,), (second,)
+
+    usual = {"t": 1.0, "h": 0.1, "wrt": ["x0"], "seed": 1, "paths": 256, "likelihood_ratio": True}
+    with pytest.raises(ValueError, match="reach each"):
+        sk.sensitivities(lambda x: x[:, 0], Line(), (0.0, 0.0), **usual)
 
 
 def test_noise_that_misses_a_component_is_refused_where_torch_checks_no_arguments():

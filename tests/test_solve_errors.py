@@ -1,5 +1,6 @@
 """What `solve` refuses: the message names the argument, what it was, and what would do."""
 
+import inspect
 import math
 from typing import Any, NamedTuple
 
@@ -218,6 +219,8 @@ def test_an_unknown_keyword_is_a_value_error():
         (lambda: sk.backends.numba(cores=2), "numba has no argument 'cores'; it has threads"),
         (lambda: sk.backends.numpy(x=2), "numpy has no argument 'x'; it has none"),
         (lambda: sk.gradients.checkpointed(evry=2), "checkpointed has no argument 'evry'; did you mean every"),
+        (lambda: sk.gradients.checkpointed(steps=2), "checkpointed has no argument 'steps'; it has every"),
+        (lambda: sk.expect(dt=0.1), "expect has no argument 'dt'; it has f, process, x0"),
     ],
 )
 def test_unknown_options_are_value_errors(made, said):
@@ -228,6 +231,8 @@ def test_unknown_options_are_value_errors(made, said):
 def test_an_equation_without_its_noise_is_named_by_what_is_inside():
     with pytest.raises(ValueError, match=r"but noiseless\(Lorenz\) has 3 components"):
         sk.solve(sk.noiseless(sk.Lorenz()), np.ones((2, 2)), [0, 1], h=0.1)
+    inner = sk.noiseless(sk.OU())
+    assert inspect.unwrap(inner) is inner and list(inspect.signature(type(inner)).parameters) == ["process"]
 
 
 @each_backend

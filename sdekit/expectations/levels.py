@@ -77,7 +77,8 @@ def first_level(q, seed, n, executor):
     last, alone = min(FINEST, n * ROUGH), None
     while True:
         try:
-            alone = alone or pilot(Samples(q, n, seed, False), executor).moments()[1]
+            if alone is None:
+                alone = pilot(Samples(q, n, seed, False), executor).moments()[1]
             level = pilot(Samples(q, 2 * n, seed), executor)
             finer = level.moments(1)[1]
             both = math.sqrt(alone * q.cost(n, False)) + math.sqrt(level.variance * level.cost)
@@ -85,6 +86,7 @@ def first_level(q, seed, n, executor):
                 return n
             alone = finer
         except Failed:
+            alone = None
             if n >= last:
                 raise
         n *= 2

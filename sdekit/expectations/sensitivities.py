@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
 BLOCK = 2**21  # numbers that a block of paths holds
+SINGULAR = 1e-12  # share of a component's variance that is left when the others are known: rounding
 
 
 class Sensitivity(NamedTuple):
@@ -204,8 +205,10 @@ def _euler_log_prob(process, path, steps):
         mean = state + sde.drift(t, state) * h
         kicks = [sde.noise(t, state, unit[:, None] if many else unit) + 0 * state for unit in factor.T.double()]
         g = torch.stack(kicks).reshape(channels, -1, len(x)).permute(2, 1, 0)
-        root, fails = torch.linalg.cholesky_ex(h * (g @ g.mT))
-        if fails.any():
+        covariance = h * (g @ g.mT)
+        root, fails = torch.linalg.cholesky_ex(covariance)
+        left, whole = (m.detach().diagonal(dim1=-2, dim2=-1) for m in (root, covariance))
+        if fails.any() or (left**2 <= SINGULAR * whole).any():
             raise ValueError(
                 f"the noise of {system.name} does not reach each component, so that steps have no density; leave "
                 f"likelihood_ratio out"
