@@ -564,6 +564,14 @@ def test_a_store_on_fsspec(whole):
     assert bits(run(store="memory://run.zarr", keep_paths=True)) == bits(whole)
 
 
+@pytest.mark.parametrize("protocol", ["file", "local"])
+def test_a_store_on_a_disk_by_its_url(protocol, tmp_path, whole):
+    pytest.importorskip("zarr")
+    for _ in range(2):
+        assert bits(run(store=f"{protocol}://{tmp_path}/new/run.zarr/", keep_paths=True)) == bits(whole)
+    assert Path(tmp_path, "new/run.zarr/statistics/lock").exists()
+
+
 class Strange:
     pass
 

@@ -41,7 +41,7 @@ def opened(store):
         raise ValueError('store needs zarr, which is not installed: pip install "sdekit[scale]"') from None
     if not isinstance(store, (str, os.PathLike)) or not str(store) or "\0" in str(store):
         raise ValueError(f"store must be a path or a URL, got {shown(store)}")
-    url = str(store).rstrip("/") or "/"
+    url = str(store).removeprefix("file://").removeprefix("local://").rstrip("/") or "/"
     with contextlib.ExitStack() as stack:
         with _written(url):
             if files.read(url, ARGUMENTS) is None and files.occupied(url, OWN):
