@@ -412,7 +412,7 @@ def test_a_store_names_the_difference(url):
 
 
 def test_a_damaged_store_says_so(url):
-    """Whichever of its files is cut, is another's or is empty."""
+    """Whichever of our two files is cut, is another's, is empty, is gone or is a folder."""
     run(store=url, statistics=[sk.stats.moments])
     for name, texts in (
         ("totals", (b"", None, zlib.compress(b"no pickle"), zlib.compress(pickle.dumps(3)), pickle.dumps((1, [])))),
@@ -425,13 +425,38 @@ def test_a_damaged_store_says_so(url):
             file.write_bytes(whole[:-9] if text is None else text)
             with pytest.raises(ValueError, match=r"^store .*run\.zarr is damaged: .*; give another store$"):
                 run(store=url, statistics=[sk.stats.moments])
-        file.write_bytes(whole)
+        for damage in (lambda: None, file.mkdir):
+            file.unlink()
+            damage()
+            with pytest.raises(ValueError, match=rf"is damaged: statistics/{name} is|holds something else"):
+                run(store=url, statistics=[sk.stats.moments])
+            if file.is_dir():
+                file.rmdir()
+            file.write_bytes(whole)
     assert run(store=url, statistics=[sk.stats.moments]).moments.count[0] == PATHS
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_store_killed_as_it_was_made_begins_anew(writes, url, monkeypatch, whole):
+    """Before its first file, its second one and its arrays."""
+    write, left = stores.files.write, [writes]
+
+    def failing(*args):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        write(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stores.files, "write", failing)
+        run(store=url, keep_paths=True)
+    again = run(store=url, keep_paths=True)
+    assert bits(again) == bits(whole) and np.array_equal(again.x[:].T, whole.x)
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["whole", "half"])
 def test_a_damaged_array_says_so(half, url, monkeypatch):
-    """Whatever of Zarr's own files is cut, another's or gone: each time all else stays as it is."""
+    """Metadata or times that are cut, another's or gone, an empty or lost chunk: each time all else stays as it is."""
     given = {"store": url, "keep_paths": True, "block": 4096, "statistics": [sk.stats.moments]}
     commit = stores.Zarr.commit
 
@@ -447,10 +472,10 @@ def test_a_damaged_array_says_so(half, url, monkeypatch):
     def files():
         return {path: path.read_bytes() for path in Path(url).rglob("*") if path.is_file()}
 
-    for name in ("zarr.json", "x/zarr.json", "failed/zarr.json", "time/zarr.json", "x/c/1/0", "time/c/0"):
+    for name in ("zarr.json", "x/zarr.json", "failed/zarr.json", "time/zarr.json", "x/c/1/0", "failed/c/1", "time/c/0"):
         file = Path(url, name)
         whole, chunk = file.read_bytes(), "/c/" in name
-        others = (whole[: len(whole) // 2], b"") if name == "time/c/0" else ()
+        others = (b"", *([whole[: len(whole) // 2]] if name == "time/c/0" else ()))
         texts = [whole[:-9], b"", b"[1]", b"{}", b"\xff\xfe", whole.replace(b'"zarr_format": 3', b'"zarr_format": 2')]
         if name in ("x/zarr.json", "failed/zarr.json"):
             texts += [whole.replace(str(PATHS).encode(), b"3"), whole.replace(b"4096", b"4095")]
@@ -463,6 +488,46 @@ def test_a_damaged_array_says_so(half, url, monkeypatch):
             assert files() == before
             file.write_bytes(whole)
     assert np.array_equal(run(**given).x[:].T, run(keep_paths=True).x)
+
+
+@pytest.mark.parametrize("name", ["stopped", "event"])
+def test_lost_chunks_of_events_are_noticed(name, url):
+    up = sk.Barrier(0.5)
+    given = {"h": 0.25, "paths": PATHS, "block": 4096, "seed": 3, "keep_paths": True, "store": url, **PLAIN}
+    for _ in range(2):
+        sk.ensemble(sk.OU(), 0.5, TS, events=[up], **given)
+    Path(url, name, "c", "1").unlink()
+    with pytest.raises(ValueError, match=f"is damaged: the chunk {name}/c/1 is missing or empty"):
+        sk.ensemble(sk.OU(), 0.5, TS, events=[up], **given)
+
+
+def test_a_changed_chunk_raises_where_it_is_read(url):
+    """Not before, since a store may be larger than what one wants to read: its chunks carry a checksum."""
+    run(store=url, keep_paths=True)
+    file = Path(url, "x/c/0/0")
+    whole = file.read_bytes()
+    for text in (whole[:20], whole[:500] + bytes(b ^ 1 for b in whole[500:503]) + whole[503:]):
+        file.write_bytes(text)
+        found = run(store=url, keep_paths=True)
+        with pytest.raises((RuntimeError, ValueError)):
+            found.x[:]
+
+
+@pytest.mark.filterwarnings("ignore:.*became non-finite")
+def test_stores_that_threads_make_are_whole(tmp_path):
+    """Chunks of nothing but NaN and False too, whatever zarr is set to, which stays so."""
+    zarr = pytest.importorskip("zarr")
+    lost = sk.process(lambda t, x: x * np.inf, lambda t, x: 1.0)
+
+    def make(i):
+        store = tmp_path / f"{i}.zarr"
+        sk.ensemble(lost, 0.5, grid=TS, paths=8192, block=4096, seed=3, store=store, keep_paths=True, **PLAIN)
+        assert zarr.config.get("array.write_empty_chunks") is False
+        return len(list(store.rglob("c/*/0"))), len(list(store.glob("failed/c/*")))
+
+    with zarr.config.set({"array.write_empty_chunks": False}), ThreadPoolExecutor(4) as pool:
+        for _ in range(2):
+            assert set(pool.map(make, range(24))) == {(2, 2)}
 
 
 def test_paths_that_are_all_lost_are_kept_too(url):
@@ -497,6 +562,14 @@ def test_a_store_on_fsspec(whole):
     pytest.importorskip("zarr")
     assert bits(run(store="memory://run.zarr", keep_paths=True)) == bits(whole)
     assert bits(run(store="memory://run.zarr", keep_paths=True)) == bits(whole)
+
+
+@pytest.mark.parametrize("protocol", ["file", "local"])
+def test_a_store_on_a_disk_by_its_url(protocol, tmp_path, whole):
+    pytest.importorskip("zarr")
+    for _ in range(2):
+        assert bits(run(store=f"{protocol}://{tmp_path}/new/run.zarr/", keep_paths=True)) == bits(whole)
+    assert Path(tmp_path, "new/run.zarr/statistics/lock").exists()
 
 
 class Strange:

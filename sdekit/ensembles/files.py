@@ -37,6 +37,8 @@ def read(url, name):
         return system.cat_file(f"{root}/{name}")
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except IsADirectoryError as error:
+        raise ValueError(f"store {url} is damaged: {name} is a folder; give another store") from error
 
 
 def write(url, name, data):
@@ -59,13 +61,13 @@ def occupied(url, own):
 
 
 def names(url, folder):
-    """The files in a folder of the store and in those below, by their paths from there."""
+    """The files in a folder of the store and in those below that are not empty, by their paths from there."""
     if not remote(url):
         root = Path(url, folder)
-        return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+        return {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() and p.stat().st_size}
     system, root = _files(url)
-    below = root.strip("/") + f"/{folder}/"
-    return {path.strip("/").removeprefix(below) for path in system.find(f"{root}/{folder}")}
+    below, found = root.strip("/") + f"/{folder}/", system.find(f"{root}/{folder}", detail=True)
+    return {path.strip("/").removeprefix(below) for path, about in found.items() if about["size"] != 0}
 
 
 def sweep(url):

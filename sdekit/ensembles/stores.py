@@ -22,6 +22,10 @@ __all__ = ["opened", "worded"]
 
 OWN = "statistics"  # the folder of what is ours: arguments, totals, lock
 ARGUMENTS, TOTALS = f"{OWN}/arguments.json", f"{OWN}/totals"
+CHUNKS = {  # also those of nothing but fill values, so that none may be missing; a damaged one raises where it is read
+    "config": {"write_empty_chunks": True},
+    "compressors": {"name": "zstd", "configuration": {"level": 0, "checksum": True}},
+}
 PLAIN = {"numpy": {"ndarray", "dtype"}, "numpy._core.multiarray": {"_reconstruct", "scalar"}}
 
 
@@ -37,7 +41,7 @@ def opened(store):
         raise ValueError('store needs zarr, which is not installed: pip install "sdekit[scale]"') from None
     if not isinstance(store, (str, os.PathLike)) or not str(store) or "\0" in str(store):
         raise ValueError(f"store must be a path or a URL, got {shown(store)}")
-    url = str(store).rstrip("/") or "/"
+    url = str(store).removeprefix("file://").removeprefix("local://").rstrip("/") or "/"
     with contextlib.ExitStack() as stack:
         with _written(url):
             if files.read(url, ARGUMENTS) is None and files.occupied(url, OWN):
@@ -96,8 +100,8 @@ class Memory:
 class Zarr:
     """Keeps them in a store of Zarr's version 3, paths first; totals are in a file beside.
 
-    The file of totals has the number of finished blocks. It is replaced when the chunks of a block are written, so that
-    what a killed run has left behind it is written again.
+    The file of totals, the first of a store, has the number of finished blocks. It is replaced when the chunks of a
+    block are written, so that what a killed run has left behind it is written again.
     """
 
     def __init__(self, url):
@@ -115,14 +119,19 @@ class Zarr:
         self._compare(words)
         with _written(self.url):
             files.sweep(self.url)
+            if self.found is None:
+                self._save(0, [None] * len(statistics))
+                files.write(self.url, ARGUMENTS, json.dumps(words, indent=1).encode())
             saved = files.read(self.url, TOTALS)
-            if saved is not None:
-                with _sound(self.url):
-                    return self._read(saved, len(statistics), keep)
-            files.write(self.url, ARGUMENTS, json.dumps(words, indent=1).encode())
-            self._make(keep)
-            self._save(0, [None] * len(statistics))
-        return 0, [None] * len(statistics)
+            with _sound(self.url):
+                done, totals = self._read(saved, len(statistics))
+                group = _group(self.url, "r+" if done else "a")
+                if done:
+                    self._open(group, keep, done)
+            if not done:
+                self._make(group, keep)
+        self.x = self.arrays.get("x")
+        return done, totals
 
     def _compare(self, mine):
         found = mine if self.found is None else self.found
@@ -147,36 +156,35 @@ class Zarr:
                 found[name] = _layout(dims, host(getattr(like, name)), (rows, *inner[:more]), plan.paths)
         return found
 
-    def _make(self, keep):
-        group, like = _group(self.url, "a"), self.plan.like
+    def _make(self, group, keep):
         for name, layout in self._layouts(keep).items():
-            with _all_chunks(name):
-                self.arrays[name] = group.create_array(name, **layout, overwrite=True)
-        self.arrays["time"][:] = host(like.t)
+            self.arrays[name] = group.create_array(name, **layout, **CHUNKS, overwrite=True)
+        self.arrays["time"][:] = host(self.plan.like.t)
         group.require_group(OWN)
         group.update_attributes(_attributes(self.plan))
-        self.x = self.arrays.get("x")
 
-    def _read(self, saved, statistics, keep):
-        """(blocks that are done, totals) of what is there, all of which has to be as it was made."""
+    def _read(self, saved, statistics):
+        """(blocks that are done, totals)."""
+        if saved is None:
+            raise ValueError(f"{TOTALS} is missing")
         done, totals = _Plain(io.BytesIO(zlib.decompress(saved))).load()
         if done not in range(self.plan.blocks + 1) or len(totals) != statistics:
             raise ValueError(f"there are {done} blocks of {self.plan.blocks}, and {len(totals)} totals")
-        group = _group(self.url, "r+")
+        return done, totals
+
+    def _open(self, group, keep, done):
+        """Take the arrays that are there, all of which have to be as they were made."""
         if not _attributes(self.plan).keys() <= group.attrs.keys():
             raise ValueError("attributes are missing")
         for name, layout in self._layouts(keep).items():
-            with _all_chunks(name):
-                self.arrays[name] = array = group[name]
+            self.arrays[name] = array = _with_all_chunks(group[name])
             for what in "shape", "dtype", "chunks":
                 if (found := getattr(array, what)) != layout[what]:
                     raise ValueError(f"{name} has {what} {found}, not {layout[what]}")
+            if name != "time":
+                _complete(self.url, array, min(done * self.plan.block, self.plan.paths))
         if not np.array_equal(self.arrays["time"][:], host(self.plan.like.t)):
             raise ValueError("time has other values")
-        self.x = self.arrays.get("x")
-        if self.x is not None:
-            _complete(self.url, self.x, min(done * self.plan.block, self.plan.paths))
-        return done, totals
 
     def commit(self, index, sol, totals):
         with _written(self.url):
@@ -212,19 +220,19 @@ def _group(url, mode):
     return zarr.open_group(url, mode=mode, zarr_format=3)
 
 
-def _complete(url, x, rows):
-    """Check that there are all chunks of the first rows of x."""
-    rest, there = "/0" * (x.ndim - 1), files.names(url, "x/c")
-    for i in range(-(-rows // x.chunks[0])):
+def _complete(url, array, rows):
+    """Check that all chunks of the first rows of the array are there, and that none is empty."""
+    rest, there = "/0" * (array.ndim - 1), files.names(url, f"{array.basename}/c")
+    for i in range(-(-rows // array.chunks[0])):
         if f"{i}{rest}" not in there:
-            raise ValueError(f"the chunk x/c/{i}{rest} is missing")
+            raise ValueError(f"the chunk {array.basename}/c/{i}{rest} is missing or empty")
 
 
-def _all_chunks(name):
-    """A context in which zarr writes the chunks of x that hold nothing but NaN too, so that none may be missing."""
+def _with_all_chunks(array):
+    """The array, written as it was made: zarr keeps that in no file."""
     import zarr
 
-    return zarr.config.set({"array.write_empty_chunks": name == "x"})
+    return zarr.Array(zarr.AsyncArray(array.metadata, array.store_path, CHUNKS["config"]))
 
 
 def _attributes(plan):
