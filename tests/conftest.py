@@ -1,5 +1,6 @@
-"""Settings that must be made before numpy and torch load, and the device of tensor tests."""
+"""Settings that must be made before numpy and torch load, the device of tensor tests, and graphs without a compiler."""
 
+import functools
 import os
 
 # The suite runs one worker per core: a second level of threads would only make them wait.
@@ -17,3 +18,18 @@ def device(request):
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     return torch.device(request.param)
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """Graphs are made and counted, and run as they are: the compiler behind is left out."""
+    torch = pytest.importorskip("torch")
+    from sdekit import noise
+    from sdekit.backends import compiled
+
+    monkeypatch.setattr("torch.compile", functools.partial(torch.compile, backend="eager"))
+    compiled.graph.cache_clear()
+    noise._compiled.cache_clear()
+    yield compiled
+    compiled.graph.cache_clear()
+    noise._compiled.cache_clear()

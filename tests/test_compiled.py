@@ -1,11 +1,11 @@
 """Compiled steps: equal to eager ones, compiled once, and refused by name where they are not."""
 
-import functools
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from graphs import COMPILED, STEPS, compare, graphs, methods, start
 
 import sdekit as sk
 from sdekit import noise
@@ -13,45 +13,6 @@ from tests.backends import Later, needs
 
 needs("torch")
 torch = Later("torch")
-
-COMPILED = sk.backends.torch(compile=True)
-STEPS = {"ts": [0, 0.2, 0.25, 0.4], "h": 0.05, "seed": 2**40 + 7}  # one chunk of four, and single steps around
-
-
-def graphs():
-    from torch._dynamo.utils import counters
-
-    return counters["stats"]["unique_graphs"]
-
-
-@pytest.fixture
-def traced(monkeypatch):
-    """Graphs are made and counted, and run as they are: the compiler behind is left out."""
-    from sdekit.backends import compiled
-
-    monkeypatch.setattr("torch.compile", functools.partial(torch.compile, backend="eager"))
-    compiled.graph.cache_clear()
-    noise._compiled.cache_clear()
-    yield compiled
-    compiled.graph.cache_clear()
-    noise._compiled.cache_clear()
-
-
-def compare(process, x0, method=None, **how):
-    """The compiled solution, which is that of eager steps to rounding."""
-    how = STEPS | how
-    eager, ours = (sk.solve(process, x0, method=method, backend=b, **how) for b in (sk.backends.torch(), COMPILED))
-    slack = 1e-12 if eager.x.dtype == torch.float64 else 2e-6
-    assert ours.x.dtype == eager.x.dtype and ours.nfe == eager.nfe and ours.steps == eager.steps
-    assert torch.equal(ours.failed, eager.failed) and torch.equal(ours.x.isnan(), eager.x.isnan())
-    there = ~eager.x.isnan()
-    scale = float(eager.x[there].abs().max())
-    torch.testing.assert_close(ours.x[there], eager.x[there], rtol=0, atol=slack * scale)
-    return ours
-
-
-def start(*shape, device="cpu", dtype=None):
-    return torch.linspace(0.5, 1.5, int(np.prod(shape)), device=device, dtype=dtype).reshape(shape)
 
 
 def test_steps_compile_once(device):
@@ -247,12 +208,7 @@ def equation(method):
     return (sk.DoubleWell() if method is sk.sra1 else sk.GBM()), (5,)
 
 
-def methods(samplers):
-    found = {n: getattr(sk.methods, n) for n in sk.methods.__all__}
-    return {n: m for n, m in found.items() if isinstance(m, sk.methods.Method) and ("pair" in m.needs) == samplers}
-
-
-GENERAL, SAMPLERS = methods(False), methods(True)
+GENERAL = methods(samplers=False)
 
 
 @pytest.mark.slow
@@ -260,61 +216,6 @@ GENERAL, SAMPLERS = methods(False), methods(True)
 def test_methods_compile(traced, name):
     process, shape = equation(GENERAL[name])
     compare(process, start(*shape, dtype=torch.float64), GENERAL[name])
-
-
-def sampled(process=None, rule="from_noise", dtype=None):
-    """A `Reverse` with a network of four weights, which no graph has seen before."""
-    process, dtype = process or sk.VP(), dtype or torch.float64
-    torch.manual_seed(0)
-    net = torch.nn.Linear(2, 2, dtype=dtype).requires_grad_(False)
-    score = getattr(sk.scores, rule)(lambda t, x: net(x).tanh() * t[:, None], process, 1, module=net)
-    return sk.Reverse(process, score)
-
-
-GRID = np.array([0.9, 0.85, 0.7, 0.55, 0.4, 0.22, 0.1, 0.01])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_samplers_compile(traced, name):
-    """Coefficients are numbers of the host: another grid compiles nothing."""
-    method = sk.edm_heun(churn=2.0, steps=7) if name == "edm_heun" else SAMPLERS[name]
-    process, x = sampled(), start(5, 2, dtype=torch.float64)
-    before = graphs()
-    half = compare(process, x, method, ts=None, h=None, grid=GRID[:5])
-    assert graphs() - before <= 4  # those of the first steps of multistep methods
-    before = graphs()
-    compare(process, x, method, ts=None, h=None, grid=0.97 * GRID, seed=1)
-    how = {"ts": None, "h": None, "grid": GRID[4:], "seed": None}
-    compare(process, half, method, **how)  # with the memory of the first half
-    assert graphs() == before
-    compare(process, x, method, ts=None, h=None, grid=np.append(GRID, 0.0))  # the last step returns D
-
-
-@pytest.mark.slow
-def test_samplers_on_the_host(traced, monkeypatch):
-    """Other scores and processes, a table, noise that the graph makes; the eager errors."""
-    how = {"ts": None, "h": None, "grid": GRID}
-    compare(sampled(dtype=torch.float32), start(5, 2), sk.unipc, **how)
-    exact = sk.Gaussian(np.zeros(2), std=0.5).score(sk.VP())
-    compare(sk.Reverse(sk.VP(), exact), start(5, 2, dtype=torch.float64), sk.dpmpp_2m, **how)
-    table = sampled(sk.DiscreteVP(np.linspace(0.99, 0.1, 20)), "from_v")
-    for method in (sk.ancestral, sk.annealed_langevin):
-        compare(table, start(5, 2, dtype=torch.float64), method, **how | {"grid": [18.5, 7, 2, 0]})
-    compare(sk.Linear(a=lambda t: t - 2.0, b=lambda t: 1.0), start(5, dtype=torch.float64), sk.exact)
-    monkeypatch.setattr(traced, "makes", lambda problem: True)
-    compare(sampled(), start(5, 2, dtype=torch.float64), sk.ancestral, **how)
-    with pytest.raises(ValueError, match=r"alpha\(t\) = 0"):
-        sk.solve(sampled(sk.FlowPath()), start(5, 2), grid=[1.0, 0.5], method=sk.ddim, backend=COMPILED)
-
-
-def test_a_sampler_of_another_kind_is_refused():
-    @sk.methods.method(noise=("none", "additive"), normals=0, needs=("pair",))
-    def squared(sde, t, t1, x, h):
-        return x * x
-
-    with pytest.raises(ValueError, match="squared on Reverse does not compile: .* leave compile out"):
-        sk.solve(sampled(), start(5, 2), grid=GRID, method=squared, backend=COMPILED)
 
 
 @pytest.mark.slow

@@ -65,14 +65,15 @@ def _run(problem):
     (sde, counter), times, apart = counted(_bound(problem)), _times(problem), chunks[1].apart
     counters = drawn.counters(problem) if chunks[1].makes else None
     records, memory = refused.records(method, problem.system), problem.memory
-    if method.init is not None and memory is None:
-        memory = method.init(sde, float(problem.steps.t[0]), problem.x0)
+    host = recorded.numeric(problem.system.process) if records else None
     given = loop.increments(problem, tensors.rows(problem, again=not problem.areas))
     x = loop.inward(problem, arrays.broadcast(problem.x0, problem.shape))
+    if method.init is not None and memory is None:
+        memory = method.init(sde, float(steps.t[0]), x)
+    saved, slope, nfe = loop.Saved(problem), None, counter.count
     if len(steps) and 0 not in x.shape:
         guard.untouched(sde, float(steps.begin[0]), _first_path(problem, x))
     x = tuple(v.contiguous() for v in x) if apart else x.contiguous()
-    saved, slope, nfe = loop.Saved(problem), None, 0
     saved.add(0, _whole(x))
     for a, b in pieces(problem):
         if method.first_same_as_last and (slope is None or steps.begin[a] != steps.t[a]):
@@ -81,7 +82,7 @@ def _run(problem):
             nfe += counter.count
         source = counters or [next(given) for _ in range(a, b)]
         if records:
-            x, memory, count = _recorded(problem, chunks[1], sde, counter, x, memory, a, source)
+            x, memory, count = _recorded(problem, chunks[1], sde, counter, host, x, memory, a, source)
         else:
             x, slope, count = graph(chunks[b - a])(chunks[b - a], sde, counter, x, slope, times[a:b].clone(), source)
         if counters:
@@ -94,9 +95,9 @@ def _run(problem):
     return _outcome(problem, _whole(x), saved.all(), memory, nfe)
 
 
-def _recorded(problem, form, sde, counter, x, memory, s, source):
-    """(x, memory, evaluations) behind step s, one that is recorded."""
-    step = recorded.step(problem, recorded.numeric(problem.system.process), s, memory)
+def _recorded(problem, form, sde, counter, host, x, memory, s, source):
+    """(x, memory, evaluations) behind step s, one that is recorded; of the process `host` parameters are numbers."""
+    step = recorded.step(problem, host, s, memory)
     form = form._replace(program=step.program)
     new, results, count = graph(form)(form, sde, counter, x, step.held, step.numbers, source)
     return new, step.after(x, results), count

@@ -6,12 +6,14 @@ as the first ones of a multistep method do, and the last where it ends at sigma 
 """
 
 import math
+import operator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from ..methods.taken import Taken
-from ..records import with_parameters
+from ..records import replaced, values, with_parameters
 from ..scores.evaluation import evaluate, known_time, nonzero
 from ..scores.predictions import RULES, Prediction
 
@@ -27,20 +29,22 @@ class Program(NamedTuple):
     results: tuple[tuple[int, ...], ...]  # the arrays that each is the sum of, the state first
 
 
-class Sum:
-    """Σ c v, of arrays v that only the graph has: {place: c}."""
+class Unsupported(AttributeError, TypeError):
+    """What a step does to a `Sum` that is not recorded; an AttributeError, so that `hasattr` says no."""
 
-    __array_ufunc__ = None  # products with numbers of numpy's types are made here too
+
+class Sum:
+    """Σ c v, of arrays v that only the graph has: {place: c}. All but sums and products with numbers raises."""
 
     def __init__(self, terms, shape):
         self.terms, self.shape, self.ndim = terms, shape, len(shape)
 
     def __add__(self, other):
-        others = other.terms if isinstance(other, Sum) else {ONE: float(other)}
+        others = other.terms if isinstance(other, Sum) else {ONE: _number(other)}
         return Sum({p: self.terms.get(p, 0.0) + others.get(p, 0.0) for p in self.terms | others}, self.shape)
 
     def __mul__(self, c):
-        c = float(c)
+        c = _number(c)
         return Sum({p: c * v for p, v in self.terms.items()}, self.shape)
 
     __radd__, __rmul__ = __add__, __mul__
@@ -56,6 +60,51 @@ class Sum:
 
     def __truediv__(self, c):
         return self * (1.0 / c)
+
+    def __array_ufunc__(self, ufunc, how, *given, **more):
+        return _asked(ufunc.__name__, given, more)
+
+    @classmethod
+    def __torch_function__(cls, function, types, given=(), more=None):
+        return _asked(function.__name__, given, more)
+
+    def __getattr__(self, name):
+        raise Unsupported(f"it asks for .{name} of a state")
+
+
+ARITHMETIC = {
+    "add": operator.add, "subtract": operator.sub, "sub": operator.sub, "multiply": operator.mul, "mul": operator.mul,
+    "divide": operator.truediv, "div": operator.truediv,
+}  # fmt: skip
+REFUSED = (
+    "abs", "array", "bool", "eq", "float", "floordiv", "ge", "getitem", "gt", "int", "le", "len", "lt", "matmul", "mod",
+    "ne", "pow", "rfloordiv", "rmatmul", "rmod", "rpow", "rtruediv",
+)  # fmt: skip
+
+
+def _refusal(name):
+    def refuse(self, *others, **more):
+        raise Unsupported(f"it takes {name} of a state")
+
+    return refuse
+
+
+for _name in REFUSED:
+    setattr(Sum, f"__{_name}__", _refusal(_name))
+
+
+def _number(c):
+    """A coefficient as Python's number."""
+    if getattr(c, "ndim", 0):
+        raise Unsupported(f"it takes a state together with an array of shape {tuple(c.shape)}, not a number")
+    return float(c)
+
+
+def _asked(name, given, more):
+    """What numpy or torch was asked to do with sums: arithmetic with numbers of theirs."""
+    if name not in ARITHMETIC or more or len(given) != 2:
+        raise Unsupported(f"it takes {name} of a state")
+    return ARITHMETIC[name](*(v if isinstance(v, Sum) else _number(v) for v in given))
 
 
 class Tape:
@@ -117,6 +166,9 @@ class Equation(NamedTuple):
 
     process: Any
 
+    def __getattr__(self, name):
+        raise Unsupported(f"it asks for .{name} of the equation")
+
 
 class Step(NamedTuple):
     """One step, recorded.
@@ -138,7 +190,18 @@ class Step(NamedTuple):
 
 
 def step(problem, process, s, memory):
-    """The `Step` of number s; of process the parameters are numbers."""
+    """The `Step` of number s; of process the parameters are numbers. A ValueError where it is not a sampler's."""
+    try:
+        return _step(problem, process, s, memory)
+    except Unsupported as error:
+        raise ValueError(
+            f"{problem.method.name} on {problem.system.name} does not compile: a step with coefficients from the host "
+            f"may add arrays, scale them with numbers and evaluate the score, but this one does more ({error}); leave "
+            f"compile out"
+        ) from error
+
+
+def _step(problem, process, s, memory):
     steps, method = problem.steps, problem.method
     tape, held = Tape(tuple(problem.shape)), []
     _, x = tape.arrays(2)
@@ -150,7 +213,10 @@ def step(problem, process, s, memory):
     memory = [mapped(memory, torch.Tensor, entering)] if method.init is not None else []
     h = float(steps.t[s + 1]) - float(steps.t[s])
     rest = [*(z * math.sqrt(abs(h)) for z in tape.arrays(method.normals)), *memory]
-    taken = _taken(problem, Equation(Hosted(process, tape)), float(steps.begin[s]), float(steps.end[s]), x, h, rest)
+    taken = method.step(Equation(Hosted(process, tape)), float(steps.begin[s]), float(steps.end[s]), x, h, *rest)
+    taken = taken if isinstance(taken, Taken) else Taken(taken)
+    if not isinstance(taken.x, Sum):
+        raise Unsupported(f"its state is a {type(taken.x).__name__} of its own")
     results = [taken.x]
     mapped(taken.memory, Sum, lambda v: None if _entered(v, held) else results.append(v))
     numbers = [*tape.numbers, *(c for total in results for c in total.terms.values())]
@@ -159,29 +225,28 @@ def step(problem, process, s, memory):
     return Step(program, numbers, held, taken.memory)
 
 
-def _taken(problem, sde, t, t1, x, h, rest):
-    """The step; a ValueError where it does more to a state than samplers do."""
-    try:
-        taken = problem.method.step(sde, t, t1, x, h, *rest)
-        return taken if isinstance(taken, Taken) else Taken(taken)
-    except (AttributeError, TypeError, RuntimeError) as error:
-        raise ValueError(
-            f"{problem.method.name} on {problem.system.name} does not compile: a step with coefficients from the host "
-            f"may add arrays, scale them with numbers and evaluate the score, but this one does more ({error}); leave "
-            f"compile out"
-        ) from error
-
-
 def numeric(process):
-    """The process with numbers for parameters that are tensors without axes."""
-    return with_parameters(process, lambda value: value if value.ndim else value.item())
+    """The process, and that of its score, with numbers for parameters that are tensors without axes."""
+    process = with_parameters(process, lambda value: value if value.ndim else value.item())
+    score = values(process).get("score")
+    if not isinstance(score, Prediction):
+        return process
+    return replaced(process, score=score._replace(process=numeric(score.process)))
+
+
+LEAVES = (Sum, torch.Tensor, int, float, np.generic, str, type(None))
 
 
 def mapped(record, kind, change):
-    """The record, of tuples of tuples, with `change(value)` for each value of the kind."""
-    if isinstance(record, tuple):
-        values = [mapped(value, kind, change) for value in record]
-        return record._make(values) if hasattr(record, "_make") else tuple(values)
+    """The record, of tuples, lists and dicts within each other, with `change(value)` for each value of the kind."""
+    if type(record) is dict:
+        return {name: mapped(value, kind, change) for name, value in record.items()}
+    if isinstance(record, tuple) or type(record) is list:
+        return getattr(record, "_make", type(record))(mapped(value, kind, change) for value in record)
+    if not isinstance(record, LEAVES):
+        raise Unsupported(
+            f"it remembers a {type(record).__name__}, not arrays and numbers in tuples, lists and dicts of these"
+        )
     return change(record) if isinstance(record, kind) else record
 
 

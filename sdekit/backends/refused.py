@@ -38,7 +38,7 @@ def reason(problem):
 def by_method(method, system):
     """Why the steps of a method are not compiled for a bound process; None where they are."""
     if records(method, system):
-        return None
+        return f"but {system.name} has one schedule per path (an array parameter)" if _sweeps(system.process) else None
     if method.init is not None:
         return f"but {method.name} remembers earlier steps"
     if "transition" in method.needs and _on_host(system):
@@ -53,6 +53,12 @@ def records(method, system):
 
 def _on_host(system):
     return getattr(system.process, "host_transition", False)
+
+
+def _sweeps(process):
+    """Whether a parameter of the process, or of that of its score, has axes."""
+    found = *parameters(process), *parameters(getattr(getattr(process, "score", None), "process", None))
+    return any(getattr(value, "ndim", 0) for _, _, value in found)
 
 
 def _wants_gradient(problem):
