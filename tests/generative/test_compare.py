@@ -84,9 +84,9 @@ def test_workers_end_with_it(number, tmp_path):
     run = [sys.executable, "-m", "benchmarks.compare", "--families", "vae", "flow", "--jobs", "2"]
     run += ["--out", tmp_path / "c"]
     with subprocess.Popen(run, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL) as parent:
-        at_work = waited(60, lambda: started.exists() and children(parent.pid))
+        at_work = waited(300, lambda: started.exists() and children(parent.pid))
         parent.send_signal(number)
-    assert len(at_work) >= 2 and waited(10, lambda: not any(map(running, at_work)))
+    assert len(at_work) >= 2 and waited(60, lambda: not any(map(running, at_work)))
 
 
 def children(pid):
