@@ -101,8 +101,15 @@ PAGES = {
         "solved-trained": lambda: solved.trained(read("solved")["trained"]),
     },
     "docs/methods.md": {"areas": tables.areas},
+    "docs/cluster.md": {"ensembles": tables.ensembles, "scaling": tables.scaling},
     "docs/expectations.md": {"expected": tables.expected},
-    "docs/odes.md": {"pairs": tables.pairs, "stiff": tables.stiff, "stiff-ensemble": tables.stiff_ensemble},
+    "docs/torch.md": {"compiled": tables.compiled},
+    "docs/odes.md": {
+        "races": tables.races,
+        "pairs": tables.pairs,
+        "stiff": tables.stiff,
+        "stiff-ensemble": tables.stiff_ensemble,
+    },
     "docs/gradients.md": {
         "neural-sde": lambda: f"{gradients.markdown(read('gradients')['neural'])}\n\n{measured_on(read('gradients'))}",
         "flow": lambda: flow.markdown(read("gradients")["flow"]),

@@ -189,6 +189,57 @@ def noisy_steps():
     return markdown(["", *tolerances], rows)
 
 
+def ensembles():
+    """What an ensemble of 10⁸ paths is, and what it has been through."""
+    found = read("ensembles")
+    whole, overhead, bits, kills, store = (found[part] for part in ("whole", "overhead", "bits", "kills", "store"))
+    one, same = whole["1e+08"], {True: "the same", False: "not the same"}
+    pools = ", ".join(name for name in bits if name not in ("paths", "here", "equal"))
+    more, longer = (100 * overhead[ratio] - 100 for ratio in ("cpu_ratio", "ratio"))
+    lines = [
+        f"10⁸ paths of 100 steps take {one['seconds']:.0f} s and {one['peak_MiB']:.0f} MiB beyond the import; mean, "
+        f"variance and three quantiles are within {max(one['deviation'].values()):.1f} of their bounds.",
+        f"Statistics take {more:.0f} % more of the processors than the solves alone, and {longer:.0f} % more time.",
+        f"The bits of {bits['paths']:,} paths on {pools}: {same[bits['equal']]}.",
+        f"The bits of {kills['paths']:,} paths after {kills['kills']} kills of the parent or a worker: "
+        f"{same[kills['equal']]}.",
+        f"{store['paths']:,} paths at 101 times go into a store at {store['MB_per_s']:.0f} MB/s, {store['ratio']:.2f} "
+        f"of the rate of zarr alone; after {store['kills']} kills {len(store['differ'])} of the {store['files']} files "
+        f"of its data differ.",
+    ]
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def scaling():
+    """How busy simulated workers are kept."""
+    rows = [
+        [f"{row['workers']:,}", f"{row['block_seconds']:g}", f"{row['workers'] / row['block_seconds']:,.0f}"]
+        + [f"{100 * row['efficiency']:.0f} %"]
+        for row in read("ensembles")["scaling"]["rows"]
+    ]
+    return markdown(["workers", "seconds a block", "blocks a second", "kept busy"], rows)
+
+
+def races():
+    """Ensembles of steps of adaptive size, beside other libraries."""
+    found, rows = read("adaptive")["ensembles"], []
+    best = found["rate"]["sdekit dop853, in order"]
+    for name, rate in found["rate"].items():
+        error = found["largest error / tol"][name]
+        rows.append([name, f"{rate:,.0f}", f"{best / rate:,.1f}", f"{error:.1f}"])
+    return markdown(["", "trajectories/s", "`dop853` in order is faster by", "largest error / tol"], rows)
+
+
+def compiled():
+    """Compiled steps of torch beside eager ones."""
+    result, rows = read("compiled"), []
+    for name, task in result["tasks"].items():
+        rates = [f"{task[f'path-steps/s, {how}'] / 1e6:.0f}" for how in ("eager", "compiled")]
+        rows.append([name, *rates, f"{task['times as fast']:.1f}", f"{task['first call, s']:.0f}"])
+    head = ["", "eager, million path-steps/s", "compiled", "times as fast", "first call, s"]
+    return f"{markdown(head, rows)}\n\n{measured_on(result)}"
+
+
 def passage():
     """Where the weak order of a barrier comes from, and what a barrier costs."""
     result = read("passage")
