@@ -190,15 +190,17 @@ def noisy_steps():
 
 
 def ensembles():
-    """What an ensemble of 10⁸ paths is, and what it has been through."""
+    """What large ensembles are, and what they have been through."""
     found = read("ensembles")
     whole, overhead, bits, kills, store = (found[part] for part in ("whole", "overhead", "bits", "kills", "store"))
-    one, same = whole["1e+08"], {True: "the same", False: "not the same"}
+    same = {True: "the same", False: "not the same"}
     pools = ", ".join(name for name in bits if name not in ("paths", "here", "equal"))
     more, longer = (100 * overhead[ratio] - 100 for ratio in ("cpu_ratio", "ratio"))
     lines = [
-        f"10⁸ paths of 100 steps take {one['seconds']:.0f} s and {one['peak_MiB']:.0f} MiB beyond the import; mean, "
-        f"variance and three quantiles are within {max(one['deviation'].values()):.1f} of their bounds.",
+        f"{one['paths']:,} paths of 100 steps take {one['seconds']:.0f} s and {one['peak_MiB']:.0f} MiB beyond the "
+        f"import; mean, variance and three quantiles are within {max(one['deviation'].values()):.1f} of their bounds."
+        for one in whole.values()
+    ] + [
         f"Statistics take {more:.0f} % more of the processors than the solves alone, and {longer:.0f} % more time.",
         f"The bits of {bits['paths']:,} paths on {pools}: {same[bits['equal']]}.",
         f"The bits of {kills['paths']:,} paths after {kills['kills']} kills of the parent or a worker: "
