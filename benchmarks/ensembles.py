@@ -150,7 +150,7 @@ def bits(paths):
     found: dict[str, Any] = {"paths": paths, "here": digest(run(paths))}
     for name, make in pools.items():
         with make() as pool:
-            found[name] = digest(run(paths, executor=pool, block=2**18))
+            found[name] = digest(run(paths, executor=pool, block=BLOCK))
         print(name, found[name], flush=True)
     if (ranks := mpi(paths)) is not None:
         found["MPI 3"] = ranks
@@ -232,7 +232,7 @@ def child(part, paths, store):
         from mpi4py.futures import MPIPoolExecutor
 
         with MPIPoolExecutor() as pool:
-            print(digest(run(paths, executor=pool, block=2**18)))
+            print(digest(run(paths, executor=pool, block=BLOCK)))
     elif part == "killing":
         with sk.executors.processes(2) as pool:
             print(digest(run(paths, executor=pool, block=BLOCK, store=store)))
