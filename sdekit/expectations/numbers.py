@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import machine, noise
+from .. import noise
 from ..backends import kernel_module
 
 __all__ = ["MOST_DIMENSIONS", "Numbers", "counted", "dimension", "sobol"]
@@ -46,19 +46,19 @@ class Numbers(NamedTuple):
     waits: Any
     shifts: Any
 
-    @property
-    def negated(self):
-        """−W, an antithetic variable."""
-        return self._replace(z=-self.z)
+    def beside(self, z):
+        """These paths, and behind them as many along other normals z."""
+        both = zip(self, self._replace(z=z))
+        return Numbers(*(own if own is None else np.concatenate([own, other], -1) for own, other in both))
 
     @property
     def swapped(self):
-        """The path whose steps 1 and 2, 3 and 4, … have changed places: of the same law, with the same coarser path."""
+        """z of paths whose steps 1 and 2, 3 and 4, … have changed places: of the same law, on the same coarser path."""
         z = np.empty_like(self.z)
         z[:, ::2], z[:, 1::2] = self.z[:, 1::2], self.z[:, ::2]
         if self.shifts is not None:
             z[:, -2:] = self.z[:, -2:]  # of the last two one is drawn anew
-        return self._replace(z=z)
+        return z
 
     @property
     def halved(self):
@@ -71,13 +71,13 @@ class Numbers(NamedTuple):
         return np.stack([u, math.sqrt(2) / 4 * (v[::2] + v[1::2] + math.sqrt(3) * (u1 - u2))])
 
 
-def counted(needs, seed, first, paths):
+def counted(needs, seed, first, paths, threads=1):
     """`Numbers` of the paths from `first` on, functions of seed and index."""
     draws, n, m = needs.draws, needs.steps, needs.channels
     z, waits, shifts = np.empty((draws, n * m, paths)), None, None
 
     def drawn(out, stream):
-        return kernel_module("generator").rows(out, first, 0, seed, stream, machine.cpus())
+        return kernel_module("generator").rows(out, first, 0, seed, stream, threads)
 
     for part, stream in zip(z, (noise.Stream.PATH, noise.Stream.SECOND)):
         drawn(part, stream)

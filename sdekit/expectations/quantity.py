@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import arrays, equation
+from .. import arrays, equation, machine
 from ..backends.guard import asked, protected
 from ..checks import array, real, shown
 from ..methods import Method, euler_maruyama, general, method
@@ -17,7 +17,7 @@ from ..solve import solve
 from ..system import System
 from .numbers import Needs, Numbers
 
-BLOCK = 2**21  # numbers that a block of paths holds
+BLOCK = 2**22  # numbers that a block of paths holds
 LANES = 2**17  # paths of a block, at most
 KOROBOV = 0.618033988749895  # of the points of the last step: their generator, as a share of their number
 
@@ -59,6 +59,11 @@ class Quantity:
         return np.append((starts + gaps / n * np.arange(n)).ravel(), self.stops[-1])
 
     @property
+    def threads(self):
+        """Those that compiled code runs on."""
+        return getattr(self.backend, "threads", None) or machine.cpus()
+
+    @property
     def parts(self):
         return len(self.stops) - 1
 
@@ -77,14 +82,17 @@ class Quantity:
         width = n * self.method.normals * math.prod(self.driven)
         if self.along:
             width = (n + 1) * (self.system.components or 1) * (4 if self.bridged else 1)
+        width *= (1 + self.antithetic) * (1 + self.twinned)
         return 2 ** int(math.log2(min(LANES, max(64, BLOCK // max(width, self.inner)))))  # as Sobol points are balanced
 
     def pair(self, numbers, coarse=True):
         """(values on n steps, values on n/2 steps along the same paths or None), (paths,) each."""
-        both = [numbers, numbers.negated] if self.antithetic else [numbers]
-        twins = [n.swapped for n in both] if coarse and self.twinned else []
-        fine = np.mean([_Paths(self, n).fine() for n in (*both, *twins)], 0)
-        return fine, np.mean([_Paths(self, n).coarse() for n in both], 0) if coarse else None
+        drawn = numbers.z.shape[-1]
+        if self.antithetic:
+            numbers = numbers.beside(-numbers.z)
+        twins = numbers.beside(numbers.swapped) if coarse and self.twinned else numbers
+        fine = _Paths(self, twins).fine().reshape(-1, drawn).mean(0)
+        return fine, _Paths(self, numbers).coarse().reshape(-1, drawn).mean(0) if coarse else None
 
     @property
     def twinned(self):
@@ -167,8 +175,10 @@ class _Paths:
         system, fine = self.of.system, self.of.times(self.n)
         unit = equation.variance(functional.component, system.components is not None, system.noise)
         starts = [_first(x[i], system) for i in range(len(t) - 1)]
-        rates = [np.broadcast_to(unit(system.process, float(s), y), self.paths) for s, y in zip(t, starts)]
-        spread = np.diff(fine)[:, None] * np.repeat(rates, self.n // (len(t) - 1), axis=0)
+        rates = np.empty((len(starts), self.paths))
+        for rate, s, y in zip(rates, t, starts):
+            rate[:] = unit(system.process, float(s), y)
+        spread = np.diff(fine)[:, None] * np.repeat(rates, self.n // len(starts), axis=0)
         if len(t) < len(fine):
             x = self._filled(t, x, starts)
         return Walk(fine, protected(x.view()), spread, self.numbers.waits)
@@ -176,12 +186,11 @@ class _Paths:
     def _filled(self, t, x, starts):
         """x and, between, the middles of Brownian bridges along the path: (x + x')/2 + g (dW₁ − dW₂)/2."""
         dw, system = self._increments(), self.of.system
-        middles = []
+        filled = np.empty((2 * len(starts) + 1, *x.shape[1:]))
+        filled[::2] = x
         for i, y in enumerate(starts):
             kick = system.equation.noise(float(t[i]), y, 0.5 * (dw[2 * i] - dw[2 * i + 1]))
-            middles.append(0.5 * (x[i] + x[i + 1]) + _last(np.broadcast_to(kick, y.shape), system))
-        filled = np.empty((2 * len(middles) + 1, *x.shape[1:]))
-        filled[::2], filled[1::2] = x, middles
+            filled[2 * i + 1] = 0.5 * (x[i] + x[i + 1]) + _last(np.broadcast_to(kick, y.shape), system)
         return filled
 
     def _increments(self):

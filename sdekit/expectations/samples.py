@@ -13,8 +13,8 @@ FEW = 16  # paths from whose means sums are taken
 
 def values(quantity, n, coarse, scrambled, seed, first, paths):
     """The differences and the finer values of some paths of a level, (2, paths)."""
-    draw = sobol if scrambled else counted
-    fine, coarser = quantity.pair(draw(quantity.needs(n), seed, first, paths), coarse)
+    which = quantity.needs(n), seed, first, paths
+    fine, coarser = quantity.pair(sobol(*which) if scrambled else counted(*which, quantity.threads), coarse)
     return np.stack([fine if coarser is None else fine - coarser, fine])
 
 
@@ -22,7 +22,7 @@ def sums(quantity, pivots, *which):
     """Sums over `values` of their powers about the pivots, (2, 4)."""
     one = values(quantity, *which) - pivots
     two = one * one
-    return np.stack([power.sum(1) for power in (one, two, two * one, two * two)], 1)
+    return np.stack([one.sum(1), *(np.einsum("ij,ij->i", a, b) for a, b in ((one, one), (two, one), (two, two)))], 1)
 
 
 class Samples:
