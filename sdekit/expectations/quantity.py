@@ -79,11 +79,11 @@ class Quantity:
 
     def block(self, n):
         """Paths of a block."""
-        width = n * self.method.normals * math.prod(self.driven)
+        width = max(n * self.method.normals * math.prod(self.driven), self.inner)
         if self.along:
-            width = (n + 1) * (self.system.components or 1) * (4 if self.bridged else 1)
-        width *= (1 + self.antithetic) * (1 + self.twinned)
-        return 2 ** int(math.log2(min(LANES, max(64, BLOCK // max(width, self.inner)))))  # as Sobol points are balanced
+            width = 4 * n * (self.system.components or 1)  # of all states functionals make more
+        copies = (1 + self.antithetic) * (1 + self.twinned)
+        return 2 ** int(math.log2(min(LANES, max(64, BLOCK // (width * copies)))))  # as Sobol points are balanced
 
     def pair(self, numbers, coarse=True):
         """(values on n steps, values on n/2 steps along the same paths or None), (paths,) each."""
