@@ -1,19 +1,18 @@
 """Expectations against exact values: how often a tolerance holds, how cost grows with it, and what others take.
 
     python -m benchmarks.expectations rates    [PROBLEM …]
-    python -m benchmarks.expectations seeds    [PROBLEM …] --at 1e-2 [1e-3 …] [--seeds 100]
-    python -m benchmarks.expectations ways     [PROBLEM …] [--seeds 25]
+    python -m benchmarks.expectations seeds    [PROBLEM …] --at 1e-2 [1e-3 …] [--way stepped] [--seeds 100]
     python -m benchmarks.expectations torchsde
     python -m benchmarks.expectations draw
 
 Each writes what it has measured into `benchmarks/results/expectations.json`, beside what is there. Problems are those
 of `benchmarks.payoffs`, all by default; they are stepped (`exact=False`, no control variates), with antithetic
-variables where the payoff is monotone in the noise.
+variables where the payoff is monotone in the noise. Other ways to the same values are there by name.
 
 rates     what 1e-2 … 1e-4 cost by arithmetic, from the means and variances of ten levels, and the same of one level of
           Euler–Maruyama: as many steps as its weak error asks for, which is measured, and paths by the variance
-seeds     whether the answers are right, seed by seed on all cores, and what they cost
-ways      other ways to the same value (no antithetic variables, scrambled points, a control variate, exact in law)
+seeds     whether the answers are right, seed by seed on all cores, and what they cost: stepped, or by another way, of
+          the problems that have it
 torchsde  time at 1e-3 beside that of one level of Euler–Maruyama on torchsde, which takes some of the paths; its time
           is scaled to all of them
 """
@@ -46,6 +45,7 @@ FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "expectations.png"
 TOLERANCES = 1e-2, 3e-3, 1e-3, 3e-4, 1e-4
 LEVELS, PATHS, FEWEST = 10, 2**20, 4096  # of `rates`: levels, paths of the first, and of each at least
 ROOM = 0.75 / 2.6  # a standard error, of the tolerance
+STEPPED = "stepped"
 
 problem = functools.cache(lambda name: PROBLEMS[name]())
 
@@ -123,9 +123,10 @@ def rates(name, _):
 # --- answers -------------------------------------------------------------------------------------
 
 
-def drawn(name, relative, seed, given):
+def drawn(name, relative, seed, which):
     """(error over the tolerance, over what the answer claims; supported; levels; cost; seconds of CPU) of a seed."""
     of, begun = problem(name), time.process_time()
+    given = of.given if which == STEPPED else of.others[which]
     given = {"exact": False, "control": [], "backend": sk.backends.numba(threads=1), **given}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -138,15 +139,10 @@ def drawn(name, relative, seed, given):
     )  # fmt: skip
 
 
-def way(name, relative, seed, which):
-    """`drawn` by one of the other ways: functions of a problem are made where they are called."""
-    return drawn(name, relative, seed, problem(name).given if which is None else problem(name).others[which])
-
-
-def measured(pool, name, relative, seeds, which=None):
-    """What the seeds gave at one tolerance."""
+def measured(pool, name, relative, seeds, which):
+    """What the seeds gave at one tolerance: functions of a problem are made where they are called."""
     begun = time.perf_counter()
-    found = [pool.submit(way, name, relative, seed, which) for seed in range(seeds)]
+    found = [pool.submit(drawn, name, relative, seed, which) for seed in range(seeds)]
     error, claimed, supported, count, cost, seconds = map(np.array, zip(*(future.result() for future in found)))
     row = {
         "tolerance": relative,
@@ -160,17 +156,14 @@ def measured(pool, name, relative, seeds, which=None):
         "cpu_seconds": float(np.median(seconds)),
         "wall": time.perf_counter() - begun,
     }
-    print(name, which or "", {k: f"{v:.3g}" for k, v in row.items()}, flush=True)
+    print(name, which, {k: f"{v:.3g}" for k, v in row.items()}, flush=True)
     return row
 
 
 def seeds(name, args, pool):
-    return {str(relative): measured(pool, name, relative, args.seeds) for relative in args.at}
-
-
-def ways(name, args, pool):
-    relative = {"call": 1e-3, "digital": 1e-2, "heston": 1e-2}.get(name, 3e-3)
-    return {which: measured(pool, name, relative, args.seeds, which) for which in problem(name).others}
+    rows = results().get(name, {}).get("seeds", {}).get(args.way, {})
+    more = {str(relative): measured(pool, name, relative, args.seeds, args.way) for relative in args.at}
+    return {args.way: {**rows, **more}}
 
 
 # --- torchsde ------------------------------------------------------------------------------------
@@ -252,7 +245,7 @@ def draw():
         panel = drawn.subplots()
         for name, color in zip(PROBLEMS, (BLUE, RED, GREEN, ORANGE, PINK, BLACK)):
             cost, one = found[name]["rates"]["cost"], found[name]["rates"]["euler"]
-            rows = found[name].get("seeds", {}).values()
+            rows = found[name]["seeds"][STEPPED].values()
             panel.plot(TOLERANCES, cost.values(), "-", color=color, label=NAMES.get(name, name))
             panel.plot([row["tolerance"] for row in rows], [row["cost"] for row in rows], "o", color=color)
             panel.plot(TOLERANCES, one.values(), "--", color=color, lw=0.9)
@@ -266,18 +259,20 @@ NAMES = {"asian": "Asian", "cir": "CIR", "heston": "Heston"}
 
 def main():
     read = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    read.add_argument("part", choices=["rates", "seeds", "ways", "torchsde", "draw"])
+    read.add_argument("part", choices=["rates", "seeds", "torchsde", "draw"])
     read.add_argument("problems", nargs="*", metavar="PROBLEM")
     read.add_argument("--at", type=float, nargs="+", default=[], help="relative tolerances")
+    read.add_argument("--way", default=STEPPED)
     read.add_argument("--seeds", type=int, default=100)
     args = read.parse_args()
     if args.part == "draw":
         return draw()
     names = args.problems or (["call", "asian"] if args.part == "torchsde" else list(PROBLEMS))
-    if args.part in ("seeds", "ways"):
+    if args.part == "seeds":
         with sk.executors.processes(cores()) as pool:
             for name in names:
-                note(name, args.part, {"seeds": seeds, "ways": ways}[args.part](name, args, pool))
+                if args.way == STEPPED or args.way in problem(name).others:
+                    note(name, args.part, seeds(name, args, pool))
     else:
         for name in names:
             found = {"rates": rates, "torchsde": torchsde}[args.part](name, args)

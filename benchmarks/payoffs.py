@@ -12,7 +12,8 @@ RATE = 0.05
 DISCOUNT = math.exp(-RATE)
 
 MIRRORED: dict[str, Any] = {"antithetic": True}
-OTHERS: dict[str, dict] = {"one path": {}, "scrambled": {"scramblings": 32}}
+SCRAMBLED: dict[str, Any] = {"scramblings": 32}
+EXACT = {"exact": True, "backend": None}
 
 
 class Problem(NamedTuple):
@@ -35,14 +36,14 @@ def lognormal_call(mean, deviation, strike):
 
 def call():
     truth = DISCOUNT * lognormal_call(100 / DISCOUNT, 0.2, 100)
-    others = {**OTHERS, "control": {"control": None, **MIRRORED}, "exact": {"exact": True}}
+    others = {"exact": EXACT, "exact, control": {**EXACT, "control": None}, "exact, scrambled": {**EXACT, **SCRAMBLED}}
     f = lambda x: DISCOUNT * np.maximum(x - 100, 0)  # noqa: E731
     return Problem("call", f, sk.GBM(mu=RATE, sigma=0.2), 100.0, truth, MIRRORED, others)
 
 
 def digital():
     truth = DISCOUNT * stats.norm.cdf((RATE - 0.02) / 0.2)
-    process, others = sk.GBM(mu=RATE, sigma=0.2), {"one draw of the last step": {}, "exact": {"exact": True}}
+    process, others = sk.GBM(mu=RATE, sigma=0.2), {"exact": EXACT, "exact, scrambled": {**EXACT, **SCRAMBLED}}
     return Problem("digital", lambda x: DISCOUNT * (x > 100), process, 100.0, truth, {"inner": 64}, others)
 
 
@@ -58,8 +59,7 @@ def asian():
     both = {**along, "log": sk.path.mean(np.log)}
     control = [(lambda x, mean, log: DISCOUNT * np.maximum(np.exp(log) - 2, 0), geometric)]
     f = lambda x, mean, log=None: DISCOUNT * np.maximum(mean - 2, 0)  # noqa: E731
-    others = {**OTHERS, "control": {"along": both, "control": control, **MIRRORED}}
-    others = {name: {"along": along, **given} for name, given in others.items()}
+    others = {"control": {"along": both, "control": control, **MIRRORED}}
     return Problem("asian", f, sk.GBM(mu=RATE, sigma=0.5), 2.0, 0.2464156905, {"along": along, **MIRRORED}, others)
 
 
@@ -69,7 +69,7 @@ def cir():
     c = sigma**2 * -math.expm1(-kappa) / (4 * kappa)
     truth = (1 + 2 * c * u) ** (-2 * kappa * theta / sigma**2) * math.exp(-u * x0 * math.exp(-kappa) / (1 + 2 * c * u))
     process = sk.CIR(kappa=kappa, theta=theta, sigma=sigma)
-    return Problem("cir", lambda x: np.exp(-u * x), process, x0, truth, MIRRORED, OTHERS)
+    return Problem("cir", lambda x: np.exp(-u * x), process, x0, truth, MIRRORED, {"exact": EXACT})
 
 
 def heston():
@@ -92,7 +92,8 @@ def heston():
 
     truth = spot * probability(1) - strike * DISCOUNT * probability(0)
     f = lambda x: DISCOUNT * np.maximum(x[:, 0] - strike, 0)  # noqa: E731
-    others = {"one path": {}, "Euler–Maruyama": {"method": sk.euler_maruyama}}
+    control = [(lambda x: DISCOUNT * x[:, 0], spot)]
+    others = {"control": {"control": control, **MIRRORED}}
     return Problem("heston", f, sk.Heston(mu=RATE), (spot, v), float(truth), MIRRORED, others)
 
 
@@ -121,8 +122,7 @@ def barrier():
     share = (values[:-1] * density).sum(0) / (values[:-1] ** 2 * density).sum(0)
     truth = float((np.exp(rates[order].real) * share * values[-1]).sum())
     along = {"along": {"a": sk.path.survival(1.0)}}
-    others = {name: {**along, **given} for name, given in OTHERS.items()}
-    return Problem("barrier", lambda x, a: a, sk.OU(sigma=1.0), 0.0, truth, {**along, **MIRRORED}, others)
+    return Problem("barrier", lambda x, a: a, sk.OU(sigma=1.0), 0.0, truth, {**along, **MIRRORED}, {})
 
 
 PROBLEMS = {problem.__name__: problem for problem in (call, digital, asian, cir, heston, barrier)}
