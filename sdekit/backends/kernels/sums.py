@@ -51,9 +51,9 @@ def power_sums(x, pivot, cuts, d, sums):
         first, n = cuts[leaf], cuts[leaf + 1] - cuts[leaf]
         for t in range(x.shape[0]):
             for e in range(x.shape[2]):
-                count = 0
+                count, row, origin = 0, x[t, first : first + n, e], pivot[t, e]
                 for i in range(n):
-                    v = np.float64(x[t, first + i, e]) - pivot[t, e]
+                    v = np.float64(row[i]) - origin
                     good = abs(v) < np.inf
                     d[i] = v if good else 0.0
                     count += good
@@ -137,40 +137,30 @@ def _bin(v, shift, base):
 
 
 @njit(**OPTIONS)
-def _range(x, t, e):
-    """The least and the largest finite x[t, :, e]."""
-    low, high = np.empty(LANES), np.empty(LANES)
-    for j in range(LANES):
-        low[j], high[j] = np.inf, -np.inf
-    whole = x.shape[1] // LANES * LANES
-    for r in range(0, whole, LANES):
-        for j in range(LANES):
-            v = np.float64(x[t, r + j, e])
-            good = abs(v) < np.inf
-            low[j] = v if good and v < low[j] else low[j]
-            high[j] = v if good and v > high[j] else high[j]
-    for i in range(whole, x.shape[1]):
-        v = np.float64(x[t, i, e])
+def _range(x):
+    """The least and the largest finite of x."""
+    low, high = np.inf, -np.inf
+    for i in range(len(x)):
+        v = np.float64(x[i])
         if abs(v) < np.inf:
-            low[0], high[0] = min(v, low[0]), max(v, high[0])
-    for j in range(1, LANES):
-        low[0], high[0] = min(low[0], low[j]), max(high[0], high[j])
-    return low[0], high[0]
+            low, high = min(low, v), max(high, v)
+    return low, high
 
 
 @kernel("Tuple((int64, int64[::1]))(x[:, :, :], int64, int64, int64, int64)")
 def sketched(x, t, e, shift, base):
     """(first bin, counts) of the finite x[t, :, e]."""
-    low, high = _range(x, t, e)
+    row = x[t, :, e]
+    low, high = _range(row)
     if low > high:
         return 0, np.zeros(0, np.int64)
     first = _bin(low, shift, base)
     counts, at = np.zeros(_bin(high, shift, base) - first + 2, np.int64), np.empty(1024, np.int64)  # [0]: not finite
-    for start in range(0, x.shape[1], 1024):
-        n = min(1024, x.shape[1] - start)
-        for i in range(n):
-            v = np.float64(x[t, start + i, e])
+    for start in range(0, len(row), 1024):
+        some = row[start : start + 1024]
+        for i in range(len(some)):
+            v = np.float64(some[i])
             at[i] = _bin(v, shift, base) - first + 1 if abs(v) < np.inf else 0
-        for i in range(n):
+        for i in range(len(some)):
             counts[at[i]] += 1
     return first, counts[1:]
