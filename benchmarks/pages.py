@@ -102,7 +102,7 @@ PAGES = {
     },
     "docs/methods.md": {"areas": tables.areas},
     "docs/cluster.md": {"ensembles": tables.ensembles, "scaling": tables.scaling},
-    "docs/expectations.md": {"expected": tables.expected},
+    "docs/expectations.md": {"expected": tables.expected, "held": tables.held},
     "docs/torch.md": {"compiled": tables.compiled},
     "docs/odes.md": {
         "races": tables.races,

@@ -178,6 +178,23 @@ def expected():
     return markdown(["", "cost goes as tol to", "one level of Euler–Maruyama costs more at 1e-3 by", "at 1e-4"], rows)
 
 
+def held():
+    """How often tolerances hold, and what they take."""
+    rows, tolerances, result = [], ("1e-2", "1e-3", "1e-4"), read("expectations")
+    for name, problem in result["problems"].items():
+        for way, found in problem["seeds"].items():
+            ones = [found.get(str(float(tol))) for tol in tolerances]
+            cells = [f"{one['within']} of {one['seeds']}, {one['cpu_seconds']:.2g} s" if one else "" for one in ones]
+            rows.append([PAYOFFS[name], way, *cells])
+    raced = {PAYOFFS[name]: one["torchsde"] for name, one in result["problems"].items() if "torchsde" in one}
+    words = [f"{name} {one['seconds']:.2g} s and {one['torchsde']:.0f} s" for name, one in raced.items()]
+    note = paragraph(
+        f"Time at 1e-3 on {result['machine']['cores']} cores, stepped, and of one level of Euler–Maruyama by the "
+        f"better of two loops on torchsde: {', '.join(words)}."
+    )
+    return f"{markdown(['', 'way', *(f'tol {tol}' for tol in tolerances)], rows, right=2)}\n\n{note}"
+
+
 def noisy_steps():
     """What adaptive steps along the noise save."""
     rows = []
