@@ -122,7 +122,7 @@ class Probe:
 
     def crossing(self):
         """What of a diagonal diffusion depends on another entry of the state, in words; None where nothing is found."""
-        if not arrays.concrete(self.state):
+        if not arrays.concrete(self.state) or math.prod(self.state.shape) < 2:
             return None
         search = self._components if self.k else self._entries
         for t, state in itertools.product(self.times, (self.state, 1.25 * self.state + 0.5)):
@@ -147,7 +147,7 @@ class Probe:
         size = math.prod(state.shape)
         value = arrays.broadcast(value, state.shape) if getattr(value, "ndim", 0) else None
         rng = np.random.default_rng(0)
-        for _ in range(SPLITS if size > 1 and value is not None else 0):
+        for _ in range(SPLITS if value is not None else 0):
             mask = rng.permutation(size).reshape(tuple(state.shape)) % 2 == 0
             step = 0.1 * abs(state) + 0.1
             chosen = arrays.torch().as_tensor(mask, device=state.device) if arrays.is_tensor(state) else mask

@@ -6,6 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import numpy as np
 from numba import typeof
+from numba.core.dispatcher import Dispatcher
 
 from ... import arrays, machine, noise
 from ...equation import Equation
@@ -122,9 +123,11 @@ def call(kernel, types, *args):
 
 
 def kind(value):
-    """As much of the type of a value as tells kernels apart: numba takes long to name that of a record."""
+    """As much of the type of a value as tells kernels apart: numba takes long to name that of a record or function."""
     if isinstance(value, tuple):
         return type(value), *map(kind, value)
+    if isinstance(value, Dispatcher):
+        return value
     return float if type(value) is float else typeof(value)
 
 
