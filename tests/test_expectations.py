@@ -279,6 +279,65 @@ def test_an_answer_says_what_it_cannot_support(monkeypatch):
     assert any("kurtosis" in note for note in rough.notes) and "kurtosis" in str(rough)
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_what_is_rare_is_seen_or_doubted(exact):
+    """P(W > z) of 1e-3 to three tenths of it, which 2,048 paths miss once in eight seeds; none of 24 does."""
+    level = 3.0902323061678132
+    for seed in range(24):
+        answer = sk.expect(
+            lambda x: x > level, sk.Brownian(), 0.0, 1.0, tol=3e-4, exact=exact, seed=seed, backend=NUMPY
+        )
+        assert answer.supported and abs(answer.value - 1e-3) < 4e-4
+    with pytest.warns(RuntimeWarning, match=r"all 1048576 paths gave the same: what is rarer than 2.9e-06"):
+        never = sk.expect(lambda x: x > 9, sk.Brownian(), 0.0, 1.0, tol=1e-9, exact=exact, seed=1, backend=NUMPY)
+    assert not never.supported and never.value == 0
+
+
+def test_an_infinite_variance_supports_nothing():
+    """E exp(0.4 W²) = 1/√(1 − 0.8), whose square has no mean: a few paths make what is measured of it. One seed of 25
+    is not told from a variance that exists; two of six would be with a probability of 2e-2.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        answers = [
+            sk.expect(lambda x: np.exp(0.4 * x * x), sk.Brownian(), 0.0, 1.0, tol=0.1, seed=seed, backend=NUMPY)
+            for seed in range(6)
+        ]
+    assert sum(answer.supported for answer in answers) <= 1
+    assert any("a few of them make the variance" in str(warning.message) for warning in caught)
+
+
+@pytest.mark.parametrize(
+    "drift, diffusion, f, truth",
+    [
+        (lambda t, x: sk.math.cos(2 * math.pi * t), lambda t, x: 0.1, lambda x: x, 0.0),
+        (lambda t, x: 0.0, lambda t, x: 1 + sk.math.cos(2 * math.pi * t), lambda x: x * x, 12.0),
+        (lambda t, x: 0.0, lambda t, x: 1 + sk.math.cos(2 * math.pi * t / 8), lambda x: x * x, 12.0),
+    ],
+    ids=["drift", "noise", "slow"],
+)
+def test_seasons_are_resolved(drift, diffusion, f, truth):
+    """Eight seasons, which 1, 2, 4 and 8 steps see all at their height."""
+    answer = sk.expect(f, sk.process(drift, diffusion), 0.0, 8.0, tol=0.5, seed=1, backend=NUMPY)
+    assert answer.supported and abs(answer.value - truth) < 0.5
+
+
+def test_what_no_steps_resolve_is_doubted(monkeypatch):
+    monkeypatch.setattr(levels, "resolved", lambda q, n: False)
+    monkeypatch.setattr(levels, "FINEST", 8)
+    with pytest.warns(RuntimeWarning, match="32 steps do not resolve what the coefficients do in time"):
+        assert not sk.expect(call, GBM, SPOT, 1.0, tol=1.0, exact=False, seed=1, backend=NUMPY).supported
+
+
+def test_controls_that_take_nothing_off_are_left_out():
+    """Of a quarter of the variance, and of none."""
+    taken = [
+        multilevel._controlled(quantity(f, sk.Brownian(), 0.0), [(lambda x: x, 0.0)], 1, 1).controls
+        for f in (lambda x: x + math.sqrt(1.5) * x * x, lambda x: x * x)
+    ]
+    assert taken[0][0][0] == pytest.approx(1.0, abs=0.5) and taken[1] == ()
+
+
 def test_first_levels_of_no_use_are_left_out():
     """A drift of −50 x is unstable on less than 32 steps."""
     answer = sk.expect(
@@ -315,6 +374,7 @@ def test_a_level_that_fails_says_nothing_of_the_next(monkeypatch):
 
     monkeypatch.setattr(levels, "Samples", lambda q, n, seed, paired=True: Level(n, paired))
     monkeypatch.setattr(levels, "pilot", pilot)
+    monkeypatch.setattr(levels, "resolved", lambda q, n: True)
     quantity = SimpleNamespace(cost=lambda n, paired: float(n))
     assert levels.first_level(quantity, 0, 1, None) == 2
     assert asked[:4] == [(1, False), (2, True), (2, False), (4, True)]
