@@ -346,6 +346,14 @@ def test_first_levels_of_no_use_are_left_out():
     assert answer.levels[0].steps >= 32 and abs(answer.value - 0.01) < 4e-3
 
 
+def test_paths_that_leave_the_range_of_numbers_are_no_level():
+    """dX = (X − X³) dt + 0.7 dW on 1, 2, … steps of five time units jumps to 1e200 and beyond."""
+    wells = sk.process(lambda t, x: x - x**3, lambda t, x: 0.7)
+    answer = sk.expect(lambda x: x, wells, 0.0, 5.0, tol=0.05, seed=1, backend=NUMPY)
+    assert answer.levels[0].steps >= 8 and answer.supported and abs(answer.value) < 0.05
+    assert sk.expect(call, GBM, SPOT, 1.0, tol=1e300, seed=1, backend=NUMPY).supported
+
+
 def test_the_first_level_is_one_that_pays():
     """Of a mean over time, whose differences on one and two steps cost more than the third level alone."""
     given = {"along": {"mean": sk.path.mean()}, "antithetic": True, "seed": 1, "backend": NUMPY}
@@ -458,6 +466,11 @@ def test_what_a_function_raises_comes_back_from_an_executor():
         ),
         ({"f": lambda x, y: y}, r"f must take \(x\)"),
         ({"f": lambda x: x * np.nan}, "f is not finite on 16 of 16 paths"),
+        ({"f": lambda x: np.ma.masked_array(x, x > 100)}, "f must return one real number per path, .* got MaskedArray"),
+        ({"f": lambda x: 1e300 * x}, "what f gives on 1024 steps is too large: its fourth powers are not finite"),
+        ({"tol": 1e-9}, r"tol is too small: it asks for .* steps of paths"),
+        ({"control": [(lambda x: x[:3], 1.0)]}, "g of control must return one real number per path"),
+        ({"f": lambda x, m: m, "along": {"m": sk.path.Functional(len, True, "x")}}, r"along\['m'\]: component must be"),
         ({"t": 0.0}, "t must be a real number, above 0"),
         ({"t": (0.0, 1.0, 2.0)}, "t must be a time, or a pair"),
         ({"x0": [1.0, 2.0]}, r"paths of shape \(2,\)"),

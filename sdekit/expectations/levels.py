@@ -29,6 +29,7 @@ UNSEEN = 3.0  # what has a probability of 3/N is not seen in N paths once in e³
 SURE = 2.6  # standard errors that a tolerance has to have room for: 99 %
 FINEST = 2**20  # steps
 ROUGH = 2**10  # times as many steps as asked for may be on the first level
+LONGEST = 2.0**50  # steps of paths
 HEAVY = 100.0  # the kurtosis from which on a variance is extrapolated
 
 
@@ -145,12 +146,17 @@ def _short(levels, variances, room):
     first = levels[0]
     least = min(_enough(first), max(MOST, ENOUGH // first.cost))
     if first.scramblings:  # twice the points where that saves most for its cost
-        if first.count >= least and sum(level.stderr**2 for level in levels) <= room**2:
+        if first.count >= least and math.hypot(*(level.stderr for level in levels)) <= room:
             return []
         level = max(levels, key=lambda level: level.stderr**2 / (level.count * level.cost))
         level = first if first.count < least else level
         return [(level, level.count)]
-    share = sum(math.sqrt(v * level.cost) for v, level in zip(variances, levels)) / room**2
+    whole = sum(math.sqrt(v * level.cost) for v, level in zip(variances, levels))
+    if (cost := (whole / room) ** 2) > LONGEST:
+        raise ValueError(
+            f"tol is too small: it asks for {cost:.1g} steps of paths, above {LONGEST:.1g}; give a larger one"
+        )
+    share = whole / room / room
     wanted = [math.ceil(share * math.sqrt(v / level.cost)) for v, level in zip(variances, levels)]
     wanted[0] = max(wanted[0], math.ceil(least))
     return [

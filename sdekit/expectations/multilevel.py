@@ -21,7 +21,7 @@ from ..protocols import Backend, Executor, Process
 from ..system import bind
 from .answer import Answer
 from .levels import ENOUGH, EVENTS, FINEST, PILOT, first_level, most_steps, multilevel, single
-from .quantity import Quantity, antithetic_milstein, interval
+from .quantity import Quantity, _numbers, antithetic_milstein, interval
 from .samples import values
 
 MOST_INNER = 2**16  # draws of the last step
@@ -164,6 +164,7 @@ def _functionals(along, system):
             raise ValueError(
                 f"along[{name!r}] must be one of sdekit.path, such as path.mean(), got {shown(functional)}"
             )
+        integer(f"along[{name!r}]: component", functional.component)
         if functional.bridged and (system.event_dims and system.components is None):
             raise ValueError(f"along[{name!r}] is of one component, but a state of {system.name} is an array")
         if functional.component >= (system.components or 1):
@@ -200,8 +201,13 @@ def _controlled(q, control, n, seed):
 def _centred(q, given, n, seed, paths):
     """f and the functions that go along, less their means, (functions, paths)."""
     which = 2 * n, False, False, seed ^ 1, 0, paths
-    found = np.stack([values(replace(q, f=g), *which)[1] for g in (q.f, *[g for g, _ in given])])
+    found = np.stack([values(replace(q, f=g), *which)[1] for g in (q.f, *(_named(g) for g, _ in given))])
     return found - found.mean(1, keepdims=True)
+
+
+def _named(g):
+    """g, whose errors are of it."""
+    return lambda x, **along: _numbers("g of control", g, x, along)
 
 
 def _kurtosis(found):
