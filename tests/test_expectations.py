@@ -707,7 +707,7 @@ def test_noise_that_misses_a_component_is_refused_where_torch_checks_no_argument
 
 def test_ratios_of_what_has_no_density_or_was_not_seen():
     given = {"likelihood_ratio": True, "seed": 1, "paths": 256}
-    with pytest.raises(ValueError, match="the state of GBM at the end has no density; leave likelihood_ratio out"):
+    with pytest.raises(ValueError, match="the law of GBM has no density; leave likelihood_ratio out"):
         sk.sensitivities(lambda x: x, sk.GBM(mu=RATE, sigma=0.0), SPOT, 1.0, ["x0"], **given)
     with pytest.warns(RuntimeWarning, match="f is the same on all 256 paths: what is rarer than 0.012 was not seen"):
         sk.sensitivities(lambda x: x > 1e4, GBM, SPOT, 1.0, ["x0"], **given)

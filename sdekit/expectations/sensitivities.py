@@ -191,9 +191,7 @@ def _scores(f, process, x0, steps, method, wrt, seed, first, paths):
     if method is exact:
         total = own.transition(*steps.t.tolist(), x).log_prob(path[-1]).sum()
         if not total.isfinite():
-            raise ValueError(
-                f"the state of {type(process).__name__} at the end has no density; leave likelihood_ratio out"
-            )
+            raise ValueError(f"the law of {type(process).__name__} has no density; leave likelihood_ratio out")
     else:
         total = _euler_log_prob(own, [x, *path[1:]], steps)
     return values, _gradients(total, leaves, wrt)
