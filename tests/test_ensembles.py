@@ -342,6 +342,8 @@ class Plainly:
         ({"statistics": sk.stats.moments}, "statistics must be a list"),
         ({"statistics": [sk.stats.quantiles]}, "take edges and levels"),
         ({"statistics": [sk.stats.moments] * 2}, "'moments' is taken"),
+        ({"statistics": [HITS._replace(name="__class__")]}, "'__class__' is taken"),
+        ({"x0": []}, "x0 has no path, or no component"),
         ({"keep_paths": 1}, "keep_paths must be True or False"),
         ({"events": None}, "events must be a list of sdekit.Barrier and sdekit.Event, got None"),
         ({"events": sk.Barrier(2.0)}, "events must be a list of sdekit.Barrier and sdekit.Event, got Barrier"),
@@ -362,6 +364,7 @@ def test_errors_of_statistics():
         (lambda: sk.stats.histogram([0, np.inf]), "edges must be finite"),
         (lambda: sk.stats.quantiles([1.5]), "levels must be a real number"),
         (lambda: sk.stats.quantiles(0.5), "levels must be a sequence"),
+        (lambda: sk.stats.quantiles(level for level in [0.5]), "levels must be a sequence"),
         (lambda: sk.stats.quantiles([0.5], accuracy=0), "accuracy must be"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -735,4 +738,70 @@ def test_fingerprints_tell_values_apart():
     assert fingerprint(lambda x: x + 1) != fingerprint(lambda x: x + 2)
     assert fingerprint(np.ones(3)) == fingerprint(np.ones(3)) != fingerprint(np.zeros(3))
     assert fingerprint(sk.OU()) != fingerprint(sk.OU(theta=2.0))
+    assert fingerprint(np.float32(1)) != fingerprint(np.float64(1)) == fingerprint(1.0)
     assert json.dumps(fingerprint(object())) == '"<object object>"'
+
+
+SOURCE = """
+from typing import NamedTuple
+LEVEL = {level}
+def helper(x): return x > LEVEL
+def function(x): return helper(x) or function(x) or x in {{"a", "b"}}
+class Record(NamedTuple):
+    noise = "none"
+    def drift(self, t, x): return {rate} * x
+class Plain:
+    def __init__(self, k): self.k = k
+    @property
+    def twice(self): return {factor} * self.k
+    def __call__(self, x): return {call} * x
+"""
+
+
+@pytest.mark.parametrize(
+    "name, changes",
+    [("function", ["level"]), ("Record()", ["rate"]), ("Record().drift", ["rate"]), ("Plain(1)", ["factor", "call"])],
+)
+def test_fingerprints_are_of_code_and_of_what_it_uses(name, changes):
+    """A script that is changed between two runs on one store: globals, helpers, methods, properties."""
+    usual = {"level": 0.0, "rate": 1.0, "factor": 2, "call": 3}
+
+    def told(**more):
+        names = {"__name__": "study"}
+        exec(SOURCE.format(**(usual | more)), names)
+        return fingerprint(eval(name, names))
+
+    assert told() == told() and "0x" not in told()
+    for change in usual:
+        assert (told(**{change: 5}) != told()) == (change in changes)
+
+
+def test_objects_have_the_fingerprint_of_what_they_hold():
+    class Plain:
+        def __init__(self, k):
+            self.k, self.me = k, self
+
+    assert fingerprint(Plain(1)) == fingerprint(Plain(1)) != fingerprint(Plain(2))
+    assert fingerprint(np.where) == "<function where>"
+
+
+def test_a_store_and_a_merge_are_of_one_type_of_numbers(tmp_path):
+    pytest.importorskip("zarr")
+    given = {"h": 0.1, "paths": 4096, "seed": 0, "statistics": [sk.stats.moments]}
+    sk.ensemble(sk.OU(), 1.0, TS, **given, store=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"x0 = 1.0, but this one has x0 = float32 1.0"):
+        sk.ensemble(sk.OU(), np.float32(1.0), TS, **given, store=tmp_path / "run")
+    halves = [sk.ensemble(sk.OU(), x0, TS, **given, first_path=i * 4096) for i, x0 in enumerate((1.0, np.float32(1)))]
+    with pytest.raises(ValueError, match=r"differ in x0: 1.0 and float32 1.0"):
+        sk.merge(halves)
+
+
+def test_a_store_is_the_root_of_a_file_system(tmp_path, monkeypatch):
+    pytest.importorskip("zarr")
+    monkeypatch.chdir(tmp_path)
+    fsspec = pytest.importorskip("fsspec")
+    fsspec.filesystem("memory").store.clear()
+    given = {"h": 0.1, "paths": 4096, "seed": 0, "statistics": [sk.stats.moments], "store": "memory://"}
+    sk.ensemble(sk.OU(), 1.0, TS, **given)
+    assert fsspec.filesystem("memory").exists("/statistics/totals") and not list(tmp_path.iterdir())
+    fsspec.filesystem("memory").store.clear()

@@ -279,12 +279,79 @@ def test_an_answer_says_what_it_cannot_support(monkeypatch):
     assert any("kurtosis" in note for note in rough.notes) and "kurtosis" in str(rough)
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_what_is_rare_is_seen_or_doubted(exact):
+    """P(W > z) of 1e-3 to three tenths of it, which 2,048 paths miss once in eight seeds; none of 24 does."""
+    level = 3.0902323061678132
+    for seed in range(24):
+        answer = sk.expect(
+            lambda x: x > level, sk.Brownian(), 0.0, 1.0, tol=3e-4, exact=exact, seed=seed, backend=NUMPY
+        )
+        assert answer.supported and abs(answer.value - 1e-3) < 4e-4
+    with pytest.warns(RuntimeWarning, match=r"all 1048576 paths gave the same: what is rarer than 2.9e-06"):
+        never = sk.expect(lambda x: x > 9, sk.Brownian(), 0.0, 1.0, tol=1e-9, exact=exact, seed=1, backend=NUMPY)
+    assert not never.supported and never.value == 0
+
+
+def test_an_infinite_variance_supports_nothing():
+    """E exp(0.4 W²) = 1/√(1 − 0.8), whose square has no mean: a few paths make what is measured of it. One seed of 25
+    is not told from a variance that exists; two of six would be with a probability of 2e-2.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        answers = [
+            sk.expect(lambda x: np.exp(0.4 * x * x), sk.Brownian(), 0.0, 1.0, tol=0.1, seed=seed, backend=NUMPY)
+            for seed in range(6)
+        ]
+    assert sum(answer.supported for answer in answers) <= 1
+    assert any("a few of them make the variance" in str(warning.message) for warning in caught)
+
+
+@pytest.mark.parametrize(
+    "drift, diffusion, f, truth",
+    [
+        (lambda t, x: sk.math.cos(2 * math.pi * t), lambda t, x: 0.1, lambda x: x, 0.0),
+        (lambda t, x: 0.0, lambda t, x: 1 + sk.math.cos(2 * math.pi * t), lambda x: x * x, 12.0),
+        (lambda t, x: 0.0, lambda t, x: 1 + sk.math.cos(2 * math.pi * t / 8), lambda x: x * x, 12.0),
+    ],
+    ids=["drift", "noise", "slow"],
+)
+def test_seasons_are_resolved(drift, diffusion, f, truth):
+    """Eight seasons, which 1, 2, 4 and 8 steps see all at their height."""
+    answer = sk.expect(f, sk.process(drift, diffusion), 0.0, 8.0, tol=0.5, seed=1, backend=NUMPY)
+    assert answer.supported and abs(answer.value - truth) < 0.5
+
+
+def test_what_no_steps_resolve_is_doubted(monkeypatch):
+    monkeypatch.setattr(levels, "resolved", lambda q, n: False)
+    monkeypatch.setattr(levels, "FINEST", 8)
+    with pytest.warns(RuntimeWarning, match="32 steps do not resolve what the coefficients do in time"):
+        assert not sk.expect(call, GBM, SPOT, 1.0, tol=1.0, exact=False, seed=1, backend=NUMPY).supported
+
+
+def test_controls_that_take_nothing_off_are_left_out():
+    """Of a quarter of the variance, and of none."""
+    taken = [
+        multilevel._controlled(quantity(f, sk.Brownian(), 0.0), [(lambda x: x, 0.0)], 1, 1).controls
+        for f in (lambda x: x + math.sqrt(1.5) * x * x, lambda x: x * x)
+    ]
+    assert taken[0][0][0] == pytest.approx(1.0, abs=0.5) and taken[1] == ()
+
+
 def test_first_levels_of_no_use_are_left_out():
     """A drift of −50 x is unstable on less than 32 steps."""
     answer = sk.expect(
         lambda x: x * x, sk.OU(theta=50.0, sigma=1.0), 1.0, 1.0, tol=2e-3, exact=False, seed=1, backend=NUMPY
     )
     assert answer.levels[0].steps >= 32 and abs(answer.value - 0.01) < 4e-3
+
+
+def test_paths_that_leave_the_range_of_numbers_are_no_level():
+    """dX = (X − X³) dt + 0.7 dW on 1, 2, … steps of five time units jumps to 1e200 and beyond."""
+    wells = sk.process(lambda t, x: x - x**3, lambda t, x: 0.7)
+    answer = sk.expect(lambda x: x, wells, 0.0, 5.0, tol=0.05, seed=1, backend=NUMPY)
+    assert answer.levels[0].steps >= 8 and answer.supported and abs(answer.value) < 0.05
+    assert sk.expect(call, GBM, SPOT, 1.0, tol=1e300, seed=1, backend=NUMPY).supported
 
 
 def test_the_first_level_is_one_that_pays():
@@ -315,6 +382,7 @@ def test_a_level_that_fails_says_nothing_of_the_next(monkeypatch):
 
     monkeypatch.setattr(levels, "Samples", lambda q, n, seed, paired=True: Level(n, paired))
     monkeypatch.setattr(levels, "pilot", pilot)
+    monkeypatch.setattr(levels, "resolved", lambda q, n: True)
     quantity = SimpleNamespace(cost=lambda n, paired: float(n))
     assert levels.first_level(quantity, 0, 1, None) == 2
     assert asked[:4] == [(1, False), (2, True), (2, False), (4, True)]
@@ -398,6 +466,11 @@ def test_what_a_function_raises_comes_back_from_an_executor():
         ),
         ({"f": lambda x, y: y}, r"f must take \(x\)"),
         ({"f": lambda x: x * np.nan}, "f is not finite on 16 of 16 paths"),
+        ({"f": lambda x: np.ma.masked_array(x, x > 100)}, "f must return one real number per path, .* got MaskedArray"),
+        ({"f": lambda x: 1e300 * x}, "what f gives on 1024 steps is too large: its fourth powers are not finite"),
+        ({"tol": 1e-9}, r"tol is too small: it asks for .* steps of paths"),
+        ({"control": [(lambda x: x[:3], 1.0)]}, "g of control must return one real number per path"),
+        ({"f": lambda x, m: m, "along": {"m": sk.path.Functional(len, True, "x")}}, r"along\['m'\]: component must be"),
         ({"t": 0.0}, "t must be a real number, above 0"),
         ({"t": (0.0, 1.0, 2.0)}, "t must be a time, or a pair"),
         ({"x0": [1.0, 2.0]}, r"paths of shape \(2,\)"),
@@ -630,6 +703,14 @@ def test_noise_that_misses_a_component_is_refused_where_torch_checks_no_argument
             sk.sensitivities(**usual, paths=256, likelihood_ratio=True)
     finally:
         torch.distributions.Distribution.set_default_validate_args(checked)
+
+
+def test_ratios_of_what_has_no_density_or_was_not_seen():
+    given = {"likelihood_ratio": True, "seed": 1, "paths": 256}
+    with pytest.raises(ValueError, match="the law of GBM has no density; leave likelihood_ratio out"):
+        sk.sensitivities(lambda x: x, sk.GBM(mu=RATE, sigma=0.0), SPOT, 1.0, ["x0"], **given)
+    with pytest.warns(RuntimeWarning, match="f is the same on all 256 paths: what is rarer than 0.012 was not seen"):
+        sk.sensitivities(lambda x: x > 1e4, GBM, SPOT, 1.0, ["x0"], **given)
 
 
 def test_warnings_are_as_before():

@@ -22,6 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 MISSING = dataclasses.MISSING
+MOST_BINS = 10**6
 FREE = "moments", "covariance", "comoments", "extremes"  # statistics without arguments
 STRUCK = {"call": lambda x, k: np.maximum(x - k, 0), "put": lambda x, k: np.maximum(k - x, 0), "digital": np.greater}
 FLAGS = "-h", "--help", "--json", "--progress", "--keep-paths", "--force"  # options without a value
@@ -187,9 +188,9 @@ def _statistic(name, colon, rest):
 
 def _bins(text):
     try:
-        return integer("histogram bins", whole(text), least=1)
+        return integer("histogram bins", whole(text), 1, MOST_BINS)
     except ValueError:
-        raise ValueError(f"histogram bins must be an integer >= 1, got {text!r}") from None
+        raise ValueError(f"histogram bins must be an integer from 1 to {MOST_BINS}, got {text!r}") from None
 
 
 @contextlib.contextmanager
@@ -209,8 +210,13 @@ def executor(text):
 
             yield stack.enter_context(Client(rest)).get_executor()
         elif text == "mpi":
+            from mpi4py import MPI
             from mpi4py.futures import MPIPoolExecutor
 
+            if MPI.COMM_WORLD.Get_size() < 2:
+                raise ValueError(
+                    "executor mpi needs ranks: mpiexec -n 3 python -m mpi4py.futures -m sdekit … --executor mpi"
+                )
             yield stack.enter_context(MPIPoolExecutor())
         else:
             raise ValueError(f"executor must be threads[:N], processes[:N], dask:ADDRESS or mpi, got {text!r}")

@@ -102,7 +102,7 @@ def _checked(statistics, keep_paths):
     for name in names:
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"statistics: a name is that of an attribute of the result, got {shown(name)}")
-        if names.count(name) > 1 or name in Ensemble.__dataclass_fields__:
+        if names.count(name) > 1 or name in Ensemble.__dataclass_fields__ or hasattr(Ensemble, name):
             raise ValueError(f"statistics: the name {name!r} is taken; give each one of its own")
     if type(keep_paths) is not bool:
         raise ValueError(f"keep_paths must be True or False, got {keep_paths!r}")

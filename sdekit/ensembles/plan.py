@@ -84,8 +84,8 @@ def planned(process, x0, paths, first_path, block, threads, options):
     count = system.path_shape[0]
     if paths is not None and count not in (1, paths):
         raise ValueError(f"paths is {paths}, but an array parameter of {system.name} has values for {count}")
-    if not count:
-        raise ValueError("x0 has no path, got an array without entries")
+    if 0 in (count, *start.whole.shape):
+        raise ValueError("x0 has no path, or no component: got an array without entries")
     last = first_path + (paths or count)
     if last > 2**62:
         raise ValueError(f"paths and first_path lead to the index {last}, but indices end at 2**62; use smaller ones")

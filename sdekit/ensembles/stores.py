@@ -41,7 +41,8 @@ def opened(store):
         raise ValueError('store needs zarr, which is not installed: pip install "sdekit[scale]"') from None
     if not isinstance(store, (str, os.PathLike)) or not str(store) or "\0" in str(store):
         raise ValueError(f"store must be a path or a URL, got {shown(store)}")
-    url = str(store).removeprefix("file://").removeprefix("local://").rstrip("/") or "/"
+    url = str(store).removeprefix("file://").removeprefix("local://")
+    url = (url if url.endswith("://") else url.rstrip("/")) or "/"
     with contextlib.ExitStack() as stack:
         with _written(url):
             if files.read(url, ARGUMENTS) is None and files.occupied(url, OWN):

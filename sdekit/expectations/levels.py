@@ -16,15 +16,20 @@ from ..ensembles.work import submitter
 from .answer import Answer, Level
 from .numbers import MOST_DIMENSIONS, dimension
 from .quantity import Failed
+from .resolution import resolved
 from .samples import Samples, sums
 
 PILOT = 1024  # paths of the first level
 LEAST = 256  # and of a new one, each having half of those before,
 EVENTS = 20  # unless few of them make the variance: a share 1/kurtosis does,
 MOST = 2048  # of so many at most
+KNOWN = 100  # that make the variance of the first level, which nothing is compared with,
+ENOUGH = 2**20  # in so many path-steps at most
+UNSEEN = 3.0  # what has a probability of 3/N is not seen in N paths once in e³ = 20 times
 SURE = 2.6  # standard errors that a tolerance has to have room for: 99 %
 FINEST = 2**20  # steps
 ROUGH = 2**10  # times as many steps as asked for may be on the first level
+LONGEST = 2.0**50  # steps of paths
 HEAVY = 100.0  # the kurtosis from which on a variance is extrapolated
 
 
@@ -54,9 +59,14 @@ def pilot(level, executor=None, paths=PILOT):
     """The level with its first paths: of scramblings a power of two points each; more where differences are rare."""
     strata = max(1, level.scramblings)
     add([(level, strata * 2 ** int(math.log2(paths / strata)))], executor)
-    while level.count < MOST and (level.variance == 0 or level.count < EVENTS * level.kurtosis):
+    while level.count < min(MOST, _enough(level, EVENTS)):
         add([(level, level.count)], executor)
     return level
+
+
+def _enough(level, events=KNOWN):
+    """Paths of which so many make the variance; where none does there are not enough, but for what controls know."""
+    return events * level.kurtosis if level.variance > 0 or level.quantity.controls else math.inf
 
 
 def most_steps(q, first, scramblings):
@@ -75,6 +85,7 @@ def first_level(q, seed, n, executor):
     The cost is (Σ √(V C))², so that n are where  √(V_n C_n) + √(V C of P_2n − P_n) < √(V_2n C_2n).
     """
     last, alone = min(FINEST, n * ROUGH), None
+    n = _seeing(q, n, last)
     while True:
         try:
             if alone is None:
@@ -90,6 +101,14 @@ def first_level(q, seed, n, executor):
             if n >= last:
                 raise
         n *= 2
+
+
+def _seeing(q, n, last):
+    """n, or the fewest steps of those that tell that fewer do not resolve what the coefficients do in time."""
+    least = n
+    while n < last and not resolved(q, 4 * n):
+        n *= 2
+    return n if n == least else min(4 * n, last)
 
 
 def single(q, tol, seed, scramblings, executor):
@@ -114,21 +133,32 @@ def multilevel(q, tol, seed, first, scramblings, executor):
         room = (tol - bias if 4 * bias <= tol else 0.75 * tol) / SURE
         if short := _short(levels, _variances(levels, beta), room):
             add(short, executor)
-        elif 4 * bias <= tol or levels[-1].n >= finest:
+        elif 4 * bias <= tol and resolved(q, levels[-1].n):
             return _answer(levels, bias, (alpha, beta), seed, tol)
+        elif levels[-1].n >= finest:
+            return _answer(levels, bias, (alpha, beta), seed, tol, blind=4 * bias <= tol)
         else:
             levels.append(fresh(2 * levels[-1].n))
 
 
 def _short(levels, variances, room):
     """(level, paths that it lacks) of those that lack some for a standard error of `room`."""
-    if levels[0].scramblings:  # twice the points where that saves most for its cost
-        if sum(level.stderr**2 for level in levels) <= room**2:
+    first = levels[0]
+    least = min(_enough(first), max(MOST, ENOUGH // first.cost))
+    if first.scramblings:  # twice the points where that saves most for its cost
+        if first.count >= least and math.hypot(*(level.stderr for level in levels)) <= room:
             return []
         level = max(levels, key=lambda level: level.stderr**2 / (level.count * level.cost))
+        level = first if first.count < least else level
         return [(level, level.count)]
-    share = sum(math.sqrt(v * level.cost) for v, level in zip(variances, levels)) / room**2
+    whole = sum(math.sqrt(v * level.cost) for v, level in zip(variances, levels))
+    if (cost := (whole / room) ** 2) > LONGEST:
+        raise ValueError(
+            f"tol is too small: it asks for {cost:.1g} steps of paths, above {LONGEST:.1g}; give a larger one"
+        )
+    share = whole / room / room
     wanted = [math.ceil(share * math.sqrt(v / level.cost)) for v, level in zip(variances, levels)]
+    wanted[0] = max(wanted[0], math.ceil(least))
     return [
         (level, min(max(n - level.count, level.count // 50 + 1), 15 * level.count))
         for level, n in zip(levels, wanted)
@@ -159,10 +189,17 @@ def _bias(levels, alpha):
 
 
 def _variances(levels, beta):
-    """Variances; where few paths or a few of them make one, not below what the level before lets expect."""
-    found = [levels[0].variance]
+    """Variances; where few paths or a few of them make one, not below what the level before lets expect.
+
+    Where no path of the first differences makes one, those may be as the events that make that of the first level.
+    """
+    first = levels[0]
+    found = [first.variance]
     for level in levels[1:]:
-        expected = found[-1] * 2.0**-beta if level.coarse and found[1:] else 0.0
+        expected = found[-1] * 2.0**-beta if found[1:] else 0.0
+        if level is levels[1] and level.variance == 0:
+            found.append(UNSEEN / level.count * first.variance * first.kurtosis)
+            continue
         found.append(max(level.variance, expected if level.kurtosis > HEAVY else 0.5 * expected))
     return found
 
@@ -174,7 +211,7 @@ def _stderr(levels, rates):
     return math.sqrt(sum(v / level.count for v, level in zip(_variances(levels, rates[1]), levels)))
 
 
-def _answer(levels, bias, rates, seed, tol):
+def _answer(levels, bias, rates, seed, tol, blind=False):
     records, notes, before = [], [], None
     for level in levels:
         gap = 0.0 if before is None else _gap(before, level)
@@ -187,12 +224,22 @@ def _answer(levels, bias, rates, seed, tol):
     notes += [f"{r.steps} steps: kurtosis {r.kurtosis:.0f}, variance extrapolated" for r in heavy]
     apart = [r for r in records if r.consistency > 1]
     doubts = [f"{r.steps} steps: {r.consistency:.1f} times as far from the level before as noise allows" for r in apart]
+    if levels[0].count < _enough(levels[0], KNOWN // 2):
+        doubts.append(_few(records[0]))
+    if blind:
+        doubts.append(f"{records[-1].steps} steps do not resolve what the coefficients do in time")
     if bias + SURE * stderr > tol:
         doubts.append(f"bias {bias:.2g} and 2.6 standard errors of {stderr:.2g} are above tol = {tol:.2g}")
     return Answer(
         sum(level.mean for level in levels), bias + 1.96 * stderr, bias, stderr, tuple(records), rates,
         sum(level.count * level.cost for level in levels), seed, not doubts, (*notes, *doubts),
     )  # fmt: skip
+
+
+def _few(first):
+    if first.variance > 0:
+        return f"kurtosis {first.kurtosis:.2g} on {first.paths} paths: a few of them make the variance"
+    return f"all {first.paths} paths gave the same: what is rarer than {UNSEEN / first.paths:.2g} was not seen"
 
 
 def _gap(before, level):

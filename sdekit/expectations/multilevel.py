@@ -20,11 +20,12 @@ from ..path import Functional
 from ..protocols import Backend, Executor, Process
 from ..system import bind
 from .answer import Answer
-from .levels import FINEST, PILOT, first_level, most_steps, multilevel, single
-from .quantity import Quantity, antithetic_milstein, interval
+from .levels import ENOUGH, EVENTS, FINEST, PILOT, first_level, most_steps, multilevel, single
+from .quantity import Quantity, _numbers, antithetic_milstein, interval
 from .samples import values
 
 MOST_INNER = 2**16  # draws of the last step
+WORTH = 0.9  # of the variance may be left where control variates serve
 
 
 @named
@@ -163,6 +164,7 @@ def _functionals(along, system):
             raise ValueError(
                 f"along[{name!r}] must be one of sdekit.path, such as path.mean(), got {shown(functional)}"
             )
+        integer(f"along[{name!r}]: component", functional.component)
         if functional.bridged and (system.event_dims and system.components is None):
             raise ValueError(f"along[{name!r}] is of one component, but a state of {system.name} is an array")
         if functional.component >= (system.components or 1):
@@ -178,16 +180,40 @@ def _default(system):
 
 
 def _controlled(q, control, n, seed):
-    """The quantity with its control variates, whose factors are of paths that serve nothing else."""
+    """The quantity with its control variates, whose factors are of paths that serve nothing else.
+
+    Those that take too little off the variance are left out: their noise would hide that f is rarely other than 0.
+    """
     given = _given(q, control)
     if not given:
         return q
-    which = 2 * n, False, False, seed ^ 1, 0, min(PILOT, q.block(2 * n))
-    found = [values(replace(q, f=g), *which)[1] for g in (q.f, *[g for g, _ in given])]
-    centred = np.stack(found) - np.mean(found, 1, keepdims=True)
-    factors = np.linalg.lstsq(centred[1:].T, centred[0], rcond=1e-10)[0]
-    controls = tuple((float(c), g, mean) for c, (g, mean) in zip(factors, given))
-    return replace(q, controls=controls)
+    most = min(q.block(2 * n), max(PILOT, ENOUGH // q.cost(2 * n, False)))
+    paths = min(PILOT, most)
+    while EVENTS * _kurtosis(found := _centred(q, given, n, seed, paths)) > paths and paths < most:
+        paths = min(8 * paths, most)
+    factors = np.linalg.lstsq(found[1:].T, found[0], rcond=1e-10)[0]
+    left = found[0] - factors @ found[1:]
+    if EVENTS * _kurtosis(found) > paths or (left**2).sum() > WORTH * (found[0] ** 2).sum():
+        return q
+    return replace(q, controls=tuple((float(c), g, mean) for c, (g, mean) in zip(factors, given)))
+
+
+def _centred(q, given, n, seed, paths):
+    """f and the functions that go along, less their means, (functions, paths)."""
+    which = 2 * n, False, False, seed ^ 1, 0, paths
+    found = np.stack([values(replace(q, f=g), *which)[1] for g in (q.f, *(_named(g) for g, _ in given))])
+    return found - found.mean(1, keepdims=True)
+
+
+def _named(g):
+    """g, whose errors are of it."""
+    return lambda x, **along: _numbers("g of control", g, x, along)
+
+
+def _kurtosis(found):
+    """Of f; infinite where it is constant."""
+    squares = found[0] ** 2
+    return float((squares**2).mean() / squares.mean() ** 2) if squares.any() else math.inf
 
 
 def _given(q, control):

@@ -257,7 +257,7 @@ def _numbers(name, function, x, along):
     """What a function of states gives, as float64 (paths,)."""
     values, paths = asked(name, function, x, **along), len(x)
     values = arrays.on_host(values) if arrays.is_tensor(values) else array(f"what {name} returns", values)
-    if values.shape != (paths,) or values.dtype.kind not in "biuf":
+    if values.shape != (paths,) or values.dtype.kind not in "biuf" or isinstance(values, np.ma.MaskedArray):
         raise ValueError(f"{name} must return one real number per path, shape ({paths},), got {shown(values)}")
     values = values.astype(np.float64)
     if not np.isfinite(values).all():

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..stats.sums import central
 from .numbers import counted, sobol
+from .quantity import Failed
 
 FEW = 16  # paths from whose means sums are taken
 
@@ -21,8 +22,10 @@ def values(quantity, n, coarse, scrambled, seed, first, paths):
 def sums(quantity, pivots, *which):
     """Sums over `values` of their powers about the pivots, (2, 4)."""
     one = values(quantity, *which) - pivots
-    two = one * one
-    return np.stack([one.sum(1), *(np.einsum("ij,ij->i", a, b) for a, b in ((one, one), (two, one), (two, two)))], 1)
+    with np.errstate(over="ignore", invalid="ignore"):  # `Samples.merge` says it
+        two = one * one
+        pairs = (one, one), (two, one), (two, two)
+        return np.stack([one.sum(1), *(np.einsum("ij,ij->i", a, b) for a, b in pairs)], 1)
 
 
 class Samples:
@@ -51,6 +54,8 @@ class Samples:
 
     def merge(self, call, found):
         """Take in the `sums` of a call."""
+        if not np.isfinite(found).all():
+            raise Failed(f"what f gives on {self.n} steps is too large: its fourth powers are not finite")
         seed, paths = call[4], call[6]
         self.sums[seed[1] if self.scramblings else 0] += found
         self.count += paths

@@ -94,6 +94,9 @@ def sensitivities(
     block = max(256, BLOCK // (len(steps) * max(1, x0.size)))
     blocks = [(first, min(block, paths - first)) for first in range(0, paths, block)]
     parts = [of(f, process, x0, steps, method, wrt, seed, *which) for which in blocks]
+    if likelihood_ratio and np.ptp(np.concatenate([values for values, _ in parts])) == 0:
+        text = f"sensitivities: f is the same on all {paths} paths: what is rarer than {3 / paths:.2g} was not seen"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
     return {name: _mean([values for values, _ in parts], [found[name] for _, found in parts]) for name in wrt}
 
 
@@ -187,6 +190,8 @@ def _scores(f, process, x0, steps, method, wrt, seed, first, paths):
         values = _values(f, path[-1]).double().numpy()
     if method is exact:
         total = own.transition(*steps.t.tolist(), x).log_prob(path[-1]).sum()
+        if not total.isfinite():
+            raise ValueError(f"the law of {type(process).__name__} has no density; leave likelihood_ratio out")
     else:
         total = _euler_log_prob(own, [x, *path[1:]], steps)
     return values, _gradients(total, leaves, wrt)

@@ -153,7 +153,7 @@ class quantiles:
     name = "quantiles"
 
     def __init__(self, levels, accuracy=1e-3, floor=1e-9):
-        if not np.iterable(levels) or isinstance(levels, str) or not len(levels):
+        if not np.iterable(levels) or isinstance(levels, str) or not getattr(levels, "__len__", int)():
             raise ValueError(f"levels must be a sequence of numbers between 0 and 1, got {shown(levels)}")
         object.__setattr__(self, "levels", tuple(real("levels", q, 0, 1) for q in levels))
         object.__setattr__(self, "accuracy", real("accuracy", accuracy, least=2.0**-20, below=0.5))
