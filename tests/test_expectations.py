@@ -412,6 +412,18 @@ def test_exact_laws_on_scrambled_points():
     assert abs(answer.value - CALL) < 1e-3 and answer.cost < 2**18
 
 
+def test_equal_scramblings_claim_nothing():
+    """1{W > −0.15}, 32 points each: scramblings that have as many above are equal, and wrong; on them 4 of these seeds.
+
+    False failures: the error is meant to hold in 95 % of seeds; 52 of 60 are fewer with probability 0.003.
+    """
+    truth = 0.5 * math.erfc(-0.15 / math.sqrt(2))
+    usual = {"tol": 0.01 * truth, "control": [], "scramblings": 32, "backend": NUMPY}
+    found = [sk.expect(lambda x: x > -0.15, sk.Brownian(), 0.0, 1.0, seed=seed, **usual) for seed in range(60)]
+    assert all(answer.error > 0 for answer in found)
+    assert sum(abs(answer.value - truth) < answer.error for answer in found) >= 52
+
+
 def test_steps_end_at_jumps():
     """A dose at 0.5 that none of 2^k equal steps from 0 to 0.9 meets: dX = −X dt + 1{t > 0.5} dt + dW."""
     dose = sk.Linear(b=lambda t: 1.0 * (t > 0.5), jumps=[0.5])

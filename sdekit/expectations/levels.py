@@ -143,13 +143,11 @@ def multilevel(q, tol, seed, first, scramblings, executor):
 
 def _short(levels, variances, room):
     """(level, paths that it lacks) of those that lack some for a standard error of `room`."""
-    first = levels[0]
-    least = min(_enough(first), max(MOST, ENOUGH // first.cost))
-    if first.scramblings:  # twice the points where that saves most for its cost
-        if first.count >= least and math.hypot(*(level.stderr for level in levels)) <= room:
+    if levels[0].scramblings:  # twice the points where there are too few, or where that saves most for its cost
+        few = [level for level in levels if level.count < _least(level, levels[0])]
+        if not few and math.hypot(*(level.stderr for level in levels)) <= room:
             return []
-        level = max(levels, key=lambda level: level.stderr**2 / (level.count * level.cost))
-        level = first if first.count < least else level
+        level = max(few or levels, key=lambda level: level.stderr**2 / (level.count * level.cost))
         return [(level, level.count)]
     whole = sum(math.sqrt(v * level.cost) for v, level in zip(variances, levels))
     if (cost := (whole / room) ** 2) > LONGEST:
@@ -158,12 +156,23 @@ def _short(levels, variances, room):
         )
     share = whole / room / room
     wanted = [math.ceil(share * math.sqrt(v / level.cost)) for v, level in zip(variances, levels)]
-    wanted[0] = max(wanted[0], math.ceil(least))
+    wanted[0] = max(wanted[0], math.ceil(_least(levels[0], levels[0])))
     return [
         (level, min(max(n - level.count, level.count // 50 + 1), 15 * level.count))
         for level, n in zip(levels, wanted)
         if n > level.count
     ]
+
+
+def _least(level, first):
+    """Paths that a level needs whatever their spread: where few make that of the first level, or where there is none.
+
+    Scramblings of values that are not all the same have equal means by chance, where f has few values.
+    """
+    most = max(MOST, ENOUGH // level.cost)
+    if level.scramblings and level.stderr == 0 < level.variance:
+        return most
+    return min(_enough(level), most) if level is first else 0
 
 
 def _rates(levels):
@@ -230,8 +239,9 @@ def _answer(levels, bias, rates, seed, tol, blind=False):
         doubts.append(f"{records[-1].steps} steps do not resolve what the coefficients do in time")
     if bias + SURE * stderr > tol:
         doubts.append(f"bias {bias:.2g} and 2.6 standard errors of {stderr:.2g} are above tol = {tol:.2g}")
+    error = bias + (SURE if levels[0].scramblings else 1.96) * stderr
     return Answer(
-        sum(level.mean for level in levels), bias + 1.96 * stderr, bias, stderr, tuple(records), rates,
+        sum(level.mean for level in levels), error, bias, stderr, tuple(records), rates,
         sum(level.count * level.cost for level in levels), seed, not doubts, (*notes, *doubts),
     )  # fmt: skip
 
