@@ -281,7 +281,10 @@ def test_an_answer_says_what_it_cannot_support(monkeypatch):
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_what_is_rare_is_seen_or_doubted(exact):
-    """P(W > z) of 1e-3 to three tenths of it, which 2,048 paths miss once in eight seeds; none of 24 does."""
+    """P(W > z) of 1e-3 to three tenths of it, which 2,048 paths miss once in eight seeds; none of 24 does.
+
+    False failures: 24 times 3.5 standard errors, 0.01.
+    """
     level = 3.0902323061678132
     for seed in range(24):
         answer = sk.expect(
@@ -322,8 +325,32 @@ def test_seasons_are_resolved(drift, diffusion, f, truth):
     assert answer.supported and abs(answer.value - truth) < 0.5
 
 
+def test_what_two_of_its_numbers_of_steps_divide_is_resolved():
+    """68 seasons look alike on 4 and on 17 steps, of which each is no multiple of the other; on 9 they do not."""
+    season = sk.process(lambda t, x: sk.math.cos(2 * math.pi * 68 * t), lambda t, x: 1.0)
+    answer = sk.expect(lambda x: x, season, 0.0, 1.0, tol=0.02, seed=1, backend=NUMPY)
+    assert answer.supported and abs(answer.value) < 0.02
+
+
+@pytest.mark.parametrize("at, levels", [(0.5, 9), (0.25, 10), (0.375, 9)])
+def test_onsets_that_steps_meet_are_resolved(at, levels):
+    """dX = 1{t >= at} dt + dW is exact on 2^k steps and, where these do not meet the onset, wrong by a part of 1/n."""
+    onset = sk.process(lambda t, x: np.where(t < at, 0.0, 1.0), lambda t, x: 1.0)
+    answer = sk.expect(lambda x: x, onset, 0.0, 1.0, tol=0.01, seed=1, backend=NUMPY)
+    assert answer.supported and abs(answer.value - (1 - at)) < 0.01 and len(answer.levels) <= levels
+
+
+def test_seasons_below_the_tolerance_cost_nothing():
+    """A millionth of the noise, a thousand times: no level more."""
+    small, none = (
+        sk.process(lambda t, x, a=a: a * sk.math.cos(2000 * math.pi * t), lambda t, x: 1.0) for a in (1e-6, 0.0)
+    )
+    given = {"x0": 0.0, "t": 1.0, "tol": 0.02, "seed": 1, "backend": NUMPY}
+    assert sk.expect(lambda x: x, small, **given).cost == sk.expect(lambda x: x, none, **given).cost
+
+
 def test_what_no_steps_resolve_is_doubted(monkeypatch):
-    monkeypatch.setattr(levels, "resolved", lambda q, n: False)
+    monkeypatch.setattr(levels, "resolved", lambda *given: False)
     monkeypatch.setattr(levels, "FINEST", 8)
     with pytest.warns(RuntimeWarning, match="32 steps do not resolve what the coefficients do in time"):
         assert not sk.expect(call, GBM, SPOT, 1.0, tol=1.0, exact=False, seed=1, backend=NUMPY).supported
@@ -336,6 +363,14 @@ def test_controls_that_take_nothing_off_are_left_out():
         for f in (lambda x: x + math.sqrt(1.5) * x * x, lambda x: x * x)
     ]
     assert taken[0][0][0] == pytest.approx(1.0, abs=0.5) and taken[1] == ()
+
+
+def test_controls_are_weighed_on_as_many_paths_in_small_blocks(monkeypatch):
+    given = call, GBM, SPOT
+    whole = multilevel._controlled(quantity(*given), None, 1, 1).controls
+    monkeypatch.setattr("sdekit.expectations.quantity.BLOCK", 1)
+    assert quantity(*given).block(2) == 64
+    assert multilevel._controlled(quantity(*given), None, 1, 1).controls[0][0] == pytest.approx(whole[0][0], rel=1e-9)
 
 
 def test_first_levels_of_no_use_are_left_out():
@@ -382,9 +417,9 @@ def test_a_level_that_fails_says_nothing_of_the_next(monkeypatch):
 
     monkeypatch.setattr(levels, "Samples", lambda q, n, seed, paired=True: Level(n, paired))
     monkeypatch.setattr(levels, "pilot", pilot)
-    monkeypatch.setattr(levels, "resolved", lambda q, n: True)
+    monkeypatch.setattr(levels, "resolved", lambda *given: True)
     quantity = SimpleNamespace(cost=lambda n, paired: float(n))
-    assert levels.first_level(quantity, 0, 1, None) == 2
+    assert levels.first_level(quantity, 0, 1, 0.1, None) == 2
     assert asked[:4] == [(1, False), (2, True), (2, False), (4, True)]
 
 
@@ -480,7 +515,8 @@ def test_what_a_function_raises_comes_back_from_an_executor():
         ({"f": lambda x: x * np.nan}, "f is not finite on 16 of 16 paths"),
         ({"f": lambda x: np.ma.masked_array(x, x > 100)}, "f must return one real number per path, .* got MaskedArray"),
         ({"f": lambda x: 1e300 * x}, "what f gives on 1024 steps is too large: its fourth powers are not finite"),
-        ({"tol": 1e-9}, r"tol is too small: it asks for .* steps of paths"),
+        ({"tol": 1e-9}, r"tol is too small: it asks for more than 1e\+15 steps of paths"),
+        ({"tol": 5e-324}, "tol is too small"),
         ({"control": [(lambda x: x[:3], 1.0)]}, "g of control must return one real number per path"),
         ({"f": lambda x, m: m, "along": {"m": sk.path.Functional(len, True, "x")}}, r"along\['m'\]: component must be"),
         ({"t": 0.0}, "t must be a real number, above 0"),

@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -213,7 +214,7 @@ def executor(text):
             from mpi4py import MPI
             from mpi4py.futures import MPIPoolExecutor
 
-            if MPI.COMM_WORLD.Get_size() < 2:
+            if MPI.COMM_WORLD.Get_size() < 2 and "MPI4PY_FUTURES_MAX_WORKERS" not in os.environ:
                 raise ValueError(
                     "executor mpi needs ranks: mpiexec -n 3 python -m mpi4py.futures -m sdekit … --executor mpi"
                 )

@@ -23,8 +23,8 @@ PILOT = 1024  # paths of the first level
 LEAST = 256  # and of a new one, each having half of those before,
 EVENTS = 20  # unless few of them make the variance: a share 1/kurtosis does,
 MOST = 2048  # of so many at most
-KNOWN = 100  # that make the variance of the first level, which nothing is compared with,
-ENOUGH = 2**20  # in so many path-steps at most
+KNOWN = 100  # that make the variance of the first level, which nothing is compared with; half as many will do,
+ENOUGH = 2**20  # in so many path-steps at most, or MOST paths
 UNSEEN = 3.0  # what has a probability of 3/N is not seen in N paths once in e³ = 20 times
 SURE = 2.6  # standard errors that a tolerance has to have room for: 99 %
 FINEST = 2**20  # steps
@@ -79,13 +79,13 @@ def most_steps(q, first, scramblings):
     return finest
 
 
-def first_level(q, seed, n, executor):
+def first_level(q, seed, n, tol, executor):
     """The steps of the first level: the fewest on which paths are finite and that are worth a level.
 
-    The cost is (Σ √(V C))², so that n are where  √(V_n C_n) + √(V C of P_2n − P_n) < √(V_2n C_2n).
+    The cost is (Σ √(V C))², so that n are where  √(V_n C_n) + √(V C of P_2n − P_n) < √(V_2n C_2n). Where 4 n steps do
+    not resolve what the coefficients do in time, it is the first ones that do.
     """
     last, alone = min(FINEST, n * ROUGH), None
-    n = _seeing(q, n, last)
     while True:
         try:
             if alone is None:
@@ -94,21 +94,23 @@ def first_level(q, seed, n, executor):
             finer = level.moments(1)[1]
             both = math.sqrt(alone * q.cost(n, False)) + math.sqrt(level.variance * level.cost)
             if finer == 0 or n >= last or both < math.sqrt(finer * q.cost(2 * n, False)):
-                return n
+                break
             alone = finer
         except Failed:
             alone = None
             if n >= last:
                 raise
         n *= 2
+    seen = 4 * n
+    while seen < last and not resolved(q, seen, _share(level, tol)):
+        seen *= 2
+    return n if seen == 4 * n else seen
 
 
-def _seeing(q, n, last):
-    """n, or the fewest steps of those that tell that fewer do not resolve what the coefficients do in time."""
-    least = n
-    while n < last and not resolved(q, 4 * n):
-        n *= 2
-    return n if n == least else min(4 * n, last)
+def _share(level, tol):
+    """What of a standard deviation of the state a season may move: f then moves by a quarter of tol or so."""
+    deviation = math.sqrt(level.moments(1)[1])
+    return 0.25 * tol / deviation if deviation > 0 else math.inf
 
 
 def single(q, tol, seed, scramblings, executor):
@@ -130,15 +132,16 @@ def multilevel(q, tol, seed, first, scramblings, executor):
     while True:
         alpha, beta = _rates(levels)
         bias = _bias(levels, alpha)
-        room = (tol - bias if 4 * bias <= tol else 0.75 * tol) / SURE
+        small, last = 4 * bias <= tol, levels[-1]
+        room = (tol - bias if small else 0.75 * tol) / SURE
         if short := _short(levels, _variances(levels, beta), room):
             add(short, executor)
-        elif 4 * bias <= tol and resolved(q, levels[-1].n):
+        elif small and resolved(q, last.n, _share(last, tol)):
             return _answer(levels, bias, (alpha, beta), seed, tol)
-        elif levels[-1].n >= finest:
-            return _answer(levels, bias, (alpha, beta), seed, tol, blind=4 * bias <= tol)
+        elif last.n >= finest:
+            return _answer(levels, bias, (alpha, beta), seed, tol, resolves=not small)
         else:
-            levels.append(fresh(2 * levels[-1].n))
+            levels.append(fresh(2 * last.n))
 
 
 def _short(levels, variances, room):
@@ -150,10 +153,8 @@ def _short(levels, variances, room):
         level = max(few or levels, key=lambda level: level.stderr**2 / (level.count * level.cost))
         return [(level, level.count)]
     whole = sum(math.sqrt(v * level.cost) for v, level in zip(variances, levels))
-    if (cost := (whole / room) ** 2) > LONGEST:
-        raise ValueError(
-            f"tol is too small: it asks for {cost:.1g} steps of paths, above {LONGEST:.1g}; give a larger one"
-        )
+    if whole > room * math.sqrt(LONGEST):
+        raise ValueError(f"tol is too small: it asks for more than {LONGEST:.1g} steps of paths; give a larger one")
     share = whole / room / room
     wanted = [math.ceil(share * math.sqrt(v / level.cost)) for v, level in zip(variances, levels)]
     wanted[0] = max(wanted[0], math.ceil(_least(levels[0], levels[0])))
@@ -220,7 +221,7 @@ def _stderr(levels, rates):
     return math.sqrt(sum(v / level.count for v, level in zip(_variances(levels, rates[1]), levels)))
 
 
-def _answer(levels, bias, rates, seed, tol, blind=False):
+def _answer(levels, bias, rates, seed, tol, resolves=True):
     records, notes, before = [], [], None
     for level in levels:
         gap = 0.0 if before is None else _gap(before, level)
@@ -235,7 +236,7 @@ def _answer(levels, bias, rates, seed, tol, blind=False):
     doubts = [f"{r.steps} steps: {r.consistency:.1f} times as far from the level before as noise allows" for r in apart]
     if levels[0].count < _enough(levels[0], KNOWN // 2):
         doubts.append(_few(records[0]))
-    if blind:
+    if not resolves:
         doubts.append(f"{records[-1].steps} steps do not resolve what the coefficients do in time")
     if bias + SURE * stderr > tol:
         doubts.append(f"bias {bias:.2g} and 2.6 standard errors of {stderr:.2g} are above tol = {tol:.2g}")

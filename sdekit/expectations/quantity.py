@@ -81,7 +81,7 @@ class Quantity:
         """Paths of a block."""
         width = max(n * self.method.normals * math.prod(self.driven), self.inner)
         if self.along:
-            width = 4 * n * (self.system.components or 1)  # of all states functionals make more
+            width = max(width, 4 * n * (self.system.components or 1))  # of all states functionals make more
         copies = (1 + self.antithetic) * (1 + self.twinned)
         return 2 ** int(math.log2(min(LANES, max(64, BLOCK // (width * copies)))))  # as Sobol points are balanced
 

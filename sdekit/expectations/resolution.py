@@ -9,20 +9,27 @@ import numpy as np
 from ..solve import solve
 
 WAYS = np.array([-1.0, 0.0, 1.0])  # c
-SURE = 2.0  # times as far from the reference as the levels before let expect
+FARTHER = 2.0  # than the levels before let expect
 ROUNDING = 1e-9  # of the size of a state
 
 
-def resolved(q, n):
-    """Whether X along W(t) = c t/√T on n steps is as near to that on 4 n + 1 steps as those on n/2 and n/4 say.
+def resolved(q, n, share):
+    """Whether X along W(t) = c t/√T on n steps is as near to those on 2n + 1 and 4n + 1 as those on n/2 and n/4 say.
 
-    Of first order, |X_n − X| is |X_n − X_{n/2}| and half of |X_{n/2} − X_{n/4}|. Of paths that are not finite nothing
-    is said.
+    Of first order, |X_n − X| is |X_n − X_{n/2}| and half of |X_{n/2} − X_{n/4}|. What is below a `share` of the
+    standard deviation of X does not count. Of paths that are not finite nothing is said.
     """
-    parts = q.parts
-    true, one, two, four = (_seen(q, steps) for steps in (parts * (4 * (n // parts) + 1), n, n // 2, n // 4))
-    expected = np.maximum(_size(one - two), 0.5 * _size(two - four))
-    return not (_size(one - true) > SURE * expected + ROUNDING * _size(true)).any()
+    m, parts = n // q.parts, q.parts
+    one, two, four, *others = (
+        _seen(q, steps) for steps in (n, n // 2, n // 4, (2 * m + 1) * parts, (4 * m + 1) * parts)
+    )
+    finest = others[-1]
+    size = _size(finest)
+    spread = 0.5 * np.abs(finest[:, -1] - finest[:, 0]).max(0)  # one standard deviation of W to either side
+    allowed = FARTHER * np.maximum(_size(one - two), 0.5 * _size(two - four)) + ROUNDING * size
+    with np.errstate(invalid="ignore"):
+        allowed = allowed + share * np.where(spread > 0, spread, size)
+    return not any((_size(one - other) > allowed).any() for other in others)
 
 
 def _size(x):
