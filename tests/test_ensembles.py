@@ -784,7 +784,8 @@ WITH_K = {  # sources of a `value` that hold K
     "lru_cache": "import functools\n@functools.lru_cache\ndef h(x): return K * x\nvalue = lambda x: h(x)",
     "wraps": "def w(f): return functools.wraps(f)(lambda x: K * f(x))\nvalue = w(abs)",
     "vectorize": "value = np.vectorize(lambda x: K * x)",
-    "module": "import types\nm = types.ModuleType('m')\nexec('def h(x): return K * x', vars(m))\nvalue = lambda x: m.h(x)",
+    "module": "import types\nm = types.ModuleType('m')\n"
+    "exec('def h(x): return K * x', vars(m))\nvalue = lambda x: m.h(x)",
     "keyword-only": "def value(x, *, k=K): return k * x",
     "default": "def value(x, k=K): return k * x",
     "closure": "def made(k): return lambda x: k * x\nvalue = made(K)",
@@ -804,33 +805,39 @@ WITH_K = {  # sources of a `value` that hold K
     "cached": "class P:\n f = functools.cached_property(lambda self: K)\nvalue = P()",
     "base": "class B:\n def f(self): return K\nclass P(B): pass\nvalue = P()",
     "data": "class P(dict): pass\nvalue = P(a=K)",
+    "number": "class P(float): pass\nvalue = P(K)",
     "namespace": "import types\nvalue = types.SimpleNamespace(f=lambda x: K * x)",
     "objects": "value = np.array([lambda x: K, None])",
     "weights": "import torch\nvalue = torch.nn.Linear(2, 1, bias=False)\ntorch.nn.init.constant_(value.weight, K)",
     "structure": "from torch import nn\nvalue = nn.Sequential((nn.ReLU(), nn.Tanh())[K - 1])",
-    "forward": "from torch import nn\nclass N(nn.Module):\n def forward(self, x): return K * x\nvalue = nn.Sequential(N())",
+    "forward": "from torch import nn\nclass N(nn.Module):\n def forward(self, x): return K * x\n"
+    "value = nn.Sequential(N())",
     "item": "value = [0] * 2000 + [K]",
 }
 CALLED = {  # sources of a `value`, and of a `call` of it that leaves its words as they are
     "cached": "class P:\n @functools.cached_property\n def f(self): return 1\nvalue = P()\ncall = lambda: value.f",
     "global": "N = 0\ndef value():\n global N\n N += 1\ncall = value",
-    "network": "from torch import nn\nclass N(nn.Module):\n nfe = 0\n def forward(self, x):\n  self.nfe += 1\n  return x\n"
-    "value = N()\ncall = lambda: value(1)",
+    "network": "from torch import nn\nclass N(nn.Module):\n nfe = 0\n"
+    " def forward(self, x):\n  self.nfe += 1\n  return x\nvalue = N()\ncall = lambda: value(1)",
     "compiled": "import torch\nvalue = torch.compile(torch.nn.Linear(2, 1, bias=False))\n"
     "torch.nn.init.ones_(value.weight)\ncall = lambda: setattr(value, '_x', object())",
     "numba": "import numba\nvalue = numba.njit(lambda x: x)\ncall = lambda: value(1)",
     "lru_cache": "value = functools.lru_cache(lambda x: x)\ncall = lambda: value(1)",
     "vectorize": "value = np.vectorize(lambda x: x, otypes=[float], cache=True)\ncall = lambda: value(np.ones(3))",
-    "set": "h = lambda x: x\nvalue = {(lambda x, i=i: h(x) + i) for i in range(9)} | {'a', 'b', 'c'}\ncall = value.copy",
+    "set": "h = lambda x: x\n"
+    "value = {(lambda x, i=i: h(x) + i) for i in range(9)} | {'a', 'b', 'c'}\ncall = value.copy",
     "mutual": "def f(x): return g(x)\ndef g(x): return f(x)\nvalue = {f, g, (f, g)}\ncall = value.copy",
-    "spline": "from scipy.interpolate import CubicSpline\nvalue = CubicSpline([0, 1, 2], [0, 1, 0])\ncall = lambda: value(1)",
+    "spline": "from scipy.interpolate import CubicSpline\nvalue = CubicSpline([0, 1, 2], [0, 1, 0])\n"
+    "call = lambda: value(1)",
     "spread": "import scipy.stats\nvalue = scipy.stats.norm(0, 2)\ncall = value.rvs",
-    "executor": "import concurrent.futures as c\nvalue = c.ThreadPoolExecutor(1)\ncall = lambda: value.submit(abs, 1).result()",
+    "executor": "import concurrent.futures as c\nvalue = c.ThreadPoolExecutor(1)\n"
+    "call = lambda: value.submit(abs, 1).result()",
     "module": "import json\ndef made(m): return lambda x: m.dumps(x)\nvalue = made(json)\ncall = lambda: value(1)",
     "objects": "value = np.array([object(), lambda x: x])\ncall = value.copy",
     "enum": "import enum\nclass E(enum.Enum): A = 1\nvalue = E.A\ncall = lambda: E(1)",
     "abstract": "import abc\nclass P(abc.ABC):\n def f(self): return P\nvalue = P()\ncall = lambda: isinstance(1, P)",
-    "record": "import dataclasses\n@dataclasses.dataclass\nclass P:\n x: list = dataclasses.field(default_factory=list)\n"
+    "generator": "import torch\nvalue = torch.Generator()\ncall = value.seed",
+    "record": "import dataclasses as d\n@d.dataclass\nclass P: x: list = d.field(default_factory=list)\n"
     "value = P()\ncall = lambda: repr(value)",
 }
 ODD = {  # sources of a `value` that cannot be looked at in the usual way
@@ -904,7 +911,8 @@ def test_a_store_is_the_root_of_a_file_system(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fsspec = pytest.importorskip("fsspec")
     fsspec.filesystem("memory").store.clear()
-    given = {"h": 0.1, "paths": 4096, "seed": 0, "statistics": [sk.stats.moments], "store": "memory://"}
-    sk.ensemble(sk.OU(), 1.0, TS, **given)
-    assert fsspec.filesystem("memory").exists("/statistics/totals") and not list(tmp_path.iterdir())
-    fsspec.filesystem("memory").store.clear()
+    given = {"h": 0.1, "paths": 4096, "seed": 0, "statistics": [sk.stats.moments]}
+    for store in "memory://", "memory:///":
+        sk.ensemble(sk.OU(), 1.0, TS, **given, store=store)
+        assert fsspec.filesystem("memory").exists("/statistics/totals") and not list(tmp_path.iterdir())
+        fsspec.filesystem("memory").store.clear()

@@ -27,8 +27,17 @@ PACKAGES = {"site-packages", "dist-packages"}
 PATHS = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 LIBRARIES = (*PATHS, site.getusersitepackages(), str(Path(__file__).parents[1]))
 COLLECTIONS = (tuple, list, dict, types.MappingProxyType, set, frozenset)
-INSIDE = ("__wrapped__", "pyfunc")  # where objects of libraries keep the function that they are made of
-HOLDERS = {property: "fget", functools.cached_property: "func", staticmethod: "__func__", classmethod: "__func__"}
+METHODS = {property: ("fget",), functools.cached_property: ("func",)}
+METHODS |= dict.fromkeys((staticmethod, classmethod), ("__func__",))
+CODE = (types.FunctionType, types.CodeType, type)  # what is shown by a digest
+PARTS = {  # attributes that a value is made of
+    **METHODS,
+    **dict.fromkeys((functools.partial, functools.partialmethod), ("func", "args", "keywords")),
+    types.MethodType: ("__func__", "__self__"),
+    types.BuiltinMethodType: ("__name__", "__self__"),
+    types.CellType: ("cell_contents",),
+    types.CodeType: ("co_code", "co_names", "co_consts"),
+}
 
 
 def fingerprint(value):
@@ -55,8 +64,9 @@ def _words(value, known, within):
 
 
 def _joined(value, known, within):
-    """The label of a value and the words of what it holds, or their digest."""
-    label, held, hidden = _parts(value) if len(within) <= DEEP else (type(value).__name__, None, False)
+    """The label of a value with the words of what it holds, or with their digest."""
+    kind = type(value)
+    label, held = _parts(value, kind) if len(within) <= DEEP else (kind.__name__, None)
     if held is None:
         return label
     if isinstance(held, (set, frozenset)):  # in any order: no member may know of what was met in another
@@ -65,70 +75,57 @@ def _joined(value, known, within):
         words = ", ".join([f"{name}={_words(x, known, within)}" for name, x in held.items()])
     else:
         words = ", ".join([_words(x, known, within) for x in held])
-    short = not hidden and len(words) <= LONG
-    return f"{label}({words})" if short else f"{label or type(value).__name__}:{_digest(words.encode('utf-8', 'replace'))}"
+    if isinstance(value, CODE) or len(words) > LONG:
+        return f"{label or kind.__name__}:{_digest(words.encode())}"
+    return f"{label}({words})"
 
 
-def _parts(value):
-    """(label, what the value holds or None, whether that is shown by its digest)."""
-    kind = type(value)
+def _parts(value, kind):
+    """(label, what the value holds: a collection or {name: value} of a label, or None)."""
     if arrays.is_tensor(value) or isinstance(value, (np.ndarray, np.generic)):
         return _array(value)
-    if isinstance(value, (types.FunctionType, types.CodeType)):
-        return _function(value) if isinstance(value, types.FunctionType) else ("code", _instructions(value), True)
+    for made, names in PARTS.items():
+        if isinstance(value, made):
+            return kind.__name__, [getattr(value, name) for name in names]
+    if isinstance(value, types.FunctionType):
+        return _function(value)
     if isinstance(value, type):
         return _class(value)
     if isinstance(value, types.ModuleType):
-        return value.__name__, None, False
-    if isinstance(value, (functools.partial, functools.partialmethod)):
-        return kind.__name__, (value.func, value.args, value.keywords), False
-    if isinstance(value, types.MethodType):
-        return f"{value.__name__} of ", (value.__self__, value.__func__), False
-    if isinstance(value, types.BuiltinMethodType) and not isinstance(value.__self__, (types.ModuleType, type(None))):
-        return f"{value.__name__} of ", (value.__self__,), False
-    for holder, name in HOLDERS.items():
-        if isinstance(value, holder):
-            return kind.__name__, (getattr(value, name),), False
+        return value.__name__, None
     if isinstance(value, Method) and _foreign(value.build or value.step):
-        return value.name, value.arguments, False
+        return value.name, value.arguments
     if "torch" in sys.modules and isinstance(value, arrays.torch().nn.Module):
         return _network(value)
-    return _object(value, kind)
+    return _foreign_object(value, kind) if _foreign(kind) else _own_object(value, kind)
 
 
 def _array(value):
     data = np.asarray(host(value), order="C")
     if data.dtype.hasobject:
-        return f"{data.dtype}{list(data.shape)}", data.ravel().tolist(), False
+        return f"{data.dtype}{list(data.shape)}", data.ravel().tolist()
     if data.ndim == 0 and not arrays.is_tensor(value):
         usual = data.dtype in (np.float64, np.int64, np.bool_)  # as those of Python
-        return repr(data.item()) if usual else f"{data.dtype} {data.item()!r}", None, False
-    short = f"{data.dtype} {data.tolist()}" if data.size <= SHORT else None
-    return short or f"{data.dtype}{list(data.shape)}:{_digest(data.tobytes())}", None, False
+        return repr(data.item()) if usual else f"{data.dtype} {data.item()!r}", None
+    if data.size <= SHORT:
+        return f"{data.dtype} {data.tolist()}", None
+    return f"{data.dtype}{list(data.shape)}:{_digest(data.tobytes())}", None
 
 
 def _function(function):
     """Of one's own: code, defaults, and what it takes from around it. Of a library: the one inside, if there is one."""
     if _foreign(function):
         inside = vars(function).get("__wrapped__")
-        return function.__name__, None if inside is None else (inside,), False
-    cells = []
-    for cell in function.__closure__ or ():
-        with contextlib.suppress(ValueError):  # it is empty
-            cells.append(cell.cell_contents)
+        return function.__name__, None if inside is None else (inside,)
     code = function.__code__
-    names, attributes = _globals(code), dict.fromkeys(name for c in _codes(code) for name in c.co_names)
-    used = _taken(names, attributes, function.__globals__)
-    return function.__name__, (code, cells, function.__defaults__, function.__kwdefaults__, used), True
+    attributes = dict.fromkeys(name for c in _codes(code) for name in c.co_names)
+    around = _taken(_globals(code), attributes, function.__globals__)
+    return function.__name__, (code, function.__closure__, function.__defaults__, function.__kwdefaults__, around)
 
 
 def _codes(code):
     """It, and what is defined in it."""
     return [code, *(inner for c in code.co_consts if isinstance(c, types.CodeType) for inner in _codes(c))]
-
-
-def _instructions(code):
-    return code.co_code, code.co_names, code.co_consts
 
 
 def _globals(code):
@@ -155,10 +152,10 @@ def _taken(names, attributes, space, seen=()):
 def _class(kind):
     """Of one's own: bases and members, but what Python itself writes there."""
     if _foreign(kind):
-        return without_addresses(repr(kind)), None, False
-    usual = (n for n, v in vars(kind).items() if n.startswith("__") and not callable(v) and type(v) not in HOLDERS)
+        return without_addresses(repr(kind)), None
+    usual = (n for n, v in vars(kind).items() if n.startswith("__") and not callable(v) and type(v) not in METHODS)
     members = {name: vars(kind)[name] for name in vars(kind).keys() - usual}
-    return kind.__name__, (kind.__bases__, sorted(members.items(), key=lambda item: item[0])), True
+    return kind.__name__, (kind.__bases__, sorted(members.items(), key=lambda item: item[0]))
 
 
 def _network(value):
@@ -166,38 +163,43 @@ def _network(value):
     value = value._modules.get("_orig_mod", value)  # inside of what is compiled
     kinds = dict.fromkeys(type(module) for module in value.modules())
     own = [kind for kind in kinds if not _foreign(kind)]
-    return type(value).__name__, (dict(value.state_dict()), own, without_addresses(repr(value))), True
+    return type(value).__name__, (dict(value.state_dict()), own, without_addresses(repr(value)))
 
 
-def _object(value, kind):
-    """Class, fields or attributes, and items."""
-    foreign, label = _foreign(kind), kind.__name__
-    base = next((base for base in COLLECTIONS if isinstance(value, base)), None)
+def _own_object(value, kind):
+    """Its class, and fields, or attributes and items."""
     if fields(kind) is not None:
-        held = values(value)
-    elif foreign and base:
-        return "", list(value.items()) if base in (dict, types.MappingProxyType) else value, False
-    elif foreign:
-        inside = [vars(value)[name] for name in INSIDE if kind.__dictoffset__ and name in vars(value)]
-        if inside:
-            return label, inside[:1], False
-        bare = kind.__repr__ is object.__repr__ and kind.__module__.partition(".")[0] not in sys.stdlib_module_names
-        held = _attributes(value, kind) if bare or isinstance(value, types.SimpleNamespace) else None
-        return (label, held, False) if held else (without_addresses(repr(value)), None, False)
-    else:
-        held = _attributes(value, kind) | ({"items": base(value)} if base else {})
-    return label, held if foreign else {"class": kind, **held}, False
+        return kind.__name__, {"class": kind, **values(value)}
+    base = next((base for base in (*COLLECTIONS, float, int, str) if isinstance(value, base)), None)
+    items = {"items": base(value)} if base else {}
+    return kind.__name__, {"class": kind, **_attributes(value, kind), **items}
+
+
+def _foreign_object(value, kind):
+    """Fields, items, the function inside, or attributes where the usual text would show none."""
+    if fields(kind) is not None:
+        return kind.__name__, values(value)
+    if isinstance(value, COLLECTIONS):
+        return "", value if isinstance(value, (tuple, list, set, frozenset)) else list(value.items())
+    own = vars(value) if kind.__dictoffset__ else {}
+    for name in "__wrapped__", "pyfunc":
+        if name in own:
+            return kind.__name__, (own[name],)
+    bare = kind.__repr__ is object.__repr__ and kind.__module__.partition(".")[0] not in sys.stdlib_module_names
+    held = _attributes(value, kind) if bare or isinstance(value, types.SimpleNamespace) else None
+    return (kind.__name__, held) if held else (without_addresses(repr(value)), None)
 
 
 def _attributes(value, kind):
     """{name: value} of attributes and slots, but those that a cached property keeps."""
     held = dict(vars(value)) if kind.__dictoffset__ else {}
-    for name, member in (item for cls in kind.__mro__ for item in vars(cls).items()):
-        if isinstance(member, functools.cached_property):
-            held.pop(name, None)
-        elif isinstance(member, types.MemberDescriptorType):
-            with contextlib.suppress(AttributeError):  # it is not set
-                held[name] = member.__get__(value)
+    for cls in kind.__mro__:
+        for name, member in vars(cls).items():
+            if isinstance(member, functools.cached_property):
+                held.pop(name, None)
+            elif isinstance(member, types.MemberDescriptorType) and "__slots__" in vars(cls):  # others hold addresses
+                with contextlib.suppress(AttributeError):  # it is not set
+                    held[name] = member.__get__(value)
     return held
 
 
