@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ DEEP = 100  # levels within each other; what is further down goes by the name of
 PACKAGES = {"site-packages", "dist-packages"}
 PATHS = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 LIBRARIES = (*PATHS, site.getusersitepackages(), str(Path(__file__).parents[1]))
-COLLECTIONS = (tuple, list, dict, types.MappingProxyType, set, frozenset)
+COLLECTIONS: Any = (tuple, list, dict, types.MappingProxyType, set, frozenset)
 METHODS = {property: ("fget",), functools.cached_property: ("func",)}
 METHODS |= dict.fromkeys((staticmethod, classmethod), ("__func__",))
 CODE = (types.FunctionType, types.CodeType, type)  # what is shown by a digest
@@ -211,7 +212,7 @@ def _foreign(thing):
             return _library(file)
     else:
         name = thing.__name__ if isinstance(thing, types.ModuleType) else thing.__module__
-    file = getattr(sys.modules.get(name), "__file__", None)
+    file = getattr(sys.modules.get(name or ""), "__file__", None)
     return name in sys.builtin_module_names or (name != "__main__" and file is not None and _library(file))
 
 
