@@ -793,7 +793,7 @@ WITH_K = {  # sources of a `value` that hold K
     "corrected": "@sk.method()\ndef s(sde, t, t1, x, h, dw): return K * x\nvalue = sk.predictor_corrector(corrector=s)",
     "which lambda": "f, g = lambda x: x, lambda x: 2 * x\nvalue = [f, g, (f, g)[K - 1]]",
     "spline": "from scipy.interpolate import CubicSpline\nvalue = CubicSpline([0, 1, 2], [0, K, 0])",
-    "slots": "class P:\n __slots__ = 'k'\n def __init__(self): self.k = K\nvalue = P()",
+    "slots": "class P: __slots__ = 'k'\nvalue = P()\nvalue.k = K",
     "attribute": "class P: pass\nvalue = P()\nvalue.sigma = K",
     "partial": "class P: f = functools.partial(pow, K)\nvalue = P()",
     "bound": "class P:\n def f(self): return self.k\np = P()\np.k = K\nclass Q: f = p.f\nvalue = Q()",
@@ -819,8 +819,8 @@ CALLED = {  # sources of a `value`, and of a `call` of it that leaves its words 
     "global": "N = 0\ndef value():\n global N\n N += 1\ncall = value",
     "network": "from torch import nn\nclass N(nn.Module):\n nfe = 0\n"
     " def forward(self, x):\n  self.nfe += 1\n  return x\nvalue = N()\ncall = lambda: value(1)",
-    "compiled": "import torch\nvalue = torch.compile(torch.nn.Linear(2, 1, bias=False))\n"
-    "torch.nn.init.ones_(value.weight)\ncall = lambda: setattr(value, '_x', object())",
+    "compiled": "import torch\nvalue = net = torch.nn.Linear(2, 1, bias=False)\ntorch.nn.init.ones_(net.weight)\n"
+    "call = lambda: globals().update(value=torch.compile(net))",
     "numba": "import numba\nvalue = numba.njit(lambda x: x)\ncall = lambda: value(1)",
     "lru_cache": "value = functools.lru_cache(lambda x: x)\ncall = lambda: value(1)",
     "vectorize": "value = np.vectorize(lambda x: x, otypes=[float], cache=True)\ncall = lambda: value(np.ones(3))",
@@ -886,7 +886,14 @@ def test_fingerprints_are_those_of_another_process():
 
 @pytest.mark.parametrize("source", ODD.values(), ids=ODD)
 def test_whatever_is_given_has_a_fingerprint(source):
-    assert 0 < len(told(source)) < 2000
+    def below(levels):
+        return below(levels - 1) if levels else told(source)
+
+    assert below(0) == below(20) and 0 < len(below(0)) < 2000
+
+
+def test_what_holds_itself_is_told_by_the_levels_between():
+    assert told(ODD["list"]) == "(#1)"
 
 
 def test_objects_have_the_fingerprint_of_what_they_hold():
