@@ -2,9 +2,11 @@
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from sdekit.stats.exactly import exact_sum, rounded
 
 PLAIN = {"backend": sk.backends.numpy()}
 TS = [0, 0.5, 1]
+HERE = Path(__file__).parent
 PATHS = 20_000  # four leaves and a part of one
 LEVELS = [0.0, 0.05, 0.5, 0.95, 1.0]
 ALL = [
@@ -776,13 +779,130 @@ def test_fingerprints_are_of_code_and_of_what_it_uses(name, changes):
         assert (told(**{change: 5}) != told()) == (change in changes)
 
 
+WITH_K = {  # sources of a `value` that hold K
+    "numba": "import numba\n@numba.njit\ndef h(x): return K * x\nvalue = lambda x: h(x)",
+    "lru_cache": "import functools\n@functools.lru_cache\ndef h(x): return K * x\nvalue = lambda x: h(x)",
+    "wraps": "def w(f): return functools.wraps(f)(lambda x: K * f(x))\nvalue = w(abs)",
+    "vectorize": "value = np.vectorize(lambda x: K * x)",
+    "module": "import types\nm = types.ModuleType('m')\n"
+    "exec('def h(x): return K * x', vars(m))\nvalue = lambda x: m.h(x)",
+    "keyword-only": "def value(x, *, k=K): return k * x",
+    "default": "def value(x, k=K): return k * x",
+    "closure": "def made(k): return lambda x: k * x\nvalue = made(K)",
+    "step": "@sk.method(noise='none', order=1)\ndef value(sde, t, t1, x, h): return x + K * h",
+    "corrected": "@sk.method()\ndef s(sde, t, t1, x, h, dw): return K * x\nvalue = sk.predictor_corrector(corrector=s)",
+    "which lambda": "f, g = lambda x: x, lambda x: 2 * x\nvalue = [f, g, (f, g)[K - 1]]",
+    "spline": "from scipy.interpolate import CubicSpline\nvalue = CubicSpline([0, 1, 2], [0, K, 0])",
+    "slots": "class P: __slots__ = 'k'\nvalue = P()\nvalue.k = K",
+    "attribute": "class P: pass\nvalue = P()\nvalue.sigma = K",
+    "partial": "class P: f = functools.partial(pow, K)\nvalue = P()",
+    "bound": "class P:\n def f(self): return self.k\np = P()\np.k = K\nclass Q: f = p.f\nvalue = Q()",
+    "free": "import types\nclass P: pass\nvalue = types.MethodType(lambda self: K, P())",
+    "of an array": "value = np.arange(K, K + 9).dot",
+    "dunder": "class P:\n def __getitem__(self, i): return K\nvalue = P()",
+    "static": "class P:\n f = staticmethod(lambda x: K)\nvalue = P",
+    "class method": "class P:\n f = classmethod(lambda cls: K)\nvalue = P",
+    "cached": "class P:\n f = functools.cached_property(lambda self: K)\nvalue = P()",
+    "base": "class B:\n def f(self): return K\nclass P(B): pass\nvalue = P()",
+    "data": "class P(dict): pass\nvalue = P(a=K)",
+    "number": "class P(float): pass\nvalue = P(K)",
+    "namespace": "import types\nvalue = types.SimpleNamespace(f=lambda x: K * x)",
+    "objects": "value = np.array([lambda x: K, None])",
+    "weights": "import torch\nvalue = torch.nn.Linear(2, 1, bias=False)\ntorch.nn.init.constant_(value.weight, K)",
+    "structure": "from torch import nn\nvalue = nn.Sequential((nn.ReLU(), nn.Tanh())[K - 1])",
+    "forward": "from torch import nn\nclass N(nn.Module):\n def forward(self, x): return K * x\n"
+    "value = nn.Sequential(N())",
+    "item": "value = [0] * 2000 + [K]",
+}
+CALLED = {  # sources of a `value`, and of a `call` of it that leaves its words as they are
+    "cached": "class P:\n @functools.cached_property\n def f(self): return 1\nvalue = P()\ncall = lambda: value.f",
+    "global": "N = 0\ndef value():\n global N\n N += 1\ncall = value",
+    "network": "from torch import nn\nclass N(nn.Module):\n nfe = 0\n"
+    " def forward(self, x):\n  self.nfe += 1\n  return x\nvalue = N()\ncall = lambda: value(1)",
+    "compiled": "import torch\nvalue = net = torch.nn.Linear(2, 1, bias=False)\ntorch.nn.init.ones_(net.weight)\n"
+    "call = lambda: globals().update(value=torch.compile(net))",
+    "numba": "import numba\nvalue = numba.njit(lambda x: x)\ncall = lambda: value(1)",
+    "lru_cache": "value = functools.lru_cache(lambda x: x)\ncall = lambda: value(1)",
+    "vectorize": "value = np.vectorize(lambda x: x, otypes=[float], cache=True)\ncall = lambda: value(np.ones(3))",
+    "set": "h = lambda x: x\n"
+    "value = {(lambda x, i=i: h(x) + i) for i in range(9)} | {'a', 'b', 'c'}\ncall = value.copy",
+    "mutual": "def f(x): return g(x)\ndef g(x): return f(x)\nvalue = {f, g, (f, g)}\ncall = value.copy",
+    "spline": "from scipy.interpolate import CubicSpline\nvalue = CubicSpline([0, 1, 2], [0, 1, 0])\n"
+    "call = lambda: value(1)",
+    "spread": "import scipy.stats\nvalue = scipy.stats.norm(0, 2)\ncall = value.rvs",
+    "executor": "import concurrent.futures as c\nvalue = c.ThreadPoolExecutor(1)\n"
+    "call = lambda: value.submit(abs, 1).result()",
+    "module": "import json\ndef made(m): return lambda x: m.dumps(x)\nvalue = made(json)\ncall = lambda: value(1)",
+    "objects": "value = np.array([object(), lambda x: x])\ncall = value.copy",
+    "enum": "import enum\nclass E(enum.Enum): A = 1\nvalue = E.A\ncall = lambda: E(1)",
+    "abstract": "import abc\nclass P(abc.ABC):\n def f(self): return P\nvalue = P()\ncall = lambda: isinstance(1, P)",
+    "generator": "import torch\nvalue = torch.Generator()\ncall = value.seed",
+    "record": "import dataclasses as d\n@d.dataclass\nclass P: x: list = d.field(default_factory=list)\n"
+    "value = P()\ncall = lambda: repr(value)",
+}
+ODD = {  # sources of a `value` that cannot be looked at in the usual way
+    "list": "value = []\nvalue.append(value)",
+    "dict": "value = {}\nvalue['me'] = value",
+    "attributes": "class P:\n def __getattr__(self, name): raise KeyError(name)\nvalue = P()",
+    "fields": "class P(tuple):\n _fields = ('x',)\nvalue = P()",
+    "cell": "def made():\n def f(): return late\n return f\n late = 1\nvalue = made()",
+    "repr": "class P(int):\n def __repr__(self): raise OSError\nvalue = [P()]",
+    "deep": "value = []\nfor _ in range(10**5): value = [value]",
+    "wide": "value = []\nfor _ in range(99): value = [value, value]",
+    "grid": "class P: pass\nvalue = [P() for _ in range(99)]\nfor p in value: p.all = value",
+}
+
+
+def told(source, k="1", calls=0):
+    """The fingerprint of the value of a source."""
+    if "torch" in source:
+        pytest.importorskip("torch")
+    names = {"__name__": "study", "np": np, "sk": sk, "functools": functools}
+    exec(re.sub(r"\bK\b", k, source), names)
+    for _ in range(calls):
+        names["call"]()
+    return fingerprint(names["value"])
+
+
+@pytest.mark.parametrize("source", WITH_K.values(), ids=WITH_K)
+def test_fingerprints_of_other_code_and_data_differ(source):
+    assert told(source) == told(source) != told(source, "2")
+
+
+@pytest.mark.parametrize("source", CALLED.values(), ids=CALLED)
+def test_fingerprints_stay_with_calls(source):
+    assert told(source) == told(source, calls=3)
+
+
+def test_fingerprints_are_those_of_another_process():
+    sources = [*WITH_K.values(), *CALLED.values()]
+    here = [told(source) for source in sources]
+    code = "import json, sys; from test_ensembles import told; print(json.dumps([*map(told, json.load(sys.stdin))]))"
+    env = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(map(str, [HERE, HERE.parent]))}
+    args = {"input": json.dumps(sources[::-1]), "capture_output": True, "text": True, "env": env}
+    there = subprocess.run([sys.executable, "-c", code], **args, check=True).stdout
+    assert json.loads(there)[::-1] == here
+
+
+@pytest.mark.parametrize("source", ODD.values(), ids=ODD)
+def test_whatever_is_given_has_a_fingerprint(source):
+    def below(levels):
+        return below(levels - 1) if levels else told(source)
+
+    assert below(0) == below(20) and 0 < len(below(0)) < 2000
+
+
+def test_what_holds_itself_is_told_by_the_levels_between():
+    assert told(ODD["list"]) == "(#1)"
+
+
 def test_objects_have_the_fingerprint_of_what_they_hold():
     class Plain:
         def __init__(self, k):
             self.k, self.me = k, self
 
     assert fingerprint(Plain(1)) == fingerprint(Plain(1)) != fingerprint(Plain(2))
-    assert fingerprint(np.where) == "<function where>"
+    assert "0x" not in fingerprint(np.where)
 
 
 def test_a_store_and_a_merge_are_of_one_type_of_numbers(tmp_path):
@@ -801,7 +921,8 @@ def test_a_store_is_the_root_of_a_file_system(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fsspec = pytest.importorskip("fsspec")
     fsspec.filesystem("memory").store.clear()
-    given = {"h": 0.1, "paths": 4096, "seed": 0, "statistics": [sk.stats.moments], "store": "memory://"}
-    sk.ensemble(sk.OU(), 1.0, TS, **given)
-    assert fsspec.filesystem("memory").exists("/statistics/totals") and not list(tmp_path.iterdir())
-    fsspec.filesystem("memory").store.clear()
+    given = {"h": 0.1, "paths": 4096, "seed": 0, "statistics": [sk.stats.moments]}
+    for store in "memory://", "memory:///":
+        sk.ensemble(sk.OU(), 1.0, TS, **given, store=store)
+        assert fsspec.filesystem("memory").exists("/statistics/totals") and not list(tmp_path.iterdir())
+        fsspec.filesystem("memory").store.clear()

@@ -42,7 +42,8 @@ def opened(store):
     if not isinstance(store, (str, os.PathLike)) or not str(store) or "\0" in str(store):
         raise ValueError(f"store must be a path or a URL, got {shown(store)}")
     url = str(store).removeprefix("file://").removeprefix("local://")
-    url = (url if url.endswith("://") else url.rstrip("/")) or "/"
+    root = url.rstrip("/") or "/"
+    url = f"{root}//" if "://" in url and "://" not in root else root  # the root of a file system
     with contextlib.ExitStack() as stack:
         with _written(url):
             if files.read(url, ARGUMENTS) is None and files.occupied(url, OWN):
