@@ -517,6 +517,8 @@ def test_what_a_function_raises_comes_back_from_an_executor():
         ({"f": lambda x: 1e300 * x}, "what f gives on 1024 steps is too large: its fourth powers are not finite"),
         ({"tol": 1e-9}, r"tol is too small: it asks for more than 1e\+15 steps of paths"),
         ({"tol": 5e-324}, "tol is too small"),
+        ({"tol": 5e-324, "f": lambda x: x * 0}, "tol is too small"),
+        ({"tol": 1e-200, "scramblings": 16}, "tol is too small"),
         ({"control": [(lambda x: x[:3], 1.0)]}, "g of control must return one real number per path"),
         ({"f": lambda x, m: m, "along": {"m": sk.path.Functional(len, True, "x")}}, r"along\['m'\]: component must be"),
         ({"t": 0.0}, "t must be a real number, above 0"),

@@ -148,13 +148,14 @@ def _short(levels, variances, room):
     """(level, paths that it lacks) of those that lack some for a standard error of `room`."""
     if levels[0].scramblings:  # twice the points where there are too few, or where that saves most for its cost
         few = [level for level in levels if level.count < _least(level, levels[0])]
-        if not few and math.hypot(*(level.stderr for level in levels)) <= room:
+        error, cost = math.hypot(*(level.stderr for level in levels)), sum(level.count * level.cost for level in levels)
+        if not few and error <= room:
             return []
+        _reachable(error, room * (LONGEST / cost) ** 1.5)  # the error falls as N^{−3/2} at best
         level = max(few or levels, key=lambda level: level.stderr**2 / (level.count * level.cost))
         return [(level, level.count)]
     whole = sum(math.sqrt(v * level.cost) for v, level in zip(variances, levels))
-    if whole > room * math.sqrt(LONGEST):
-        raise ValueError(f"tol is too small: it asks for more than {LONGEST:.1g} steps of paths; give a larger one")
+    _reachable(whole, room * math.sqrt(LONGEST))
     share = whole / room / room
     wanted = [math.ceil(share * math.sqrt(v / level.cost)) for v, level in zip(variances, levels)]
     wanted[0] = max(wanted[0], math.ceil(_least(levels[0], levels[0])))
@@ -163,6 +164,11 @@ def _short(levels, variances, room):
         for level, n in zip(levels, wanted)
         if n > level.count
     ]
+
+
+def _reachable(error, most):
+    if error >= most:
+        raise ValueError(f"tol is too small: it asks for more than {LONGEST:.1g} steps of paths; give a larger one")
 
 
 def _least(level, first):
