@@ -33,7 +33,7 @@ class Answer(NamedTuple):
     value    the estimate
     error    bias + 1.96 stderr: of 95 % of seeds the true error is below. With scramblings bias + 2.6 stderr: theirs is
              of few means, which were drawn until they were near to each other. Where f jumps, so that their means have
-             few values, it is too small for one seed of four
+             few values, it may be too small
     bias     what is left of the discretisation, from how the means of the levels fall; 0 where the law is exact
     stderr   standard error of the mean
     levels   a `Level` for each number of steps
